@@ -1,0 +1,74 @@
+/* Losses and metrics over a range of rows: the bookkeeping of weights around the formulas. */
+#ifndef WML_COMMON_ROWS_H
+#define WML_COMMON_ROWS_H
+
+#include "../backend.h"
+
+/* p: [rows, k]; target: [rows, kt] float32, or int32 class per row; weight: per row of the batch or
+ * NULL. `rows_per_sample` > 1 where the output is an image. */
+typedef struct wml_rows {
+  const float *p;
+  const float *target_dense; /* one of the two */
+  const int32_t *target_label;
+  const float *weight;
+  int64_t k, target_k, rows_per_sample;
+} wml_rows;
+
+WML_FN wml_target wml_rows_target(const wml_rows *r, int64_t row) {
+  wml_target t = {r->target_dense ? r->target_dense + row * r->target_k : NULL, 0};
+  if (!t.dense) t.label = (int)r->target_label[row];
+  return t;
+}
+
+/* hinge: labels that are all 0 or 1 stand for -1 and 1 */
+WML_FN bool wml_rows_are_binary(const wml_rows *r, int64_t rows) {
+  if (!r->target_dense) return true;
+  for (int64_t i = 0; i < rows * r->target_k; i++)
+    if (r->target_dense[i] != 0.0f && r->target_dense[i] != 1.0f) return false;
+  return true;
+}
+
+WML_FN double wml_rows_weight(const wml_rows *r, const wml_op *op, int64_t row, wml_target t) {
+  double w = r->weight ? (double)r->weight[row / r->rows_per_sample] : 1.0;
+  if (op->kind != WML_OP_LOSS || !op->u.loss.class_weight) return w;
+  long c = t.dense ? (r->target_k == 1 ? (long)t.dense[0] : wml_argmax(t.dense, r->target_k)) : t.label;
+  return c >= 0 && c < op->u.loss.n_classes ? w * (double)op->u.loss.class_weight[c] : w;
+}
+
+/* Sum over rows [begin, end) of weight * value, times op->u.loss.weight / rows. Writes the gradient
+ * dp: [rows, k] unless NULL. `loss` is the op's with signed_labels set for this batch. */
+WML_FN double wml_rows_loss(const wml_op *op, const wml_loss *loss, const wml_rows *r, int64_t rows,
+                            int64_t begin, int64_t end, float *dp) {
+  double sum = 0.0, scale = (double)op->u.loss.weight / (double)rows;
+  for (int64_t row = begin; row < end; row++) {
+    wml_target t = wml_rows_target(r, row);
+    double w = wml_rows_weight(r, op, row, t) * scale;
+    float *d = dp ? dp + row * r->k : NULL;
+    sum += w * wml_loss_row(loss, r->p + row * r->k, t, (long)r->k, d);
+    if (d)
+      for (int64_t j = 0; j < r->k; j++) d[j] *= (float)w;
+  }
+  return sum;
+}
+
+WML_FN void wml_rows_metric(const wml_op *op, const wml_rows *r, int64_t rows, double *state) {
+  for (int64_t row = 0; row < rows; row++) {
+    wml_target t = wml_rows_target(r, row);
+    wml_metric_add(&op->u.metric.metric, r->p + row * r->k, t, (long)r->k,
+                   wml_rows_weight(r, op, row, t), state);
+  }
+}
+
+/* The rows that a LOSS or METRIC operation sees. data: address of each tensor of the graph. */
+WML_FN wml_rows wml_rows_of(const wml_graph *g, const wml_op *op, void *const *data) {
+  const wml_tensor *p = &g->tensors[op->in[0]], *t = &g->tensors[op->in[1]];
+  wml_rows r = {.p = (const float *)data[op->in[0]], .k = p->dim[p->rank - 1]};
+  if (t->dtype == WML_I32) r.target_label = (const int32_t *)data[op->in[1]];
+  else r.target_dense = (const float *)data[op->in[1]];
+  if (op->in[2] >= 0) r.weight = (const float *)data[op->in[2]];
+  r.rows_per_sample = wml_elements(p) / r.k / p->dim[0];
+  r.target_k = wml_elements(t) / (wml_elements(p) / r.k);
+  return r;
+}
+
+#endif

@@ -1,0 +1,78 @@
+/* Activations that no convolution or dense layer has taken in. */
+#include "cpu.h"
+
+typedef struct act_job {
+  const vec_table *vec;
+  const wml_activation *act;
+  const float *dy, *x, *y;
+  float *out;
+  int64_t n; /* of a row */
+} act_job;
+
+static void forward_range(void *arg, int64_t begin, int64_t end) {
+  const act_job *j = arg;
+  if (!WML_ACTIVATION_IS_ROW(j->act->kind)) {
+    j->vec->activation(j->act, j->x + begin, j->out + begin, end - begin);
+    return;
+  }
+  int64_t width = wml_activation_width(j->act->kind, j->n);
+  for (int64_t r = begin; r < end; r++)
+    wml_activation_row_forward(j->act->kind, j->x + r * j->n, j->out + r * width, j->n);
+}
+
+static void backward_range(void *arg, int64_t begin, int64_t end) {
+  const act_job *j = arg;
+  if (!WML_ACTIVATION_IS_ROW(j->act->kind)) {
+    j->vec->activation_bwd(j->act, j->dy + begin, j->y + begin, j->x ? j->x + begin : NULL,
+                           j->out + begin, end - begin);
+    return;
+  }
+  int64_t width = wml_activation_width(j->act->kind, j->n);
+  for (int64_t r = begin; r < end; r++)
+    wml_activation_row_backward(j->act->kind, j->dy + r * width, j->x ? j->x + r * j->n : NULL,
+                                j->y + r * width, j->out + r * j->n, j->n);
+}
+
+/* Elements, or rows, in pieces that are worth a thread. */
+static void split(const act_job *job, const wml_tensor *t, cpu_body body) {
+  bool rows = WML_ACTIVATION_IS_ROW(job->act->kind);
+  int64_t n = wml_elements(t), grain = rows ? 1 + 4096 / job->n : 4096;
+  cpu_parallel(rows ? n / job->n : n, grain, body, (void *)(uintptr_t)job);
+}
+
+static void run_forward(cpu_step *step, cpu_node *node) {
+  const wml_plan *plan = step->plan;
+  const wml_tensor *t = cpu_info(plan, node->op.in[0]);
+  act_job job = {.vec = plan->device->vec, .act = &node->op.u.activation,
+                 .x = cpu_f32(plan, node->op.in[0]), .out = cpu_f32(plan, node->op.out[0]),
+                 .n = t->dim[t->rank - 1]};
+  split(&job, t, forward_range);
+}
+
+static void run_backward(cpu_step *step, cpu_node *node) {
+  const wml_plan *plan = step->plan;
+  const wml_tensor *t = cpu_info(plan, node->op.out[0]);
+  act_job job = {.vec = plan->device->vec, .act = &node->op.u.activation,
+                 .dy = cpu_f32(plan, node->op.in[0]), .y = cpu_f32(plan, node->op.in[1]),
+                 .x = cpu_f32(plan, node->op.in[2]), .out = cpu_f32(plan, node->op.out[0]),
+                 .n = t->dim[t->rank - 1]};
+  split(&job, t, backward_range);
+}
+
+static wml_result plan_forward(wml_plan *plan, cpu_node *node) {
+  (void)plan;
+  node->name = "own";
+  node->inline_ = true;
+  node->run = run_forward;
+  return WML_OK;
+}
+
+static wml_result plan_backward(wml_plan *plan, cpu_node *node) {
+  (void)plan;
+  node->name = "own";
+  node->run = run_backward;
+  return WML_OK;
+}
+
+const cpu_implementation cpu_activation[] = {{plan_forward}, {NULL}};
+const cpu_implementation cpu_activation_bwd[] = {{plan_backward}, {NULL}};

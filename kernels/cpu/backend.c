@@ -1,0 +1,239 @@
+/* The back end's table, device and store. Everything that touches oneDNN or the team of threads is
+ * sent to the device's executor; plans of small dense networks run on the caller's thread. */
+#include "cpu.h"
+#include "plan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const vec_table *vec_choose(void) {
+  const char *limit = getenv("WEBML_ISA");
+  bool baseline = limit && strcmp(limit, "baseline") == 0, avx2 = limit && strcmp(limit, "avx2") == 0;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (!baseline && !avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    return &vec_avx512;
+  if (!baseline && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &vec_avx2;
+#else
+  (void)baseline;
+  (void)avx2;
+#endif
+  return &vec_baseline;
+}
+
+static void cpu_close(wml_device *device) {
+  if (!device) return;
+  dnnl_stream_destroy(device->stream);
+  dnnl_engine_destroy(device->engine);
+  cpu_executor_destroy(device->executor);
+  device->host.release(device);
+}
+
+static wml_result cpu_open(const wml_host *host, const wml_device_config *config, wml_device **out) {
+  wml_device *device = host->alloc(sizeof *device, 64);
+  if (!device) {
+    host->error("out of memory for the CPU device");
+    return WML_OUT_OF_MEMORY;
+  }
+  memset(device, 0, sizeof *device);
+  device->host = *host;
+  long cores = sysconf(_SC_NPROCESSORS_ONLN);
+  device->threads = config->threads > 0 ? config->threads : (int)(cores > 0 ? cores : 1);
+  device->vec = vec_choose();
+  dnnl_set_primitive_cache_capacity(0); /* unloaded models would keep 17 MB */
+  wml_result result = cpu_check(device, dnnl_engine_create(&device->engine, dnnl_cpu, 0), "engine_create");
+  if (result == WML_OK)
+    result = cpu_check(device, dnnl_stream_create(&device->stream, device->engine, dnnl_stream_default_flags),
+                       "stream_create");
+  if (result == WML_OK && !(device->executor = cpu_executor_create(host, device->threads)))
+    result = WML_OUT_OF_MEMORY;
+  if (result != WML_OK) {
+    cpu_close(device);
+    return result;
+  }
+  const dnnl_version_t *v = dnnl_version();
+  snprintf(device->identity, sizeof device->identity, "cpu oneDNN %d.%d.%d isa %d, own %s, %d threads",
+           v->major, v->minor, v->patch, (int)dnnl_get_effective_cpu_isa(), device->vec->name, device->threads);
+  *out = device;
+  return WML_OK;
+}
+
+static const char *cpu_identity(const wml_device *device) {
+  return device->identity;
+}
+
+cpu_entry *cpu_entry_create(const wml_device *device, const wml_tensor *t) {
+  size_t length = strlen(t->name) + 1;
+  cpu_entry *e = device->host.alloc(sizeof *e, 64);
+  char *name = e ? device->host.alloc(length, 64) : NULL;
+  if (!name) {
+    device->host.release(e);
+    device->host.error("out of memory for the tensor %s", t->name);
+    return NULL;
+  }
+  memset(e, 0, sizeof *e);
+  memcpy(name, t->name, length);
+  e->name = name;
+  e->elements = wml_elements(t);
+  dnnl_dims_t all = {e->elements}, one = {1};
+  dnnl_memory_desc_init_by_strides(&e->plain, 1, all, dnnl_f32, one);
+  e->own = e->plain;
+  return e;
+}
+
+void cpu_entry_destroy(const wml_device *device, cpu_entry *e) {
+  device->host.release(e->name);
+  device->host.release(e);
+}
+
+static wml_result cpu_store_create(wml_device *device, wml_store **out) {
+  wml_store *store = device->host.alloc(sizeof *store, 64);
+  if (!store) {
+    device->host.error("out of memory for a store of weights");
+    return WML_OUT_OF_MEMORY;
+  }
+  *store = (wml_store){.device = device, .version = 1};
+  *out = store;
+  return WML_OK;
+}
+
+static void cpu_store_destroy(wml_store *store) {
+  if (!store) return;
+  const wml_host *host = &store->device->host;
+  for (cpu_entry *e = store->entries, *next; e; e = next) {
+    next = e->next;
+    cpu_entry_destroy(store->device, e);
+  }
+  for (cpu_block *b = store->blocks, *next; b; b = next) {
+    next = b->next;
+    host->release(b->data);
+    host->release(b);
+  }
+  host->release(store);
+}
+
+/* One call to the executor. */
+typedef struct cpu_call {
+  wml_store *store;
+  wml_plan *plan;
+  const wml_graph *graph;
+  wml_run *run;
+  const cpu_entry *entry;
+  const float *in;
+  float *out;
+  wml_result result;
+} cpu_call;
+
+static wml_result send(wml_device *device, void (*job)(void *), cpu_call *call) {
+  return cpu_executor_call(device->executor, job, call) ? call->result : WML_DEVICE_FAILED;
+}
+
+static void put_job(void *arg) {
+  cpu_call *c = arg;
+  c->result = cpu_reorder_now(c->store->device, &c->entry->plain, c->in, &c->entry->own, c->entry->data);
+}
+
+static void get_job(void *arg) {
+  cpu_call *c = arg;
+  c->result = cpu_reorder_now(c->store->device, &c->entry->own, c->entry->data, &c->entry->plain, c->out);
+}
+
+static const cpu_entry *usable_entry(wml_store *store, const char *name) {
+  for (const cpu_entry *e = store->entries; e; e = e->next)
+    if (strcmp(e->name, name) == 0 && e->data) return e;
+  store->device->host.error("the store has no tensor named %s", name);
+  return NULL;
+}
+
+static wml_result cpu_put(wml_store *store, const char *name, const float *host) {
+  cpu_call c = {.store = store, .entry = usable_entry(store, name), .in = host};
+  if (!c.entry) return WML_INVALID;
+  store->version++;
+  if (!dnnl_memory_desc_equal(&c.entry->plain, &c.entry->own)) return send(store->device, put_job, &c);
+  memcpy(c.entry->data, host, (size_t)c.entry->elements * sizeof *host);
+  return WML_OK;
+}
+
+static wml_result cpu_get(wml_store *store, const char *name, float *host) {
+  cpu_call c = {.store = store, .entry = usable_entry(store, name), .out = host};
+  if (!c.entry) return WML_INVALID;
+  if (!dnnl_memory_desc_equal(&c.entry->plain, &c.entry->own)) return send(store->device, get_job, &c);
+  memcpy(host, c.entry->data, (size_t)c.entry->elements * sizeof *host);
+  return WML_OK;
+}
+
+static void compile_job(void *arg) {
+  cpu_call *c = arg;
+  c->result = cpu_plan_create(c->store, c->graph, &c->plan);
+}
+
+static wml_result cpu_compile(wml_store *store, const wml_graph *graph, wml_plan **out) {
+  cpu_call c = {.store = store, .graph = graph};
+  wml_result result = send(store->device, compile_job, &c);
+  if (result == WML_OK) *out = c.plan;
+  return result;
+}
+
+static void prepare_job(void *arg) {
+  cpu_call *c = arg;
+  c->result = cpu_plan_prepare(c->plan);
+}
+
+static wml_result cpu_prepare(wml_plan *plan) {
+  return send(plan->device, prepare_job, &(cpu_call){.plan = plan});
+}
+
+static void run_job(void *arg) {
+  cpu_call *c = arg;
+  c->result = cpu_fold_refresh(c->plan);
+  if (c->result == WML_OK) cpu_plan_run(c->plan, c->run);
+}
+
+static bool changes_store(const wml_plan *plan) {
+  for (int k = 0; k < plan->n_nodes; k++)
+    if (plan->nodes[k].op.kind == WML_OP_UPDATE || plan->nodes[k].op.kind == WML_OP_BATCHNORM_TRAIN) return true;
+  return false;
+}
+
+static wml_result cpu_run(wml_plan *plan, wml_run *run) {
+  cpu_call c = {.plan = plan, .run = run};
+  if (plan->inline_ && !plan->folds) {
+    cpu_plan_run(plan, run);
+    return WML_OK;
+  }
+  wml_result result = send(plan->device, run_job, &c);
+  if (changes_store(plan)) plan->store->version++;
+  return result;
+}
+
+static wml_result cpu_read(wml_plan *plan, int tensor, float *host) {
+  const cpu_tensor *t = &plan->tensors[tensor];
+  memcpy(host, t->data, (size_t)wml_elements(&t->info) * sizeof *host);
+  return WML_OK;
+}
+
+static const char *cpu_implementation_of(const wml_plan *plan, int node) {
+  return node < plan->n_nodes ? plan->nodes[node].name : NULL;
+}
+
+const wml_backend wml_backend_cpu = {
+    .version = WML_BACKEND_VERSION,
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .identity = cpu_identity,
+    .store_create = cpu_store_create,
+    .store_destroy = cpu_store_destroy,
+    .put = cpu_put,
+    .get = cpu_get,
+    .compile = cpu_compile,
+    .memory = cpu_plan_memory,
+    .prepare = cpu_prepare,
+    .run = cpu_run,
+    .read = cpu_read,
+    .implementation = cpu_implementation_of,
+    .plan_destroy = cpu_plan_destroy,
+};

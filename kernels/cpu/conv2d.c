@@ -1,0 +1,197 @@
+/* Conv2D by oneDNN. Candidates for the layout of the activations: NHWC as they lie, and, where
+ * oneDNN has only its reference code for that, its own choice with reorders around. */
+#include "cpu.h"
+
+#include <string.h>
+
+typedef struct conv_shape {
+  dnnl_dims_t stride, dilation, before, after; /* oneDNN counts dilation from 0 */
+  dnnl_memory_desc_t plain;                    /* HWIO bytes as oneDNN's (G)OIHW */
+  int weights_rank;
+  dnnl_dims_t weights_dim;
+} conv_shape;
+
+static conv_shape shape_of(const wml_plan *plan, const cpu_node *node, int kernel) {
+  const wml_window *w = &node->op.u.window;
+  const int64_t *k = cpu_info(plan, kernel)->dim; /* kh, kw, cg, f */
+  conv_shape s;
+  memset(&s, 0, sizeof s);
+  for (int i = 0; i < 2; i++) {
+    s.stride[i] = w->stride[i];
+    s.dilation[i] = w->dilation[i] - 1;
+    s.before[i] = w->pad_before[i];
+    s.after[i] = w->pad_after[i];
+  }
+  int64_t g = w->groups, fg = k[3] / g, f = k[3];
+  dnnl_dims_t grouped = {g, fg, k[2], k[0], k[1]}, grouped_stride = {fg, 1, f, k[1] * k[2] * f, k[2] * f};
+  int skip = g == 1 ? 1 : 0;
+  s.weights_rank = 5 - skip;
+  for (int i = 0; i < s.weights_rank; i++) s.weights_dim[i] = grouped[i + skip];
+  dnnl_dims_t strides;
+  for (int i = 0; i < s.weights_rank; i++) strides[i] = grouped_stride[i + skip];
+  dnnl_memory_desc_init_by_strides(&s.plain, s.weights_rank, s.weights_dim, dnnl_f32, strides);
+  return s;
+}
+
+static void any_layout(const dnnl_memory_desc_t *like, dnnl_memory_desc_t *md) {
+  dnnl_memory_desc_init_by_tag(md, like->ndims, like->dims, dnnl_f32, dnnl_format_tag_any);
+}
+
+/* The three passes differ in prop kind and in which tensors are read and written. */
+typedef struct conv_pass {
+  dnnl_prop_kind_t prop;
+  int x, weights, bias, y; /* tensors (of gradients, in the backward passes) */
+} conv_pass;
+
+static dnnl_status_t describe(const conv_pass *pass, const conv_shape *s, dnnl_alg_kind_t algorithm,
+                              const dnnl_memory_desc_t *x, const dnnl_memory_desc_t *w,
+                              const dnnl_memory_desc_t *b, const dnnl_memory_desc_t *y,
+                              dnnl_convolution_desc_t *d) {
+  if (pass->prop == dnnl_backward_data)
+    return dnnl_dilated_convolution_backward_data_desc_init(d, algorithm, x, w, y, s->stride,
+                                                            s->dilation, s->before, s->after);
+  if (pass->prop == dnnl_backward_weights)
+    return dnnl_dilated_convolution_backward_weights_desc_init(d, algorithm, x, w, b, y, s->stride,
+                                                               s->dilation, s->before, s->after);
+  return dnnl_dilated_convolution_forward_desc_init(d, pass->prop, algorithm, x, w, b, y, s->stride,
+                                                    s->dilation, s->before, s->after);
+}
+
+/* A backward primitive descriptor needs a forward one as its hint; any layout will do for it. */
+static wml_result forward_hint(wml_plan *plan, const conv_shape *s, const dnnl_memory_desc_t *x,
+                               const dnnl_memory_desc_t *y, dnnl_primitive_desc_t *hint) {
+  dnnl_memory_desc_t w, fx = *x, fy = *y;
+  any_layout(&s->plain, &w);
+  dnnl_convolution_desc_t d;
+  dnnl_status_t status = dnnl_dilated_convolution_forward_desc_init(
+      &d, dnnl_forward_training, dnnl_convolution_direct, &fx, &w, NULL, &fy, s->stride, s->dilation,
+      s->before, s->after);
+  if (status == dnnl_success)
+    status = dnnl_primitive_desc_create(hint, &d, NULL, plan->device->engine, NULL);
+  return cpu_check(plan->device, status, "convolution hint");
+}
+
+/* Tries one set of layouts. Takes it when the implementation is not reference code, or when it is
+ * the last resort. */
+static wml_result try_layout(wml_plan *plan, cpu_node *node, const conv_pass *pass,
+                             const conv_shape *s, bool own_layout, bool last_resort,
+                             dnnl_primitive_desc_t *pd) {
+  dnnl_memory_desc_t x, y, w, b;
+  cpu_describe(cpu_info(plan, pass->x), &x);
+  cpu_describe(cpu_info(plan, pass->y), &y);
+  if (own_layout) {
+    any_layout(&x, &x);
+    any_layout(&y, &y);
+  }
+  const cpu_entry *entry = plan->tensors[pass->weights].entry;
+  any_layout(&s->plain, &w);
+  bool keep = entry && entry->fixed && pass->prop != dnnl_backward_data;
+  if (keep) w = entry->own;
+  if (pass->bias >= 0) cpu_describe(cpu_info(plan, pass->bias), &b);
+  dnnl_primitive_attr_t attr = NULL;
+  dnnl_primitive_desc_t hint = NULL;
+  wml_result result = cpu_attributes(plan, &node->post, &attr);
+  bool forward = pass->prop == dnnl_forward_training || pass->prop == dnnl_forward_inference;
+  if (result == WML_OK && !forward) result = forward_hint(plan, s, &x, &y, &hint);
+  if (result == WML_OK) {
+    dnnl_convolution_desc_t d;
+    dnnl_status_t status = describe(pass, s, dnnl_convolution_direct, &x, &w,
+                                    pass->bias >= 0 ? &b : NULL, &y, &d);
+    if (status == dnnl_success)
+      status = dnnl_primitive_desc_create(pd, &d, attr, plan->device->engine, hint);
+    result = cpu_check(plan->device, status, "convolution");
+  }
+  dnnl_primitive_desc_destroy(hint);
+  dnnl_primitive_attr_destroy(attr);
+  if (result == WML_OK && !last_resort && strncmp(cpu_implementation_name(*pd), "ref", 3) == 0) {
+    dnnl_primitive_desc_destroy(*pd);
+    *pd = NULL;
+    result = WML_UNSUPPORTED;
+  }
+  return result;
+}
+
+/* Adds a reorder when `tensor` lies otherwise than the primitive wants it; returns the tensor to
+ * use instead, or -1 without memory. */
+static int convert(wml_plan *plan, cpu_node *node, int tensor, const dnnl_memory_desc_t *have,
+                   const dnnl_memory_desc_t *want, bool before, wml_result *result) {
+  if (dnnl_memory_desc_equal(have, want)) return tensor;
+  int temp = cpu_add_temporary(plan, dnnl_memory_desc_get_size(want), (int)(node - plan->nodes));
+  if (temp < 0) *result = WML_OUT_OF_MEMORY;
+  else if (before) *result = cpu_add_reorder(plan, node, tensor, have, temp, want);
+  return temp;
+}
+
+static wml_result finish(wml_plan *plan, cpu_node *node, const conv_pass *pass, const conv_shape *s,
+                         dnnl_primitive_desc_t pd) {
+  bool data = pass->prop == dnnl_backward_data, weights = pass->prop == dnnl_backward_weights;
+  bool forward = !data && !weights;
+  const dnnl_memory_desc_t *mx = dnnl_primitive_desc_query_md(pd, data ? dnnl_query_diff_src_md : dnnl_query_src_md, 0);
+  const dnnl_memory_desc_t *mw = dnnl_primitive_desc_query_md(pd, weights ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
+  const dnnl_memory_desc_t *my = dnnl_primitive_desc_query_md(pd, forward ? dnnl_query_dst_md : dnnl_query_diff_dst_md, 0);
+  const dnnl_memory_desc_t *mb = dnnl_primitive_desc_query_md(pd, weights ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 1);
+  cpu_entry *entry = plan->tensors[pass->weights].entry;
+  if (!entry->fixed) {
+    entry->plain = s->plain;
+    entry->own = *mw;
+    entry->fixed = true;
+  }
+  dnnl_memory_desc_t nx, ny;
+  cpu_describe(cpu_info(plan, pass->x), &nx);
+  cpu_describe(cpu_info(plan, pass->y), &ny);
+  wml_result result = WML_OK;
+  int x = convert(plan, node, pass->x, &nx, mx, !data, &result);
+  int w = result == WML_OK ? convert(plan, node, pass->weights, &entry->own, mw, !weights, &result) : -1;
+  int y = result == WML_OK ? convert(plan, node, pass->y, &ny, my, !forward, &result) : -1;
+  if (result != WML_OK) return result;
+  cpu_arg args[] = {{data ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, x, mx},
+                    {weights ? DNNL_ARG_DIFF_WEIGHTS : DNNL_ARG_WEIGHTS, w, mw},
+                    {forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, y, my},
+                    {weights ? DNNL_ARG_DIFF_BIAS : DNNL_ARG_BIAS, pass->bias, mb},
+                    {0, -1, NULL}};
+  result = cpu_add_primitive(plan, node, pd, args);
+  if (result == WML_OK && data && x != pass->x) result = cpu_add_reorder(plan, node, x, mx, pass->x, &nx);
+  if (result == WML_OK && weights && w != pass->weights)
+    result = cpu_add_reorder(plan, node, w, mw, pass->weights, &entry->own);
+  if (result == WML_OK && forward && y != pass->y) result = cpu_add_reorder(plan, node, y, my, pass->y, &ny);
+  return result;
+}
+
+static wml_result plan_pass(wml_plan *plan, cpu_node *node, const conv_pass *pass, int kernel) {
+  conv_shape s = shape_of(plan, node, kernel);
+  dnnl_primitive_desc_t pd = NULL;
+  wml_result result = try_layout(plan, node, pass, &s, false, false, &pd);
+  if (result == WML_UNSUPPORTED) result = try_layout(plan, node, pass, &s, true, false, &pd);
+  if (result == WML_UNSUPPORTED) result = try_layout(plan, node, pass, &s, false, true, &pd);
+  if (result != WML_OK) {
+    node->why = "oneDNN has no convolution for these shapes";
+    return result;
+  }
+  node->name = cpu_implementation_name(pd);
+  node->run = cpu_run_primitives;
+  result = finish(plan, node, pass, &s, pd);
+  dnnl_primitive_desc_destroy(pd);
+  return result;
+}
+
+static wml_result plan_forward(wml_plan *plan, cpu_node *node) {
+  const wml_op *op = &node->op;
+  conv_pass pass = {dnnl_forward_training, op->in[0], op->in[1], op->in[2], op->out[0]};
+  return plan_pass(plan, node, &pass, op->in[1]);
+}
+
+static wml_result plan_bwd_data(wml_plan *plan, cpu_node *node) {
+  const wml_op *op = &node->op;
+  conv_pass pass = {dnnl_backward_data, op->out[0], op->in[1], -1, op->in[0]};
+  return plan_pass(plan, node, &pass, op->in[1]);
+}
+
+static wml_result plan_bwd_weights(wml_plan *plan, cpu_node *node) {
+  const wml_op *op = &node->op;
+  conv_pass pass = {dnnl_backward_weights, op->in[0], op->out[0], op->out[1], op->in[1]};
+  return plan_pass(plan, node, &pass, op->out[0]);
+}
+
+const cpu_implementation cpu_conv2d[] = {{plan_forward}, {NULL}};
+const cpu_implementation cpu_conv2d_bwd_data[] = {{plan_bwd_data}, {NULL}};
+const cpu_implementation cpu_conv2d_bwd_weights[] = {{plan_bwd_weights}, {NULL}};

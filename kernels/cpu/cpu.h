@@ -1,0 +1,174 @@
+/* The CPU back end: oneDNN primitives on NHWC tensors, own vector code where that is faster.
+ *
+ * Activations are NHWC throughout: oneDNN 2.6's AVX2 and AVX-512 convolutions take it at the speed
+ * of its blocked layouts (bench/primitives), own kernels stay simple, and nothing is reordered
+ * between layers. Weights are kept in the layout that the forward convolution chose. */
+#ifndef WML_CPU_H
+#define WML_CPU_H
+
+#include "../backend.h"
+#include "../common/packing.h"
+#include "executor.h"
+#include "vec.h"
+
+#include <dnnl.h>
+
+struct wml_device {
+  wml_host host;
+  cpu_executor *executor;
+  const vec_table *vec;
+  dnnl_engine_t engine;
+  dnnl_stream_t stream;
+  int threads;
+  char identity[160];
+};
+
+/* A persistent tensor. Its bytes lie in one of the store's blocks. */
+typedef struct cpu_entry {
+  struct cpu_entry *next;
+  char *name;
+  int64_t elements;
+  dnnl_memory_desc_t plain, own; /* layout of put() and get(); layout in the store */
+  bool fixed;                    /* a plan has chosen `own` */
+  float *data;
+} cpu_entry;
+
+typedef struct cpu_block {
+  struct cpu_block *next;
+  float *data;
+} cpu_block;
+
+struct wml_store {
+  wml_device *device;
+  cpu_entry *entries;
+  cpu_block *blocks;
+  uint64_t version; /* changes with every put() and update: folded weights are made anew */
+};
+
+/* A tensor of the plan: one of the graph's or a temporary of one operation. */
+typedef struct cpu_tensor {
+  wml_tensor info;
+  size_t bytes;     /* of a value; from the row-major size unless an operation says otherwise */
+  int alias;        /* shares the bytes of this tensor, or -1 */
+  int first, last;  /* nodes between which it lives */
+  bool pinned;      /* an output: lives to the end of the step */
+  size_t offset;
+  cpu_entry *entry; /* of a persistent tensor */
+  void *data;       /* after prepare() */
+} cpu_tensor;
+
+enum { CPU_MAX_ARGS = 7, CPU_MAX_PRIMITIVES = 5 };
+
+/* A oneDNN primitive with its memories; memory i looks at tensor[i]. */
+typedef struct cpu_primitive {
+  dnnl_primitive_t primitive;
+  int n_args;
+  dnnl_exec_arg_t arg[CPU_MAX_ARGS];
+  int tensor[CPU_MAX_ARGS];
+} cpu_primitive;
+
+typedef struct cpu_node cpu_node;
+
+typedef struct cpu_step {
+  wml_plan *plan;
+  const wml_run *run;
+  int64_t index;
+  double loss;
+  bool finite;
+} cpu_step;
+
+struct cpu_node {
+  wml_op op;              /* operands are tensors of the plan */
+  wml_activation post;    /* activation fused behind a convolution or a dense layer */
+  int pooled;             /* MAXPOOL_BWD: relu before the pooling is undone by this value; or -1 */
+  const char *name;       /* of the implementation */
+  const char *why;        /* an implementation that declined says why */
+  bool inline_;           /* can run on the caller's thread */
+  int temp[2];            /* temporaries, or -1 */
+  void (*run)(cpu_step *step, cpu_node *node);
+  int n_primitives;
+  cpu_primitive primitive[CPU_MAX_PRIMITIVES];
+};
+
+/* Inference: BatchNormalization folded into the kernel and bias of the layer before it. */
+typedef struct cpu_fold {
+  struct cpu_fold *next;
+  int kernel, bias, gamma, beta, mean, variance; /* the store's tensors; absent -1 */
+  int own_kernel, own_bias;                      /* the plan's */
+  float epsilon;
+  uint64_t version; /* of the store when they were made; 0: never */
+} cpu_fold;
+
+struct wml_plan {
+  wml_store *store;
+  wml_device *device;
+  wml_graph graph; /* arrays copied */
+  int n_tensors, capacity; /* of tensors */
+  cpu_tensor *tensors; /* the graph's first, then temporaries */
+  int n_nodes;
+  cpu_node *nodes;
+  size_t arena_bytes;
+  uint8_t *arena;
+  cpu_fold *folds;
+  cpu_entry *own_entries; /* folded weights */
+  bool inline_; /* small enough to run on the caller's thread */
+  bool prepared;
+};
+
+/* ---- plan.c ---- */
+int cpu_add_temporary(wml_plan *plan, size_t bytes, int node); /* tensor index, -1: no memory */
+static inline float *cpu_f32(const wml_plan *plan, int tensor) {
+  return tensor < 0 ? NULL : (float *)plan->tensors[tensor].data;
+}
+static inline const wml_tensor *cpu_info(const wml_plan *plan, int tensor) {
+  return &plan->tensors[tensor].info;
+}
+
+/* ---- onednn.c ---- */
+wml_result cpu_check(const wml_device *device, dnnl_status_t status, const char *call);
+/* Descriptor of a row-major tensor of any rank, as oneDNN's logical NCHW over NHWC bytes for rank 4. */
+void cpu_describe(const wml_tensor *t, dnnl_memory_desc_t *md);
+/* Adds a primitive to the node; the scratchpad becomes a temporary. args ends with tensor -1. */
+typedef struct cpu_arg {
+  int arg;
+  int tensor;
+  const dnnl_memory_desc_t *md;
+} cpu_arg;
+wml_result cpu_add_primitive(wml_plan *plan, cpu_node *node, dnnl_primitive_desc_t pd,
+                             const cpu_arg *args);
+wml_result cpu_add_reorder(wml_plan *plan, cpu_node *node, int from, const dnnl_memory_desc_t *from_md,
+                           int to, const dnnl_memory_desc_t *to_md);
+wml_result cpu_reorder_now(wml_device *device, const dnnl_memory_desc_t *from_md, const void *from,
+                           const dnnl_memory_desc_t *to_md, void *to);
+void cpu_run_primitives(cpu_step *step, cpu_node *node);
+/* Adds the activation to attr where oneDNN computes the same function; false where it does not. */
+bool cpu_post_activation(const wml_activation *act);
+wml_result cpu_attributes(wml_plan *plan, const wml_activation *post, dnnl_primitive_attr_t *attr);
+const char *cpu_implementation_name(dnnl_primitive_desc_t pd);
+
+/* ---- one file per operation: implementations, best first; the last entry has plan NULL ---- */
+typedef struct cpu_implementation {
+  /* WML_UNSUPPORTED with node->why when it does not apply. */
+  wml_result (*plan)(wml_plan *plan, cpu_node *node);
+} cpu_implementation;
+
+extern const cpu_implementation cpu_conv2d[], cpu_conv2d_bwd_data[], cpu_conv2d_bwd_weights[];
+extern const cpu_implementation cpu_dense[], cpu_dense_bwd_data[], cpu_dense_bwd_weights[];
+extern const cpu_implementation cpu_maxpool[], cpu_maxpool_bwd[];
+extern const cpu_implementation cpu_activation[], cpu_activation_bwd[];
+extern const cpu_implementation cpu_batchnorm_train[], cpu_batchnorm_infer[], cpu_batchnorm_bwd[];
+extern const cpu_implementation cpu_gather[], cpu_dropout[], cpu_reshape[], cpu_loss[], cpu_metric[];
+extern const cpu_implementation cpu_update[];
+
+/* fold.c */
+wml_result cpu_fold_plan(wml_plan *plan);    /* rewrites nodes of an inference plan */
+wml_result cpu_fold_refresh(wml_plan *plan); /* makes folded weights anew where the store changed */
+
+/* backend.c */
+cpu_entry *cpu_entry_create(const wml_device *device, const wml_tensor *t);
+void cpu_entry_destroy(const wml_device *device, cpu_entry *entry);
+
+/* step.c: regularisers' share of the loss. */
+double cpu_penalty(const wml_plan *plan);
+
+#endif

@@ -1,0 +1,65 @@
+/* MaxPooling2D by own code: on NHWC with a byte per output for the winner it runs about ten times
+ * as fast as oneDNN's (2 against 20 ms forward for 64 x 62 x 62 x 64 on 2 AVX2 cores). */
+#include "cpu.h"
+
+typedef struct pool_job {
+  const cpu_step *step;
+  const cpu_node *node;
+  vec_pool pool;
+} pool_job;
+
+static pool_job job_of(const cpu_step *step, const cpu_node *node, int x, int y) {
+  const int64_t *xd = cpu_info(step->plan, x)->dim, *yd = cpu_info(step->plan, y)->dim;
+  return (pool_job){step, node, {xd[1], xd[2], xd[3], yd[1], yd[2], &node->op.u.window}};
+}
+
+static void forward_range(void *arg, int64_t begin, int64_t end) {
+  const pool_job *j = arg;
+  const wml_plan *plan = j->step->plan;
+  int64_t xs = j->pool.h * j->pool.w * j->pool.c, ys = j->pool.oh * j->pool.ow * j->pool.c;
+  const float *x = cpu_f32(plan, j->node->op.in[0]);
+  float *y = cpu_f32(plan, j->node->op.out[0]);
+  int index = j->node->op.out[1];
+  uint8_t *place = index < 0 ? NULL : plan->tensors[index].data;
+  for (int64_t n = begin; n < end; n++)
+    plan->device->vec->pool(&j->pool, x + n * xs, y + n * ys, place ? place + n * ys : NULL);
+}
+
+static void run_forward(cpu_step *step, cpu_node *node) {
+  pool_job job = job_of(step, node, node->op.in[0], node->op.out[0]);
+  cpu_parallel(step->plan->graph.batch, 1, forward_range, &job);
+}
+
+static wml_result plan_forward(wml_plan *plan, cpu_node *node) {
+  if (node->op.out[1] >= 0) /* at most 16 x 16 places: a byte each */
+    plan->tensors[node->op.out[1]].bytes = (size_t)wml_elements(cpu_info(plan, node->op.out[1]));
+  node->name = "own:nhwc";
+  node->run = run_forward;
+  return WML_OK;
+}
+
+static void backward_range(void *arg, int64_t begin, int64_t end) {
+  const pool_job *j = arg;
+  const wml_plan *plan = j->step->plan;
+  int64_t xs = j->pool.h * j->pool.w * j->pool.c, ys = j->pool.oh * j->pool.ow * j->pool.c;
+  const float *dy = cpu_f32(plan, j->node->op.in[0]), *y = cpu_f32(plan, j->node->pooled);
+  const uint8_t *place = plan->tensors[j->node->op.in[1]].data;
+  float *dx = cpu_f32(plan, j->node->op.out[0]);
+  for (int64_t n = begin; n < end; n++)
+    plan->device->vec->pool_bwd(&j->pool, dy + n * ys, place + n * ys, y ? y + n * ys : NULL, dx + n * xs);
+}
+
+static void run_backward(cpu_step *step, cpu_node *node) {
+  pool_job job = job_of(step, node, node->op.out[0], node->op.in[0]);
+  cpu_parallel(step->plan->graph.batch, 1, backward_range, &job);
+}
+
+static wml_result plan_backward(wml_plan *plan, cpu_node *node) {
+  (void)plan;
+  node->name = node->pooled >= 0 ? "own:nhwc+relu" : "own:nhwc";
+  node->run = run_backward;
+  return WML_OK;
+}
+
+const cpu_implementation cpu_maxpool[] = {{plan_forward}, {NULL}};
+const cpu_implementation cpu_maxpool_bwd[] = {{plan_backward}, {NULL}};

@@ -1,0 +1,148 @@
+/* oneDNN 2.x behind a few functions; its quirks are named here. */
+#include "cpu.h"
+
+#include <string.h>
+
+wml_result cpu_check(const wml_device *device, dnnl_status_t status, const char *call) {
+  if (status == dnnl_success) return WML_OK;
+  if (status == dnnl_unimplemented) return WML_UNSUPPORTED;
+  device->host.error("oneDNN: %s failed with status %d%s", call, (int)status,
+                     status == dnnl_out_of_memory ? " (out of memory)" : "");
+  return status == dnnl_out_of_memory ? WML_OUT_OF_MEMORY : WML_DEVICE_FAILED;
+}
+
+void cpu_describe(const wml_tensor *t, dnnl_memory_desc_t *md) {
+  dnnl_dims_t d = {0}, s = {0};
+  if (t->rank == 4) {
+    d[0] = t->dim[0], d[1] = t->dim[3], d[2] = t->dim[1], d[3] = t->dim[2];
+    s[1] = 1, s[3] = d[1], s[2] = d[3] * d[1], s[0] = d[2] * d[3] * d[1];
+  } else {
+    for (int i = 0; i < t->rank; i++) d[i] = t->dim[i];
+    int64_t stride = 1;
+    for (int i = t->rank - 1; i >= 0; i--) s[i] = stride, stride *= t->dim[i];
+  }
+  dnnl_memory_desc_init_by_strides(md, t->rank, d, dnnl_f32, s);
+}
+
+/* Memories are made without a buffer; prepare() sets their handles once. A non-empty scratchpad
+ * must be given in user mode, or the primitive writes through a null pointer. */
+wml_result cpu_add_primitive(wml_plan *plan, cpu_node *node, dnnl_primitive_desc_t pd,
+                             const cpu_arg *args) {
+  wml_device *device = plan->device;
+  if (node->n_primitives == CPU_MAX_PRIMITIVES) return WML_INVALID;
+  cpu_primitive *p = &node->primitive[node->n_primitives++];
+  memset(p, 0, sizeof *p);
+  wml_result result = cpu_check(device, dnnl_primitive_create(&p->primitive, pd), "primitive_create");
+  if (result != WML_OK) return result;
+  const dnnl_memory_desc_t *pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+  size_t pad_bytes = pad ? dnnl_memory_desc_get_size(pad) : 0;
+  for (int i = 0; i <= CPU_MAX_ARGS; i++) {
+    cpu_arg a = args[i];
+    if (a.tensor < 0) { /* the end: the scratchpad */
+      if (pad_bytes == 0) break;
+      int at = (int)(node - plan->nodes);
+      a = (cpu_arg){DNNL_ARG_SCRATCHPAD, cpu_add_temporary(plan, pad_bytes, at), pad};
+      if (a.tensor < 0) return WML_OUT_OF_MEMORY;
+      i = CPU_MAX_ARGS;
+    }
+    int k = p->n_args;
+    result = cpu_check(device, dnnl_memory_create(&p->arg[k].memory, a.md, device->engine, DNNL_MEMORY_NONE),
+                       "memory_create");
+    if (result != WML_OK) return result;
+    p->arg[k].arg = a.arg;
+    p->tensor[k] = a.tensor;
+    p->n_args++;
+  }
+  return WML_OK;
+}
+
+wml_result cpu_add_reorder(wml_plan *plan, cpu_node *node, int from, const dnnl_memory_desc_t *from_md,
+                           int to, const dnnl_memory_desc_t *to_md) {
+  dnnl_primitive_attr_t attr = NULL;
+  dnnl_primitive_desc_t pd = NULL;
+  wml_result result = cpu_attributes(plan, NULL, &attr);
+  if (result == WML_OK)
+    result = cpu_check(plan->device,
+                       dnnl_reorder_primitive_desc_create(&pd, from_md, plan->device->engine, to_md,
+                                                          plan->device->engine, attr),
+                       "reorder");
+  if (result == WML_OK)
+    result = cpu_add_primitive(plan, node, pd,
+                               (cpu_arg[]){{DNNL_ARG_FROM, from, from_md}, {DNNL_ARG_TO, to, to_md}, {0, -1, NULL}});
+  dnnl_primitive_desc_destroy(pd);
+  dnnl_primitive_attr_destroy(attr);
+  return result;
+}
+
+wml_result cpu_reorder_now(wml_device *device, const dnnl_memory_desc_t *from_md, const void *from,
+                           const dnnl_memory_desc_t *to_md, void *to) {
+  dnnl_primitive_desc_t pd = NULL;
+  dnnl_primitive_t p = NULL;
+  dnnl_memory_t a = NULL, b = NULL;
+  dnnl_status_t s = dnnl_reorder_primitive_desc_create(&pd, from_md, device->engine, to_md,
+                                                       device->engine, NULL);
+  if (s == dnnl_success) s = dnnl_primitive_create(&p, pd);
+  if (s == dnnl_success) s = dnnl_memory_create(&a, from_md, device->engine, (void *)(uintptr_t)from);
+  if (s == dnnl_success) s = dnnl_memory_create(&b, to_md, device->engine, to);
+  dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, a}, {DNNL_ARG_TO, b}};
+  if (s == dnnl_success) s = dnnl_primitive_execute(p, device->stream, 2, args);
+  if (s == dnnl_success) s = dnnl_stream_wait(device->stream);
+  dnnl_memory_destroy(a);
+  dnnl_memory_destroy(b);
+  dnnl_primitive_destroy(p);
+  dnnl_primitive_desc_destroy(pd);
+  return cpu_check(device, s, "reorder of weights");
+}
+
+void cpu_run_primitives(cpu_step *step, cpu_node *node) {
+  for (int i = 0; i < node->n_primitives; i++) {
+    cpu_primitive *p = &node->primitive[i];
+    dnnl_primitive_execute(p->primitive, step->plan->device->stream, p->n_args, p->arg);
+  }
+}
+
+/* The eltwise algorithm with the same function, or undef. oneDNN's relu turns a NaN into 0, so
+ * finiteness is tested on gradients, not on activations. */
+static dnnl_alg_kind_t eltwise_of(const wml_activation *act, float *alpha) {
+  *alpha = act->alpha;
+  switch (act->kind) {
+  case WML_RELU:
+    return act->threshold == 0.0f && isinf(act->max_value) ? dnnl_eltwise_relu : dnnl_alg_kind_undef;
+  case WML_LEAKY_RELU: return dnnl_eltwise_relu;
+  case WML_ELU: return dnnl_eltwise_elu;
+  case WML_GELU: return dnnl_eltwise_gelu_erf;
+  case WML_GELU_TANH: return dnnl_eltwise_gelu_tanh;
+  case WML_SIGMOID: return dnnl_eltwise_logistic;
+  case WML_TANH: return dnnl_eltwise_tanh;
+  case WML_EXPONENTIAL: return dnnl_eltwise_exp;
+  case WML_SILU: *alpha = 1.0f; return dnnl_eltwise_swish;
+  case WML_MISH: return dnnl_eltwise_mish;
+  default: return dnnl_alg_kind_undef;
+  }
+}
+
+bool cpu_post_activation(const wml_activation *act) {
+  float alpha;
+  return eltwise_of(act, &alpha) != dnnl_alg_kind_undef;
+}
+
+wml_result cpu_attributes(wml_plan *plan, const wml_activation *post, dnnl_primitive_attr_t *attr) {
+  dnnl_status_t s = dnnl_primitive_attr_create(attr);
+  if (s == dnnl_success) s = dnnl_primitive_attr_set_scratchpad_mode(*attr, dnnl_scratchpad_mode_user);
+  if (s == dnnl_success && post && post->kind != WML_LINEAR) {
+    dnnl_post_ops_t ops = NULL;
+    float alpha;
+    dnnl_alg_kind_t algorithm = eltwise_of(post, &alpha);
+    s = dnnl_post_ops_create(&ops);
+    if (s == dnnl_success) s = dnnl_post_ops_append_eltwise(ops, 1.0f, algorithm, alpha, 0.0f);
+    if (s == dnnl_success) s = dnnl_primitive_attr_set_post_ops(*attr, ops);
+    dnnl_post_ops_destroy(ops);
+  }
+  return cpu_check(plan->device, s, "primitive_attr");
+}
+
+const char *cpu_implementation_name(dnnl_primitive_desc_t pd) {
+  const char *name = "oneDNN";
+  dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name);
+  return name;
+}

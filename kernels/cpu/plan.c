@@ -1,0 +1,455 @@
+/* Compiling a graph: fusion, the choice of implementations, lifetimes and memory. */
+#include "cpu.h"
+#include "plan.h"
+
+#include <string.h>
+
+static const cpu_implementation *const implementations[WML_N_OPS] = {
+    [WML_OP_GATHER] = cpu_gather,
+    [WML_OP_CONV2D] = cpu_conv2d,
+    [WML_OP_CONV2D_BWD_DATA] = cpu_conv2d_bwd_data,
+    [WML_OP_CONV2D_BWD_WEIGHTS] = cpu_conv2d_bwd_weights,
+    [WML_OP_DENSE] = cpu_dense,
+    [WML_OP_DENSE_BWD_DATA] = cpu_dense_bwd_data,
+    [WML_OP_DENSE_BWD_WEIGHTS] = cpu_dense_bwd_weights,
+    [WML_OP_MAXPOOL] = cpu_maxpool,
+    [WML_OP_MAXPOOL_BWD] = cpu_maxpool_bwd,
+    [WML_OP_ACTIVATION] = cpu_activation,
+    [WML_OP_ACTIVATION_BWD] = cpu_activation_bwd,
+    [WML_OP_BATCHNORM_TRAIN] = cpu_batchnorm_train,
+    [WML_OP_BATCHNORM_INFER] = cpu_batchnorm_infer,
+    [WML_OP_BATCHNORM_BWD] = cpu_batchnorm_bwd,
+    [WML_OP_BATCHNORM_BWD_INFER] = cpu_batchnorm_bwd,
+    [WML_OP_DROPOUT] = cpu_dropout,
+    [WML_OP_RESHAPE] = cpu_reshape,
+    [WML_OP_LOSS] = cpu_loss,
+    [WML_OP_METRIC] = cpu_metric,
+    [WML_OP_UPDATE] = cpu_update,
+};
+
+static void *take(const wml_device *device, size_t n, size_t size) {
+  void *p = device->host.alloc(n > 0 && size > 0 ? n * size : 1, 64);
+  if (p) memset(p, 0, n * size);
+  else device->host.error("out of memory for a plan");
+  return p;
+}
+
+static void *copy(const wml_device *device, const void *from, size_t n, size_t size) {
+  void *p = take(device, n, size);
+  if (p && n) memcpy(p, from, n * size);
+  return p;
+}
+
+int cpu_add_temporary(wml_plan *plan, size_t bytes, int node) {
+  if (plan->n_tensors == plan->capacity) {
+    int capacity = plan->capacity * 2 + 16;
+    cpu_tensor *grown = take(plan->device, (size_t)capacity, sizeof *grown);
+    if (!grown) return -1;
+    memcpy(grown, plan->tensors, (size_t)plan->n_tensors * sizeof *grown);
+    plan->device->host.release(plan->tensors);
+    plan->tensors = grown;
+    plan->capacity = capacity;
+  }
+  plan->tensors[plan->n_tensors] = (cpu_tensor){
+      .info = {.name = "", .role = WML_ROLE_VALUE}, .bytes = bytes, .alias = -1, .first = node, .last = node};
+  return plan->n_tensors++;
+}
+
+static bool persistent(wml_role role) {
+  return role != WML_ROLE_VALUE && role != WML_ROLE_FEED;
+}
+
+static cpu_entry *find_or_add(wml_store *store, const wml_tensor *t) {
+  for (cpu_entry *e = store->entries; e; e = e->next)
+    if (strcmp(e->name, t->name) == 0) return e;
+  cpu_entry *e = cpu_entry_create(store->device, t);
+  if (!e) return NULL;
+  e->next = store->entries;
+  store->entries = e;
+  return e;
+}
+
+static wml_result adopt_tensors(wml_plan *plan, const wml_graph *g) {
+  plan->capacity = g->n_tensors + 16;
+  plan->tensors = take(plan->device, (size_t)plan->capacity, sizeof *plan->tensors);
+  if (!plan->tensors) return WML_OUT_OF_MEMORY;
+  plan->n_tensors = g->n_tensors;
+  for (int i = 0; i < g->n_tensors; i++) {
+    cpu_tensor *t = &plan->tensors[i];
+    *t = (cpu_tensor){.info = g->tensors[i], .alias = -1, .first = -1, .last = -1};
+    t->info.name = "";
+    if (t->info.role == WML_ROLE_VALUE)
+      t->bytes = (size_t)wml_elements(&t->info) * wml_dtype_size(t->info.dtype);
+    if (persistent(t->info.role) && !(t->entry = find_or_add(plan->store, &g->tensors[i])))
+      return WML_OUT_OF_MEMORY;
+  }
+  for (int i = 0; i < g->n_outputs; i++) plan->tensors[g->outputs[i]].pinned = true;
+  return WML_OK;
+}
+
+/* ---- fusion ---- */
+
+static int consumers(const wml_plan *plan, int tensor) {
+  int count = plan->tensors[tensor].pinned;
+  for (int k = 0; k < plan->n_nodes; k++)
+    for (int i = 0; i < WML_MAX_OPERANDS; i++) count += plan->nodes[k].op.in[i] == tensor;
+  return count;
+}
+
+/* An activation joins the convolution or dense layer before it where nothing else reads what lies
+ * between: backward passes of such activations work from the output. */
+static bool joins_layer(const wml_plan *plan, const cpu_node *before, const cpu_node *node) {
+  return node->op.kind == WML_OP_ACTIVATION && before->post.kind == WML_LINEAR &&
+         (before->op.kind == WML_OP_CONV2D || before->op.kind == WML_OP_DENSE) &&
+         before->op.out[0] == node->op.in[0] && consumers(plan, node->op.in[0]) == 1 &&
+         cpu_post_activation(&node->op.u.activation);
+}
+
+/* relu, then pooling: going back, the pooled value says whether the winner was positive, so the
+ * large activation is neither read nor kept. */
+static bool joins_pooling(const wml_plan *plan, const cpu_node *before, const cpu_node *node, int *pooled) {
+  const wml_activation *a = &node->op.u.activation;
+  if (node->op.kind != WML_OP_ACTIVATION_BWD || before->op.kind != WML_OP_MAXPOOL_BWD ||
+      before->op.out[0] != node->op.in[0] || consumers(plan, node->op.in[0]) != 1 ||
+      a->kind != WML_RELU || a->alpha != 0.0f || a->threshold != 0.0f || !isinf(a->max_value) ||
+      plan->tensors[before->op.out[0]].info.dim[3] > 1024)
+    return false;
+  for (int k = 0; k < plan->n_nodes; k++) {
+    const wml_op *pool = &plan->nodes[k].op;
+    if (pool->kind == WML_OP_MAXPOOL && pool->in[0] == node->op.in[1] && pool->out[1] == before->op.in[1]) {
+      *pooled = pool->out[0];
+      return true;
+    }
+  }
+  return false;
+}
+
+static void fuse(wml_plan *plan) {
+  int kept = 0;
+  for (int k = 0; k < plan->n_nodes; k++) {
+    cpu_node *node = &plan->nodes[k], *before = kept ? &plan->nodes[kept - 1] : NULL;
+    int pooled;
+    if (before && joins_layer(plan, before, node)) {
+      before->post = node->op.u.activation;
+      before->op.out[0] = node->op.out[0];
+    } else if (before && joins_pooling(plan, before, node, &pooled)) {
+      before->pooled = pooled;
+      before->op.out[0] = node->op.out[0];
+    } else {
+      plan->nodes[kept++] = *node;
+      continue;
+    }
+    for (int i = 0; i < WML_MAX_OPERANDS; i++) node->op.in[i] = -1; /* reads nothing any more */
+  }
+  plan->n_nodes = kept;
+}
+
+/* ---- implementations ---- */
+
+static wml_result choose(wml_plan *plan, cpu_node *node) {
+  const cpu_implementation *list = implementations[node->op.kind];
+  const char *why = "no implementation";
+  for (; list->plan; list++) {
+    int n_tensors = plan->n_tensors;
+    node->n_primitives = 0;
+    wml_result result = list->plan(plan, node);
+    if (result != WML_UNSUPPORTED) return result;
+    plan->n_tensors = n_tensors;
+    if (node->why) why = node->why;
+  }
+  plan->device->host.error("layer %s: %s", node->op.layer ? node->op.layer : "?", why);
+  return WML_UNSUPPORTED;
+}
+
+/* Slots and gradients lie as their parameter does; what no layer has laid out is row-major. */
+static void settle_layouts(wml_plan *plan) {
+  for (int i = 0; i < plan->n_tensors; i++) {
+    cpu_tensor *t = &plan->tensors[i];
+    if (!t->entry || t->entry->fixed) continue;
+    if (t->info.like >= 0) {
+      const cpu_entry *param = plan->tensors[t->info.like].entry;
+      t->entry->plain = param->plain;
+      t->entry->own = param->own;
+      t->entry->fixed = param->fixed;
+    }
+  }
+}
+
+/* ---- memory ---- */
+
+static int root_of(const wml_plan *plan, int t) {
+  while (plan->tensors[t].alias >= 0) t = plan->tensors[t].alias;
+  return t;
+}
+
+static void extend(wml_plan *plan, int tensor, int node) {
+  if (tensor < 0) return;
+  cpu_tensor *t = &plan->tensors[root_of(plan, tensor)];
+  if (t->first < 0 || node < t->first) t->first = node;
+  if (node > t->last) t->last = node;
+  if (plan->tensors[tensor].pinned) t->last = plan->n_nodes;
+}
+
+static bool elementwise(const wml_op *op) {
+  bool row = (op->kind == WML_OP_ACTIVATION || op->kind == WML_OP_ACTIVATION_BWD) &&
+             op->u.activation.kind == WML_GLU;
+  return !row && (op->kind == WML_OP_ACTIVATION || op->kind == WML_OP_ACTIVATION_BWD ||
+                  op->kind == WML_OP_DROPOUT || op->kind == WML_OP_BATCHNORM_INFER);
+}
+
+static bool read_after(const wml_plan *plan, int tensor, int node) {
+  int root = root_of(plan, tensor);
+  for (int t = 0; t < plan->n_tensors; t++)
+    if (plan->tensors[t].pinned && root_of(plan, t) == root) return true;
+  for (int k = node + 1; k < plan->n_nodes; k++) {
+    const cpu_node *n = &plan->nodes[k];
+    if (n->pooled >= 0 && root_of(plan, n->pooled) == root) return true;
+    for (int i = 0; i < WML_MAX_OPERANDS; i++)
+      if (n->op.in[i] >= 0 && root_of(plan, n->op.in[i]) == root) return true;
+  }
+  return false;
+}
+
+/* Views share their bytes always, element-wise results with an input that nobody reads again. */
+static void alias_in_place(wml_plan *plan) {
+  for (int k = 0; k < plan->n_nodes; k++) {
+    const wml_op *op = &plan->nodes[k].op;
+    if (op->kind != WML_OP_RESHAPE && !elementwise(op)) continue;
+    int in = op->in[0], out = op->out[0];
+    if (plan->tensors[in].info.role != WML_ROLE_VALUE || (op->kind != WML_OP_RESHAPE && read_after(plan, in, k)))
+      continue;
+    plan->tensors[out].alias = in;
+  }
+}
+
+static wml_result place(wml_plan *plan) {
+  alias_in_place(plan);
+  for (int k = 0; k < plan->n_nodes; k++) {
+    const cpu_node *node = &plan->nodes[k];
+    for (int i = 0; i < WML_MAX_OPERANDS; i++) extend(plan, node->op.in[i], k);
+    for (int i = 0; i < 3; i++) extend(plan, node->op.out[i], k);
+    extend(plan, node->pooled, k);
+  }
+  size_t n = (size_t)plan->n_tensors;
+  wml_lifetime *life = take(plan->device, n, sizeof *life);
+  int *order = take(plan->device, n, sizeof *order);
+  wml_result result = life && order ? WML_OK : WML_OUT_OF_MEMORY;
+  for (size_t i = 0; result == WML_OK && i < n; i++) {
+    const cpu_tensor *t = &plan->tensors[i];
+    bool placed = t->info.role == WML_ROLE_VALUE && t->alias < 0 && t->first >= 0 && !t->entry;
+    life[i] = (wml_lifetime){placed ? t->bytes : 0, t->first, t->last, 0};
+  }
+  if (result == WML_OK) {
+    plan->arena_bytes = wml_pack(life, (int)n, order);
+    for (size_t i = 0; i < n; i++) plan->tensors[i].offset = life[i].offset;
+  }
+  plan->device->host.release(life);
+  plan->device->host.release(order);
+  return result;
+}
+
+/* ---- the plan as a whole ---- */
+
+static const int64_t inline_limit = 1 << 17; /* multiply-adds that are not worth another thread */
+
+static bool small_enough(const wml_plan *plan) {
+  int64_t work = 0;
+  for (int k = 0; k < plan->n_nodes; k++) {
+    const cpu_node *n = &plan->nodes[k];
+    if (!n->inline_) return false;
+    if (n->op.kind == WML_OP_DENSE)
+      work += wml_elements(&plan->tensors[n->op.in[1]].info) * plan->graph.batch;
+    else if (n->op.out[0] >= 0) work += wml_elements(&plan->tensors[n->op.out[0]].info);
+  }
+  return work <= inline_limit;
+}
+
+static wml_result build(wml_plan *plan, const wml_graph *g) {
+  plan->nodes = take(plan->device, (size_t)g->n_ops, sizeof *plan->nodes);
+  plan->graph.tensors = NULL;
+  plan->graph.ops = NULL;
+  plan->graph.outputs = NULL;
+  plan->graph.update.items = copy(plan->device, g->update.items, (size_t)g->update.n_items,
+                                  sizeof *g->update.items);
+  if (!plan->nodes || !plan->graph.update.items) return WML_OUT_OF_MEMORY;
+  plan->n_nodes = g->n_ops;
+  bool trains = false;
+  for (int k = 0; k < g->n_ops; k++) {
+    plan->nodes[k] = (cpu_node){.op = g->ops[k], .pooled = -1, .temp = {-1, -1}};
+    plan->nodes[k].post.kind = WML_LINEAR;
+    plan->nodes[k].op.layer = NULL; /* the graph may go */
+    trains |= g->ops[k].kind == WML_OP_UPDATE;
+  }
+  wml_result result = adopt_tensors(plan, g);
+  if (result == WML_OK && !trains) result = cpu_fold_plan(plan);
+  if (result == WML_OK) fuse(plan);
+  for (int k = 0; k < plan->n_nodes && result == WML_OK; k++) {
+    settle_layouts(plan); /* a gradient lies as its parameter, whose forward operation came before */
+    result = choose(plan, &plan->nodes[k]);
+  }
+  if (result != WML_OK) return result;
+  settle_layouts(plan);
+  plan->inline_ = small_enough(plan);
+  return place(plan);
+}
+
+wml_result cpu_plan_create(wml_store *store, const wml_graph *g, wml_plan **out) {
+  wml_plan *plan = take(store->device, 1, sizeof *plan);
+  if (!plan) return WML_OUT_OF_MEMORY;
+  plan->store = store;
+  plan->device = store->device;
+  plan->graph = *g;
+  wml_result result = build(plan, g);
+  if (result == WML_OK) *out = plan;
+  else cpu_plan_destroy(plan);
+  return result;
+}
+
+static void release_entries(wml_plan *plan) {
+  const wml_host *host = &plan->device->host;
+  for (cpu_entry *e = plan->own_entries, *next; e; e = next) {
+    next = e->next;
+    host->release(e->data);
+    cpu_entry_destroy(plan->device, e);
+  }
+  for (cpu_fold *f = plan->folds, *next; f; f = next) {
+    next = f->next;
+    host->release(f);
+  }
+}
+
+void cpu_plan_destroy(wml_plan *plan) {
+  if (!plan) return;
+  const wml_host *host = &plan->device->host;
+  for (int k = 0; k < plan->n_nodes; k++)
+    for (int i = 0; i < plan->nodes[k].n_primitives; i++) {
+      cpu_primitive *p = &plan->nodes[k].primitive[i];
+      dnnl_primitive_destroy(p->primitive);
+      for (int a = 0; a < CPU_MAX_ARGS; a++) dnnl_memory_destroy(p->arg[a].memory);
+    }
+  release_entries(plan);
+  host->release((void *)(uintptr_t)plan->graph.update.items);
+  host->release(plan->nodes);
+  host->release(plan->tensors);
+  host->release(plan->arena);
+  host->release(plan);
+}
+
+static size_t entry_bytes(const cpu_entry *e) {
+  return wml_round_up(e->fixed ? dnnl_memory_desc_get_size(&e->own) : (size_t)e->elements * sizeof(float),
+                      WML_PACKING_ALIGNMENT);
+}
+
+void cpu_plan_memory(const wml_plan *plan, wml_memory *memory) {
+  *memory = (wml_memory){.scratch = plan->arena_bytes};
+  for (int i = 0; i < plan->n_tensors; i++) {
+    const cpu_tensor *t = &plan->tensors[i];
+    if (!t->entry) continue;
+    if (t->info.role == WML_ROLE_PARAM || t->info.role == WML_ROLE_STATE) memory->params += entry_bytes(t->entry);
+    else memory->state += entry_bytes(t->entry);
+  }
+  int forward = 0; /* values that outlive the last forward operation's step into the backward ones */
+  while (forward < plan->n_nodes && plan->nodes[forward].op.kind != WML_OP_LOSS) forward++;
+  for (int i = 0; i < plan->n_tensors && forward < plan->n_nodes; i++) {
+    const cpu_tensor *t = &plan->tensors[i];
+    if (t->info.role == WML_ROLE_VALUE && t->alias < 0 && t->first < forward && t->last > forward)
+      memory->saved += t->bytes;
+  }
+  memory->scratch -= memory->saved < memory->scratch ? memory->saved : memory->scratch;
+}
+
+/* One block for the entries that have no bytes yet, in the order given: neighbours stay neighbours,
+ * which makes the update's buffers flat. */
+static wml_result allocate_entries(wml_plan *plan, const int *tensors, int n) {
+  size_t total = 0;
+  for (int i = 0; i < n; i++)
+    if (!plan->tensors[tensors[i]].entry->data) total += entry_bytes(plan->tensors[tensors[i]].entry);
+  if (total == 0) return WML_OK;
+  const wml_host *host = &plan->device->host;
+  cpu_block *block = take(plan->device, 1, sizeof *block);
+  float *data = block ? take(plan->device, 1, total) : NULL;
+  if (!data) {
+    host->release(block);
+    return WML_OUT_OF_MEMORY;
+  }
+  *block = (cpu_block){plan->store->blocks, data};
+  plan->store->blocks = block;
+  for (int i = 0; i < n; i++) {
+    cpu_entry *e = plan->tensors[tensors[i]].entry;
+    if (e->data) continue;
+    e->data = data;
+    data += entry_bytes(e) / sizeof *data;
+  }
+  return WML_OK;
+}
+
+/* column 0: parameters, 1: gradients, 2..: slots */
+static int item_tensor(const wml_update_item *item, int column) {
+  return column == 0 ? item->param : column == 1 ? item->grad : item->slot[column - 2];
+}
+
+static wml_result allocate_persistent(wml_plan *plan) {
+  const wml_update *u = &plan->graph.update;
+  int *list = take(plan->device, (size_t)plan->n_tensors, sizeof *list);
+  wml_result result = list ? WML_OK : WML_OUT_OF_MEMORY;
+  for (int column = 0; column < 2 + WML_MAX_SLOTS && result == WML_OK; column++) {
+    int n = 0;
+    for (int i = 0; i < u->n_items; i++)
+      if (item_tensor(&u->items[i], column) >= 0) list[n++] = item_tensor(&u->items[i], column);
+    result = allocate_entries(plan, list, n);
+  }
+  int n = 0;
+  for (int i = 0; result == WML_OK && i < plan->n_tensors; i++) {
+    cpu_entry *e = plan->tensors[i].entry;
+    bool folded = e && i >= plan->graph.n_tensors;
+    if (folded && !e->data && !(e->data = take(plan->device, 1, entry_bytes(e)))) result = WML_OUT_OF_MEMORY;
+    if (e && !folded) list[n++] = i;
+  }
+  if (result == WML_OK) result = allocate_entries(plan, list, n);
+  plan->device->host.release(list);
+  return result;
+}
+
+wml_result cpu_plan_prepare(wml_plan *plan) {
+  if (plan->prepared) return WML_OK;
+  wml_result result = allocate_persistent(plan);
+  if (result != WML_OK) return result;
+  plan->arena = take(plan->device, 1, plan->arena_bytes);
+  if (!plan->arena) return WML_OUT_OF_MEMORY;
+  for (int i = 0; i < plan->n_tensors; i++) {
+    cpu_tensor *t = &plan->tensors[i];
+    if (t->entry) t->data = t->entry->data;
+    else if (t->info.role == WML_ROLE_VALUE) t->data = plan->arena + plan->tensors[root_of(plan, i)].offset;
+  }
+  for (int k = 0; k < plan->n_nodes; k++)
+    for (int i = 0; i < plan->nodes[k].n_primitives; i++) {
+      cpu_primitive *p = &plan->nodes[k].primitive[i];
+      for (int a = 0; a < p->n_args && result == WML_OK; a++)
+        result = cpu_check(plan->device,
+                           dnnl_memory_set_data_handle(p->arg[a].memory, plan->tensors[p->tensor[a]].data),
+                           "memory_set_data_handle");
+    }
+  plan->prepared = result == WML_OK;
+  return result;
+}
+
+static void one_step(wml_plan *plan, cpu_step *step) {
+  step->loss = cpu_penalty(plan);
+  for (int k = 0; k < plan->n_nodes; k++) plan->nodes[k].run(step, &plan->nodes[k]);
+}
+
+void cpu_plan_run(wml_plan *plan, wml_run *run) {
+  run->not_finite = -1;
+  for (int64_t i = 0; i < run->n_steps; i++) {
+    cpu_step step = {.plan = plan, .run = run, .index = i, .finite = true};
+    one_step(plan, &step);
+    if (!step.finite) {
+      run->not_finite = run->step + i + 1;
+      return;
+    }
+    if (run->results) {
+      run->results[WML_RESULT_LOSS] += step.loss * (double)plan->graph.batch;
+      run->results[WML_RESULT_COUNT] += (double)plan->graph.batch;
+    }
+  }
+}

@@ -1,0 +1,159 @@
+/* The operations around the layers: data in, dropout, losses, metrics. */
+#include "cpu.h"
+
+#include "../common/dropout.h"
+#include "../common/rows.h"
+
+#include <string.h>
+
+typedef struct gather_job {
+  const cpu_step *step;
+  const cpu_node *node;
+  const uint8_t *base;
+  int64_t n; /* elements of a row */
+} gather_job;
+
+static void gather_range(void *arg, int64_t begin, int64_t end) {
+  const gather_job *j = arg;
+  const wml_plan *plan = j->step->plan;
+  const wml_run *run = j->step->run;
+  const wml_tensor *t = cpu_info(plan, j->node->op.in[0]);
+  size_t bytes = (size_t)j->n * wml_dtype_size(t->dtype);
+  uint8_t *out = plan->tensors[j->node->op.out[0]].data;
+  for (int64_t i = begin; i < end; i++) {
+    int64_t at = j->step->index * plan->graph.batch + i;
+    const uint8_t *row = j->base + (size_t)(run->rows ? run->rows[at] : run->first_row + at) * bytes;
+    if (t->dtype == WML_U8)
+      plan->device->vec->from_u8(row, (float *)(void *)out + i * j->n, j->n, j->node->op.u.scale);
+    else memcpy(out + (size_t)i * bytes, row, bytes);
+  }
+}
+
+static void run_gather(cpu_step *step, cpu_node *node) {
+  gather_job job = {.step = step, .node = node, .n = wml_row_elements(cpu_info(step->plan, node->op.in[0]))};
+  for (int i = 0; i < step->run->n_feeds; i++)
+    if (step->run->feeds[i].tensor == node->op.in[0]) job.base = step->run->feeds[i].base;
+  cpu_parallel(step->plan->graph.batch, 1 + 4096 / (job.n + 1), gather_range, &job);
+}
+
+typedef struct dropout_job {
+  const cpu_step *step;
+  const wml_op *op;
+} dropout_job;
+
+static void dropout_range(void *arg, int64_t begin, int64_t end) {
+  const dropout_job *j = arg;
+  const wml_plan *plan = j->step->plan;
+  const wml_run *run = j->step->run;
+  plan->device->vec->dropout(run->seed, run->step + j->step->index, j->op->u.dropout.stream,
+                             j->op->u.dropout.rate, (uint64_t)begin / 4,
+                             cpu_f32(plan, j->op->in[0]) + begin,
+                             cpu_f32(plan, j->op->out[0]) + begin, end - begin);
+}
+
+static void run_dropout(cpu_step *step, cpu_node *node) {
+  dropout_job job = {step, &node->op};
+  cpu_parallel(wml_elements(cpu_info(step->plan, node->op.in[0])), 4096, dropout_range, &job);
+}
+
+static void run_reshape(cpu_step *step, cpu_node *node) { /* input and output share their bytes */
+  (void)step;
+  (void)node;
+}
+
+typedef struct loss_job {
+  const wml_op *op;
+  wml_loss loss;
+  wml_rows rows;
+  int64_t n;
+  float *dp;
+  double *partial; /* one sum per piece of rows: the same bits for any number of threads */
+} loss_job;
+
+enum { LOSS_ROWS = 64 };
+
+static void loss_range(void *arg, int64_t begin, int64_t end) {
+  const loss_job *j = arg;
+  for (int64_t r = begin; r < end; r += LOSS_ROWS) {
+    int64_t last = r + LOSS_ROWS < end ? r + LOSS_ROWS : end;
+    j->partial[r / LOSS_ROWS] = wml_rows_loss(j->op, &j->loss, &j->rows, j->n, r, last, j->dp);
+  }
+}
+
+/* Addresses of a LOSS's or METRIC's operands under the graph's numbers. */
+static wml_rows rows_of(const cpu_step *step, const cpu_node *node) {
+  const wml_plan *plan = step->plan;
+  const wml_op *op = &node->op;
+  const wml_tensor *p = cpu_info(plan, op->in[0]), *t = cpu_info(plan, op->in[1]);
+  wml_rows r = {.p = cpu_f32(plan, op->in[0]), .k = p->dim[p->rank - 1]};
+  if (t->dtype == WML_I32) r.target_label = plan->tensors[op->in[1]].data;
+  else r.target_dense = cpu_f32(plan, op->in[1]);
+  r.weight = cpu_f32(plan, op->in[2]);
+  r.rows_per_sample = wml_elements(p) / r.k / p->dim[0];
+  r.target_k = wml_elements(t) / (wml_elements(p) / r.k);
+  return r;
+}
+
+static void run_loss(cpu_step *step, cpu_node *node) {
+  const wml_plan *plan = step->plan;
+  loss_job j = {.op = &node->op, .loss = node->op.u.loss.loss, .rows = rows_of(step, node)};
+  j.n = wml_elements(cpu_info(plan, node->op.in[0])) / j.rows.k;
+  j.dp = cpu_f32(plan, node->op.out[0]);
+  j.partial = plan->tensors[node->temp[0]].data;
+  if (j.loss.kind == WML_HINGE || j.loss.kind == WML_SQUARED_HINGE)
+    j.loss.signed_labels = wml_rows_are_binary(&j.rows, j.n);
+  cpu_parallel(j.n, LOSS_ROWS, loss_range, &j);
+  for (int64_t i = 0; i * LOSS_ROWS < j.n; i++) step->loss += j.partial[i];
+}
+
+static void run_metric(cpu_step *step, cpu_node *node) {
+  wml_rows rows = rows_of(step, node);
+  wml_rows_metric(&node->op, &rows, wml_elements(cpu_info(step->plan, node->op.in[0])) / rows.k,
+                  step->run->results + node->op.u.metric.result);
+}
+
+static wml_result plan_gather(wml_plan *plan, cpu_node *node) {
+  (void)plan;
+  node->name = "own";
+  node->inline_ = true;
+  node->run = run_gather;
+  return WML_OK;
+}
+
+static wml_result plan_dropout(wml_plan *plan, cpu_node *node) {
+  (void)plan;
+  node->name = "own";
+  node->run = run_dropout;
+  return WML_OK;
+}
+
+static wml_result plan_reshape(wml_plan *plan, cpu_node *node) {
+  (void)plan;
+  node->name = "view";
+  node->inline_ = true;
+  node->run = run_reshape;
+  return WML_OK;
+}
+
+static wml_result plan_loss(wml_plan *plan, cpu_node *node) {
+  const wml_tensor *p = cpu_info(plan, node->op.in[0]);
+  int64_t rows = wml_elements(p) / p->dim[p->rank - 1];
+  node->temp[0] = cpu_add_temporary(plan, (size_t)(rows / LOSS_ROWS + 1) * sizeof(double),
+                                    (int)(node - plan->nodes));
+  node->name = "own";
+  node->run = run_loss;
+  return node->temp[0] < 0 ? WML_OUT_OF_MEMORY : WML_OK;
+}
+
+static wml_result plan_metric(wml_plan *plan, cpu_node *node) {
+  (void)plan;
+  node->name = "own";
+  node->run = run_metric;
+  return WML_OK;
+}
+
+const cpu_implementation cpu_gather[] = {{plan_gather}, {NULL}};
+const cpu_implementation cpu_dropout[] = {{plan_dropout}, {NULL}};
+const cpu_implementation cpu_reshape[] = {{plan_reshape}, {NULL}};
+const cpu_implementation cpu_loss[] = {{plan_loss}, {NULL}};
+const cpu_implementation cpu_metric[] = {{plan_metric}, {NULL}};

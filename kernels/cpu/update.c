@@ -1,0 +1,145 @@
+/* The update: regularisers, a look at every gradient for values that are not finite, clipping, and
+ * the optimizer in one pass over flat buffers. The look comes first, so that a bad step changes no
+ * weight; it costs one read of the gradients. */
+#include "cpu.h"
+
+enum { UPDATE_PIECE = 16384 };
+
+typedef struct update_job {
+  const vec_table *vec;
+  vec_update u;
+  double *square; /* per piece */
+  bool *finite;   /* per piece */
+  int64_t n;
+} update_job;
+
+/* What a parameter occupies in the flat buffers, in floats. */
+static int64_t padded(const cpu_entry *e) {
+  return (int64_t)(wml_round_up(dnnl_memory_desc_get_size(&e->own), WML_PACKING_ALIGNMENT) / sizeof(float));
+}
+
+static void look_range(void *arg, int64_t begin, int64_t end) {
+  const update_job *j = arg;
+  for (int64_t p = begin; p < end; p++) {
+    int64_t at = p * UPDATE_PIECE, n = j->n - at < UPDATE_PIECE ? j->n - at : UPDATE_PIECE;
+    bool finite = true;
+    j->square[p] = j->vec->squares(j->u.g + at, n, &finite);
+    j->finite[p] = finite;
+  }
+}
+
+static void update_range(void *arg, int64_t begin, int64_t end) {
+  const update_job *j = arg;
+  j->vec->update(&j->u, begin, end);
+}
+
+typedef struct penalty_job {
+  const wml_update_item *item;
+  const float *w;
+  float *g;
+} penalty_job;
+
+static void penalty_range(void *arg, int64_t begin, int64_t end) {
+  const penalty_job *j = arg;
+  for (int64_t i = begin; i < end; i++)
+    j->g[i] += j->item->l1 * wml_sign(j->w[i]) + 2.0f * j->item->l2 * j->w[i];
+}
+
+static bool penalised(const wml_update_item *item) {
+  return item->l1 != 0.0f || item->l2 != 0.0f;
+}
+
+double cpu_penalty(const wml_plan *plan) {
+  double sum = 0.0;
+  for (int i = 0; i < plan->graph.update.n_items; i++) {
+    const wml_update_item *item = &plan->graph.update.items[i];
+    if (!penalised(item)) continue;
+    const float *w = cpu_f32(plan, item->param);
+    double l1 = 0.0, l2 = 0.0;
+    for (int64_t k = 0; k < padded(plan->tensors[item->param].entry); k++) {
+      l1 += (double)fabsf(w[k]);
+      l2 += (double)w[k] * (double)w[k];
+    }
+    sum += (double)item->l1 * l1 + (double)item->l2 * l2;
+  }
+  return sum;
+}
+
+/* Pieces are counted from the start of the range, so per-variable norms see one variable each. */
+static double look(update_job *j, float *g, int64_t n, bool *finite) {
+  j->u.g = g;
+  j->n = n;
+  int64_t pieces = (n + UPDATE_PIECE - 1) / UPDATE_PIECE;
+  cpu_parallel(pieces, 1, look_range, j);
+  double sum = 0.0;
+  for (int64_t p = 0; p < pieces; p++) {
+    sum += j->square[p];
+    if (!j->finite[p]) *finite = false;
+  }
+  return sum;
+}
+
+/* The flat buffers begin with the first item's; an absent slot points at the gradients, which are
+ * readable and not touched through it. */
+static void update_items(cpu_step *step, update_job *j, int first, int count, double factor) {
+  const wml_plan *plan = step->plan;
+  const wml_update_item *item = &plan->graph.update.items[first];
+  int64_t n = 0;
+  for (int i = 0; i < count; i++) n += padded(plan->tensors[item[i].param].entry);
+  j->u.w = cpu_f32(plan, item->param);
+  j->u.g = cpu_f32(plan, item->grad);
+  float *slot[WML_MAX_SLOTS];
+  for (int k = 0; k < WML_MAX_SLOTS; k++)
+    slot[k] = item->slot[k] >= 0 ? cpu_f32(plan, item->slot[k]) : j->u.g;
+  j->u.s0 = slot[0], j->u.s1 = slot[1], j->u.s2 = slot[2];
+  j->u.factor = (float)factor;
+  cpu_parallel(n, UPDATE_PIECE / 4, update_range, j);
+}
+
+static void run_update(cpu_step *step, cpu_node *node) {
+  const wml_plan *plan = step->plan;
+  const wml_update *u = &plan->graph.update;
+  update_job j = {.vec = plan->device->vec, .square = plan->tensors[node->temp[0]].data,
+                  .finite = plan->tensors[node->temp[1]].data};
+  int64_t all = 0;
+  for (int i = 0; i < u->n_items; i++) {
+    const wml_update_item *item = &u->items[i];
+    int64_t n = padded(plan->tensors[item->param].entry);
+    penalty_job p = {item, cpu_f32(plan, item->param), cpu_f32(plan, item->grad)};
+    if (penalised(item)) cpu_parallel(n, UPDATE_PIECE, penalty_range, &p);
+    all += n;
+  }
+  double square = look(&j, cpu_f32(plan, u->items[0].grad), all, &step->finite);
+  if (!isfinite(step->loss)) step->finite = false;
+  if (!step->finite) return;
+  wml_optimizer_step s = wml_optimizer_prepare(&u->optimizer, step->run->learning_rate[step->index],
+                                               step->run->step + step->index + 1);
+  j.u.optimizer = &u->optimizer;
+  j.u.step = &s;
+  double limit = (double)u->optimizer.global_clipnorm, own = (double)u->optimizer.clipnorm;
+  if (limit > 0.0 || own <= 0.0) {
+    update_items(step, &j, 0, u->n_items, limit > 0.0 ? limit / fmax(sqrt(square), limit) : 1.0);
+    return;
+  }
+  for (int i = 0; i < u->n_items; i++) {
+    int64_t n = padded(plan->tensors[u->items[i].param].entry);
+    double norm = sqrt(look(&j, cpu_f32(plan, u->items[i].grad), n, &step->finite));
+    update_items(step, &j, i, 1, own / fmax(norm, own));
+  }
+}
+
+static wml_result plan_update(wml_plan *plan, cpu_node *node) {
+  int64_t all = 0;
+  for (int i = 0; i < plan->graph.update.n_items; i++)
+    all += padded(plan->tensors[plan->graph.update.items[i].param].entry);
+  if (plan->graph.update.n_items == 0) return WML_INVALID;
+  size_t pieces = (size_t)(all / UPDATE_PIECE + 1);
+  int at = (int)(node - plan->nodes);
+  node->temp[0] = cpu_add_temporary(plan, pieces * sizeof(double), at);
+  node->temp[1] = cpu_add_temporary(plan, pieces * sizeof(bool), at);
+  node->name = "own:flat";
+  node->run = run_update;
+  return node->temp[0] < 0 || node->temp[1] < 0 ? WML_OUT_OF_MEMORY : WML_OK;
+}
+
+const cpu_implementation cpu_update[] = {{plan_update}, {NULL}};

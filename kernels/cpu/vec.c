@@ -1,0 +1,372 @@
+/* Compiled three times with VEC_TABLE naming the table and the compiler's flags the instruction
+ * set. The loops are written so that the compiler's vectoriser takes them: unit stride, no calls,
+ * selections instead of branches. */
+#include "vec.h"
+
+#include "../common/dropout.h"
+
+#include <string.h>
+
+#define VEC_STRING2(x) #x
+#define VEC_STRING(x) VEC_STRING2(x)
+
+static void from_u8(const uint8_t *restrict x, float *restrict y, int64_t n, float scale) {
+  for (int64_t i = 0; i < n; i++) y[i] = (float)x[i] * scale;
+}
+
+static bool plain_relu(const wml_activation *a) {
+  return a->kind == WML_RELU && a->threshold == 0.0f && a->alpha == 0.0f && isinf(a->max_value);
+}
+
+/* Calls the formula with a constant kind, so that its switch is gone before the loop is compiled. */
+#define WITH_CONSTANT_KIND(symbol, name)                                                           \
+  case WML_##symbol:                                                                               \
+    a.kind = WML_##symbol;                                                                         \
+    for (int64_t i = 0; i < n; i++) BODY;                                                          \
+    return;
+
+static void activation(const wml_activation *act, const float *x, float *y, int64_t n) {
+  wml_activation a = *act;
+  if (plain_relu(act)) {
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] <= 0.0f ? 0.0f : x[i];
+    return;
+  }
+  switch (act->kind) {
+#define BODY y[i] = wml_activation_forward(&a, x[i])
+    WML_ACTIVATIONS(WITH_CONSTANT_KIND)
+#undef BODY
+  default: return;
+  }
+}
+
+static void activation_bwd(const wml_activation *act, const float *dy, const float *y,
+                           const float *x, float *dx, int64_t n) {
+  wml_activation a = *act;
+  if (plain_relu(act)) {
+    for (int64_t i = 0; i < n; i++) dx[i] = y[i] > 0.0f ? dy[i] : 0.0f;
+    return;
+  }
+  if (!x) x = y; /* not read then */
+  switch (act->kind) {
+#define BODY dx[i] = dy[i] * wml_activation_derivative(&a, x[i], y[i])
+    WML_ACTIVATIONS(WITH_CONSTANT_KIND)
+#undef BODY
+  default: return;
+  }
+}
+
+enum { DENSE_BLOCK = 32 };
+
+/* A block of outputs stays in registers while the inputs pass by. */
+static void dense(const float *restrict x, const float *restrict kernel,
+                  const float *restrict bias, float *restrict y, int64_t rows, int64_t in,
+                  int64_t out) {
+  for (int64_t r = 0; r < rows; r++, x += in, y += out) {
+    int64_t o = 0;
+    for (; o + DENSE_BLOCK <= out; o += DENSE_BLOCK) {
+      float sum[DENSE_BLOCK];
+      for (int j = 0; j < DENSE_BLOCK; j++) sum[j] = bias ? bias[o + j] : 0.0f;
+      for (int64_t i = 0; i < in; i++) {
+        const float *k = kernel + i * out + o;
+        for (int j = 0; j < DENSE_BLOCK; j++) sum[j] += x[i] * k[j];
+      }
+      memcpy(y + o, sum, sizeof sum);
+    }
+    for (; o < out; o++) {
+      float sum = bias ? bias[o] : 0.0f;
+      for (int64_t i = 0; i < in; i++) sum += x[i] * kernel[i * out + o];
+      y[o] = sum;
+    }
+  }
+}
+
+enum { POOL_BLOCK = 64 };
+
+static void pool_pixel(const vec_pool *p, const float *x, int64_t oh, int64_t ow, int64_t c0, int n,
+                       float *restrict best, int32_t *restrict place) {
+  const wml_window *o = p->window;
+  bool first = true;
+  for (int kh = 0; kh < o->size[0]; kh++)
+    for (int kw = 0; kw < o->size[1]; kw++) {
+      int64_t h = oh * o->stride[0] - o->pad_before[0] + kh;
+      int64_t w = ow * o->stride[1] - o->pad_before[1] + kw;
+      if (h < 0 || h >= p->h || w < 0 || w >= p->w) continue;
+      const float *v = x + (h * p->w + w) * p->c + c0;
+      int32_t k = kh * o->size[1] + kw;
+      if (first)
+        for (int j = 0; j < n; j++) best[j] = v[j], place[j] = k;
+      else
+        for (int j = 0; j < n; j++) {
+          bool wins = (v[j] > best[j]) | (v[j] != v[j]);
+          best[j] = wins ? v[j] : best[j];
+          place[j] = wins ? k : place[j];
+        }
+      first = false;
+    }
+}
+
+static void pool(const vec_pool *p, const float *x, float *y, uint8_t *index) {
+  for (int64_t oh = 0; oh < p->oh; oh++)
+    for (int64_t ow = 0; ow < p->ow; ow++)
+      for (int64_t c0 = 0; c0 < p->c; c0 += POOL_BLOCK) {
+        float best[POOL_BLOCK];
+        int32_t place[POOL_BLOCK];
+        int64_t at = (oh * p->ow + ow) * p->c + c0;
+        if (p->c - c0 >= POOL_BLOCK) { /* constant trip counts for the common case */
+          pool_pixel(p, x, oh, ow, c0, POOL_BLOCK, best, place);
+          memcpy(y + at, best, sizeof best);
+          if (index)
+            for (int j = 0; j < POOL_BLOCK; j++) index[at + j] = (uint8_t)place[j];
+        } else {
+          int n = (int)(p->c - c0);
+          pool_pixel(p, x, oh, ow, c0, n, best, place);
+          memcpy(y + at, best, (size_t)n * sizeof *best);
+          for (int j = 0; index && j < n; j++) index[at + j] = (uint8_t)place[j];
+        }
+      }
+}
+
+/* Gradient of one window: element k of the window gets dy where the index says k. */
+static void pool_bwd_window(const vec_pool *p, int64_t oh, int64_t ow, const float *restrict g,
+                            const uint8_t *restrict index, float *restrict dx, bool overlap) {
+  const wml_window *o = p->window;
+  for (int kh = 0; kh < o->size[0]; kh++)
+    for (int kw = 0; kw < o->size[1]; kw++) {
+      int64_t h = oh * o->stride[0] - o->pad_before[0] + kh;
+      int64_t w = ow * o->stride[1] - o->pad_before[1] + kw;
+      if (h < 0 || h >= p->h || w < 0 || w >= p->w) continue;
+      float *d = dx + (h * p->w + w) * p->c;
+      uint8_t k = (uint8_t)(kh * o->size[1] + kw);
+      if (overlap)
+        for (int64_t c = 0; c < p->c; c++) d[c] += index[c] == k ? g[c] : 0.0f;
+      else
+        for (int64_t c = 0; c < p->c; c++) d[c] = index[c] == k ? g[c] : 0.0f;
+    }
+}
+
+static void pool_bwd(const vec_pool *p, const float *dy, const uint8_t *index, const float *y,
+                     float *dx) {
+  const wml_window *o = p->window;
+  bool overlap = o->stride[0] < o->size[0] || o->stride[1] < o->size[1];
+  bool covers = !overlap && o->stride[0] == o->size[0] && o->stride[1] == o->size[1] &&
+                p->oh * o->size[0] >= p->h && p->ow * o->size[1] >= p->w;
+  if (!covers) memset(dx, 0, (size_t)(p->h * p->w * p->c) * sizeof *dx);
+  float masked[POOL_BLOCK * 16];
+  bool fits = p->c <= POOL_BLOCK * 16;
+  for (int64_t i = 0; i < p->oh * p->ow; i++) {
+    const float *g = dy + i * p->c;
+    const uint8_t *place = index + i * p->c;
+    if (y && fits) {
+      const float *v = y + i * p->c;
+      for (int64_t c = 0; c < p->c; c++) masked[c] = v[c] > 0.0f ? g[c] : 0.0f;
+      g = masked;
+    }
+    pool_bwd_window(p, i / p->ow, i % p->ow, g, place, dx, overlap);
+  }
+}
+
+enum { NORM_BLOCK = 32 };
+
+static void norm_sums(const float *x, const float *mean, double *sum, int64_t rows, int64_t c) {
+  for (int64_t c0 = 0; c0 < c; c0 += NORM_BLOCK) {
+    int n = c - c0 < NORM_BLOCK ? (int)(c - c0) : NORM_BLOCK;
+    float m[NORM_BLOCK] = {0};
+    for (int j = 0; mean && j < n; j++) m[j] = mean[c0 + j];
+    for (int64_t r0 = 0; r0 < rows; r0 += 64) { /* short float sums, then double */
+      float s[NORM_BLOCK] = {0};
+      int64_t end = r0 + 64 < rows ? r0 + 64 : rows;
+      for (int64_t r = r0; r < end; r++) {
+        const float *v = x + r * c + c0;
+        if (mean)
+          for (int j = 0; j < n; j++) s[j] += (v[j] - m[j]) * (v[j] - m[j]);
+        else
+          for (int j = 0; j < n; j++) s[j] += v[j];
+      }
+      for (int j = 0; j < n; j++) sum[c0 + j] += (double)s[j];
+    }
+  }
+}
+
+static float norm_inverse(const vec_norm *n, int64_t c) {
+  return 1.0f / sqrtf(n->var[c] + n->epsilon);
+}
+
+static void norm(const vec_norm *n, const float *x, float *y, int64_t rows) {
+  for (int64_t c0 = 0; c0 < n->c; c0 += NORM_BLOCK) {
+    int m = n->c - c0 < NORM_BLOCK ? (int)(n->c - c0) : NORM_BLOCK;
+    float a[NORM_BLOCK], mean[NORM_BLOCK], b[NORM_BLOCK];
+    for (int j = 0; j < m; j++) {
+      a[j] = norm_inverse(n, c0 + j) * (n->gamma ? n->gamma[c0 + j] : 1.0f);
+      mean[j] = n->mean[c0 + j];
+      b[j] = n->beta ? n->beta[c0 + j] : 0.0f;
+    }
+    for (int64_t r = 0; r < rows; r++) {
+      const float *v = x + r * n->c + c0;
+      float *w = y + r * n->c + c0;
+      for (int j = 0; j < m; j++) w[j] = (v[j] - mean[j]) * a[j] + b[j];
+    }
+  }
+}
+
+static void norm_bwd_sums(const vec_norm *n, const float *dy, const float *x, double *sum,
+                          int64_t rows) {
+  for (int64_t c0 = 0; c0 < n->c; c0 += NORM_BLOCK) {
+    int m = n->c - c0 < NORM_BLOCK ? (int)(n->c - c0) : NORM_BLOCK;
+    float inverse[NORM_BLOCK], mean[NORM_BLOCK];
+    for (int j = 0; j < m; j++) inverse[j] = norm_inverse(n, c0 + j), mean[j] = n->mean[c0 + j];
+    for (int64_t r0 = 0; r0 < rows; r0 += 64) {
+      float s[NORM_BLOCK] = {0}, t[NORM_BLOCK] = {0};
+      int64_t end = r0 + 64 < rows ? r0 + 64 : rows;
+      for (int64_t r = r0; r < end; r++) {
+        const float *g = dy + r * n->c + c0, *v = x + r * n->c + c0;
+        for (int j = 0; j < m; j++) {
+          s[j] += g[j];
+          t[j] += g[j] * ((v[j] - mean[j]) * inverse[j]);
+        }
+      }
+      for (int j = 0; j < m; j++) {
+        sum[c0 + j] += (double)s[j];
+        sum[n->c + c0 + j] += (double)t[j];
+      }
+    }
+  }
+}
+
+static void norm_bwd(const vec_norm *n, const float *dy, const float *x, const float *sum,
+                     float *dx, int64_t rows) {
+  for (int64_t c0 = 0; c0 < n->c; c0 += NORM_BLOCK) {
+    int m = n->c - c0 < NORM_BLOCK ? (int)(n->c - c0) : NORM_BLOCK;
+    float inverse[NORM_BLOCK], mean[NORM_BLOCK], gain[NORM_BLOCK], s[NORM_BLOCK], t[NORM_BLOCK];
+    for (int j = 0; j < m; j++) {
+      inverse[j] = norm_inverse(n, c0 + j);
+      mean[j] = n->mean[c0 + j];
+      gain[j] = inverse[j] * (n->gamma ? n->gamma[c0 + j] : 1.0f);
+      s[j] = sum[c0 + j];
+      t[j] = sum[n->c + c0 + j];
+    }
+    for (int64_t r = 0; r < rows; r++) {
+      const float *g = dy + r * n->c + c0, *v = x + r * n->c + c0;
+      float *d = dx + r * n->c + c0;
+      for (int j = 0; j < m; j++)
+        d[j] = gain[j] * (g[j] - s[j] - (v[j] - mean[j]) * inverse[j] * t[j]);
+    }
+  }
+}
+
+enum { DROPOUT_GROUP = 16 };
+
+/* Sixteen generators at a time, as arrays: the rounds of wml_philox_at() for many counters. */
+static void dropout_group(uint64_t seed, uint32_t lane, uint32_t stream, uint64_t first,
+                          uint32_t word[4][DROPOUT_GROUP]) {
+  for (int j = 0; j < DROPOUT_GROUP; j++) {
+    uint64_t index = first + (uint64_t)j;
+    word[0][j] = (uint32_t)index;
+    word[1][j] = (uint32_t)(index >> 32);
+    word[2][j] = stream;
+    word[3][j] = lane;
+  }
+  uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+  for (int round = 0; round < 10; round++) {
+    for (int j = 0; j < DROPOUT_GROUP; j++) {
+      uint64_t p0 = (uint64_t)0xD2511F53u * word[0][j], p1 = (uint64_t)0xCD9E8D57u * word[2][j];
+      uint32_t c1 = word[1][j], c3 = word[3][j];
+      word[0][j] = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
+      word[1][j] = (uint32_t)p1;
+      word[2][j] = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
+      word[3][j] = (uint32_t)p0;
+    }
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+}
+
+static void dropout(uint64_t seed, int64_t step, uint32_t stream, float rate, uint64_t first,
+                    const float *x, float *y, int64_t n) {
+  const int64_t block = 4 * DROPOUT_GROUP;
+  float scale = wml_dropout_scale(rate);
+  uint32_t lane = wml_random_lane(WML_RANDOM_DROPOUT, stream);
+  int64_t i = 0;
+  for (; i + block <= n; i += block) {
+    uint32_t word[4][DROPOUT_GROUP];
+    dropout_group(seed, lane, (uint32_t)step, first + (uint64_t)i / 4, word);
+    for (int j = 0; j < DROPOUT_GROUP; j++)
+      for (int k = 0; k < 4; k++) {
+        float value = x[i + 4 * j + k] * scale;
+        y[i + 4 * j + k] = wml_uniform(word[k][j]) >= rate ? value : 0.0f;
+      }
+  }
+  wml_dropout_apply(seed, step, stream, rate, first + (uint64_t)i / 4, x + i, y + i, n - i);
+}
+
+/* x * 0 is NaN exactly where x is not finite. */
+static double squares(const float *g, int64_t n, bool *finite) {
+  enum { LANES = 32 };
+  float zero[LANES] = {0}, sum[LANES] = {0};
+  double total = 0.0;
+  int64_t i = 0;
+  for (int64_t block = 0; i + LANES <= n; i += LANES, block++) {
+    for (int j = 0; j < LANES; j++) {
+      zero[j] += g[i + j] * 0.0f;
+      sum[j] += g[i + j] * g[i + j];
+    }
+    if (block % 64 == 63)
+      for (int j = 0; j < LANES; j++) total += (double)sum[j], sum[j] = 0.0f;
+  }
+  float check = 0.0f;
+  for (int j = 0; j < LANES; j++) total += (double)sum[j], check += zero[j];
+  for (; i < n; i++) total += (double)g[i] * (double)g[i], check += g[i] * 0.0f;
+  if (check != 0.0f) *finite = false;
+  return total;
+}
+
+static inline __attribute__((always_inline)) void
+update_loop(const wml_optimizer *o, const vec_update *u, int64_t begin, int64_t end) {
+  float *restrict w = u->w, *restrict s0 = u->s0, *restrict s1 = u->s1, *restrict s2 = u->s2;
+  const float *restrict g = u->g;
+  const wml_optimizer_step step = *u->step;
+  const float factor = u->factor, limit = o->clipvalue > 0.0f ? o->clipvalue : INFINITY;
+  for (int64_t i = begin; i < end; i++) {
+    float v = g[i] * factor;
+    v = v < -limit ? -limit : (v > limit ? limit : v);
+    w[i] = wml_optimizer_element(o, &step, w[i], v, &s0[i], &s1[i], &s2[i]);
+  }
+}
+
+#define UPDATE_CASE(symbol, name, slots)                                                           \
+  case WML_##symbol:                                                                               \
+    o.kind = WML_##symbol;                                                                         \
+    update_loop(&o, u, begin, end);                                                                \
+    return;
+
+static void update(const vec_update *u, int64_t begin, int64_t end) {
+  wml_optimizer o = *u->optimizer;
+  bool plain_adam = o.kind == WML_ADAM && !o.amsgrad && o.weight_decay == 0.0f;
+  if (plain_adam) { /* all options constant, for the common case */
+    o.kind = WML_ADAM;
+    o.amsgrad = false;
+    o.weight_decay = 0.0f;
+    update_loop(&o, u, begin, end);
+    return;
+  }
+  switch (o.kind) {
+    WML_OPTIMIZERS(UPDATE_CASE)
+  default: return;
+  }
+}
+
+const vec_table VEC_TABLE = {
+    .name = VEC_STRING(VEC_TABLE),
+    .from_u8 = from_u8,
+    .activation = activation,
+    .activation_bwd = activation_bwd,
+    .dense = dense,
+    .pool = pool,
+    .pool_bwd = pool_bwd,
+    .norm_sums = norm_sums,
+    .norm = norm,
+    .norm_bwd_sums = norm_bwd_sums,
+    .norm_bwd = norm_bwd,
+    .dropout = dropout,
+    .squares = squares,
+    .update = update,
+};

@@ -1,0 +1,108 @@
+/* The operations around the layers: data in, dropout, losses, metrics, update. */
+#include "ref.h"
+
+#include <string.h>
+
+void ref_gather(ref_step *s, const wml_op *op) {
+  const wml_tensor *t = &s->graph->tensors[op->in[0]];
+  const uint8_t *base = NULL;
+  for (int i = 0; i < s->run->n_feeds; i++)
+    if (s->run->feeds[i].tensor == op->in[0]) base = s->run->feeds[i].base;
+  int64_t batch = s->graph->batch, n = wml_row_elements(t);
+  size_t row_bytes = (size_t)n * wml_dtype_size(t->dtype);
+  for (int64_t i = 0; i < batch; i++) {
+    int64_t at = s->index * batch + i;
+    const uint8_t *row = base + (size_t)(s->run->rows ? s->run->rows[at] : s->run->first_row + at) * row_bytes;
+    if (t->dtype == WML_U8)
+      for (int64_t j = 0; j < n; j++) ref_f32(s, op->out[0])[i * n + j] = (float)row[j] * op->u.scale;
+    else
+      memcpy((uint8_t *)s->data[op->out[0]] + (size_t)i * row_bytes, row, row_bytes);
+  }
+}
+
+void ref_dropout(ref_step *s, const wml_op *op) {
+  wml_dropout_apply(s->run->seed, s->run->step + s->index, op->u.dropout.stream, op->u.dropout.rate, 0,
+                    ref_f32(s, op->in[0]), ref_f32(s, op->out[0]),
+                    wml_elements(&s->graph->tensors[op->in[0]]));
+}
+
+void ref_reshape(ref_step *s, const wml_op *op) {
+  memcpy(s->data[op->out[0]], s->data[op->in[0]],
+         (size_t)wml_elements(&s->graph->tensors[op->in[0]]) * sizeof(float));
+}
+
+void ref_loss(ref_step *s, const wml_op *op) {
+  wml_rows rows = wml_rows_of(s->graph, op, s->data);
+  int64_t n = wml_elements(&s->graph->tensors[op->in[0]]) / rows.k;
+  wml_loss loss = op->u.loss.loss;
+  if (loss.kind == WML_HINGE || loss.kind == WML_SQUARED_HINGE)
+    loss.signed_labels = wml_rows_are_binary(&rows, n);
+  s->loss += wml_rows_loss(op, &loss, &rows, n, 0, n, ref_f32(s, op->out[0]));
+}
+
+void ref_metric(ref_step *s, const wml_op *op) {
+  wml_rows rows = wml_rows_of(s->graph, op, s->data);
+  wml_rows_metric(op, &rows, wml_elements(&s->graph->tensors[op->in[0]]) / rows.k,
+                  s->run->results + op->u.metric.result);
+}
+
+double ref_penalty(const ref_step *s) {
+  double sum = 0.0;
+  for (int i = 0; i < s->graph->update.n_items; i++) {
+    const wml_update_item *item = &s->graph->update.items[i];
+    const float *w = ref_f32(s, item->param);
+    if (item->l1 == 0.0f && item->l2 == 0.0f) continue;
+    for (int64_t j = 0; j < wml_elements(&s->graph->tensors[item->param]); j++)
+      sum += (double)item->l1 * fabs((double)w[j]) + (double)item->l2 * (double)w[j] * (double)w[j];
+  }
+  return sum;
+}
+
+static double norm_of(const float *g, int64_t n) {
+  double sum = 0.0;
+  for (int64_t i = 0; i < n; i++) sum += (double)g[i] * (double)g[i];
+  return sqrt(sum);
+}
+
+static void add_penalty_gradient(const wml_update_item *item, const float *w, float *g, int64_t n) {
+  for (int64_t j = 0; j < n; j++) g[j] += item->l1 * wml_sign(w[j]) + 2.0f * item->l2 * w[j];
+}
+
+/* What clipping by norm multiplies the gradients of one variable by. */
+static float clip_factor(const wml_optimizer *o, const float *g, int64_t n, double global_norm) {
+  double global = (double)o->global_clipnorm, own = (double)o->clipnorm;
+  if (global > 0.0) return (float)(global / fmax(global_norm, global));
+  return own > 0.0 ? (float)(own / fmax(norm_of(g, n), own)) : 1.0f;
+}
+
+void ref_update(ref_step *s, const wml_op *op) {
+  (void)op;
+  const wml_update *u = &s->graph->update;
+  double total = 0.0;
+  for (int i = 0; i < u->n_items; i++) {
+    const wml_update_item *item = &u->items[i];
+    int64_t n = wml_elements(&s->graph->tensors[item->param]);
+    add_penalty_gradient(item, ref_f32(s, item->param), ref_f32(s, item->grad), n);
+    double norm = norm_of(ref_f32(s, item->grad), n);
+    total += norm * norm;
+  }
+  if (!isfinite(total) || !isfinite(s->loss)) {
+    s->finite = false;
+    return;
+  }
+  wml_optimizer_step step = wml_optimizer_prepare(&u->optimizer, s->run->learning_rate[s->index],
+                                                  s->run->step + s->index + 1);
+  for (int i = 0; i < u->n_items; i++) {
+    const wml_update_item *item = &u->items[i];
+    int64_t n = wml_elements(&s->graph->tensors[item->param]);
+    float *w = ref_f32(s, item->param), *g = ref_f32(s, item->grad), none = 0.0f;
+    float *slot[WML_MAX_SLOTS];
+    for (int k = 0; k < WML_MAX_SLOTS; k++) slot[k] = ref_f32(s, item->slot[k]);
+    float factor = clip_factor(&u->optimizer, g, n, sqrt(total)), limit = u->optimizer.clipvalue;
+    for (int64_t j = 0; j < n; j++) {
+      float v = limit > 0.0f ? wml_clip(g[j] * factor, -limit, limit) : g[j] * factor;
+      w[j] = wml_optimizer_element(&u->optimizer, &step, w[j], v, slot[0] ? &slot[0][j] : &none,
+                                   slot[1] ? &slot[1][j] : &none, slot[2] ? &slot[2][j] : &none);
+    }
+  }
+}

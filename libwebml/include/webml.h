@@ -1,0 +1,266 @@
+/* webml.h - the whole public interface of libwebml. What is not in this header is not the API.
+ *
+ * A network is described in JSON (webml_model), meets data (webml_dataset) on a device
+ * (webml_device), is trained (webml_trainer) into one weights file, and predicts (webml_predictor).
+ *
+ * Errors. A call returns WEBML_OK or another webml_status; webml_last_error() then says in one
+ * sentence what was wrong, where, and what would be right. The message is kept per thread until the
+ * next failing call of that thread. The library never prints, never exits, and never asserts on its
+ * input; progress and messages go to callbacks.
+ *
+ * Ownership. Objects made by *_create, *_open, *_parse, *_load belong to the caller and are freed by
+ * the *_destroy of their type; NULL is fine there. A `char **` result is freed with webml_free().
+ * `const char *` results live as long as the object they came from. An object may be destroyed
+ * while others that were made from it live: they hold on to what they need, except that a device
+ * must outlive its trainers and predictors.
+ *
+ * Threads. A model, a data set, a device and a predictor may be used by several threads at once. A
+ * trainer belongs to one thread at a time, but webml_trainer_cancel() may be called from any thread
+ * and from a signal handler.
+ *
+ * Options are structs that begin with struct_size: set it to sizeof the struct and everything else
+ * to zero for the defaults, e.g. webml_train_options o = {.struct_size = sizeof o, .epochs = 5}. */
+#ifndef WEBML_H
+#define WEBML_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define WEBML_VERSION_MAJOR 0
+#define WEBML_VERSION_MINOR 1
+#define WEBML_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define WEBML_API __attribute__((visibility("default")))
+#else
+#define WEBML_API
+#endif
+
+/* ---- statuses ------------------------------------------------------------------------------- */
+
+/* X(symbol, what it means) */
+#define WEBML_STATUSES(X)                                                                          \
+  X(OK, "ok")                                                                                      \
+  X(ERROR_ARGUMENT, "a call was given a wrong argument")                                           \
+  X(ERROR_PARSE, "a file or text is not in its format")                                            \
+  X(ERROR_MODEL, "a model description is not valid")                                               \
+  X(ERROR_DATA, "a data set cannot be used as asked")                                              \
+  X(ERROR_IO, "a file cannot be read or written")                                                  \
+  X(ERROR_MEMORY, "out of memory")                                                                 \
+  X(ERROR_DEVICE, "a device or its library failed")                                                \
+  X(ERROR_UNSUPPORTED, "not supported here")                                                       \
+  X(ERROR_NOT_FINITE, "a loss or gradient was not finite")                                         \
+  X(ERROR_CANCELLED, "cancelled")                                                                  \
+  X(ERROR_MISMATCH, "things that do not belong together")                                          \
+  X(ERROR_INTERNAL, "a defect of the library")
+
+typedef enum webml_status {
+#define WEBML_STATUS_ENUM(symbol, text) WEBML_##symbol,
+  WEBML_STATUSES(WEBML_STATUS_ENUM)
+#undef WEBML_STATUS_ENUM
+} webml_status;
+
+/* The meaning of a status, e.g. "out of memory". Never NULL. */
+WEBML_API const char *webml_status_name(webml_status status);
+/* The sentence of this thread's last failing call; "" before the first. Valid until the next. */
+WEBML_API const char *webml_last_error(void);
+/* "0.1.0" */
+WEBML_API const char *webml_version(void);
+/* Frees a string that a call returned through a `char **`. */
+WEBML_API void webml_free(void *pointer);
+/* Allocations of the library since the start of the process: training steps and predictions add
+ * none (a figure for tests and benchmarks). */
+WEBML_API uint64_t webml_allocation_count(void);
+
+typedef struct webml_model webml_model;
+typedef struct webml_dataset webml_dataset;
+typedef struct webml_device webml_device;
+typedef struct webml_trainer webml_trainer;
+typedef struct webml_predictor webml_predictor;
+
+/* ---- models --------------------------------------------------------------------------------- */
+
+/* Parses and checks a description (docs/model.md). All errors are reported at once, one per line of
+ * the message, each with a path and a cure. WEBML_ERROR_PARSE, _MODEL, _MEMORY. */
+WEBML_API webml_status webml_model_parse(const char *json, size_t length, webml_model **model);
+/* The same for a file; also reads the model inside a weights file. WEBML_ERROR_IO as well. */
+WEBML_API webml_status webml_model_load(const char *path, webml_model **model);
+WEBML_API void webml_model_destroy(webml_model *model);
+/* A new model shaped to the data set: units of the last Dense and, for tables, the input size and
+ * columns; optimizer and loss where the description leaves them open. *chosen (may be NULL)
+ * receives one sentence per choice, separated by newlines: webml_free(). A model that fits already
+ * is copied. WEBML_ERROR_MODEL when it cannot fit. */
+WEBML_API webml_status webml_model_shape_to(const webml_model *model, const webml_dataset *dataset,
+                                            webml_model **shaped, char **chosen);
+/* The description in normal form, as one JSON object. Free with webml_free(). */
+WEBML_API webml_status webml_model_to_json(const webml_model *model, char **json);
+/* Layers with output shapes, parameters and FLOPs, as JSON: {"name","layers":[{"name","type",
+ * "output_shape":[null,..],"parameters","flops"}],"parameters","trainable","flops"}; flops are of
+ * one forward pass of one sample, a multiply-add counting 2. */
+WEBML_API webml_status webml_model_summary(const webml_model *model, char **json);
+/* True while the output size is open: shape it to a data set before training. */
+WEBML_API bool webml_model_is_dynamic(const webml_model *model);
+
+/* Bytes that a plan for this model takes on a device, computed before anything is allocated. */
+typedef struct webml_memory {
+  size_t weights; /* parameters and moving statistics */
+  size_t state;   /* gradients and optimizer state */
+  size_t saved;   /* activations kept from forward to backward */
+  size_t scratch; /* shared working memory */
+  size_t total;
+} webml_memory;
+
+WEBML_API webml_status webml_plan_memory(const webml_model *model, webml_device *device,
+                                         int64_t batch_size, bool training, webml_memory *memory);
+
+/* ---- data sets ------------------------------------------------------------------------------ */
+
+typedef struct webml_dataset_options {
+  size_t struct_size;
+  double validation_split; /* 0 <= v < 1: this share is kept for validation where the data set has no
+                              such part; the last rows of tables and IDX files, the last files of
+                              each class of image folders */
+  bool skip_broken;        /* images that cannot be read are left out and counted; else an error */
+  /* Tables. Columns by name or 0-based index, separated by commas; NULL: from the model, else the
+   * last column is the output, labels are one-hot encoded, and all others that can be are inputs. */
+  const char *inputs, *outputs, *one_hot;
+} webml_dataset_options;
+
+/* Opens what is at `path`: a CSV file; a folder with training_data/<class>/ and
+ * validation_data/<class>/ or with <class>/ folders of PNG and JPEG files; or a folder with an
+ * MNIST-style pair of IDX files (plain or gzip). Options NULL: defaults. WEBML_ERROR_IO, _PARSE,
+ * _DATA, _MEMORY. */
+WEBML_API webml_status webml_dataset_open(const char *path, const webml_dataset_options *options,
+                                          webml_dataset **dataset);
+WEBML_API void webml_dataset_destroy(webml_dataset *dataset);
+/* properties.json: for tables {"format":"csvdata","rows","examples","features":[...]}, for images
+ * {"format":"images","classes":[...],...}. Free with webml_free(). */
+WEBML_API webml_status webml_dataset_properties(const webml_dataset *dataset, char **json);
+
+/* ---- devices -------------------------------------------------------------------------------- */
+
+/* "auto", "cpu", "cuda:0", ... ; threads: of the CPU, 0 for all cores. "ref" opens the slow reference back
+ * end (for comparisons). WEBML_ERROR_ARGUMENT, _DEVICE, _MEMORY. */
+WEBML_API webml_status webml_device_open(const char *name, int threads, webml_device **device);
+WEBML_API void webml_device_destroy(webml_device *device);
+/* All devices of this machine as JSON: {"devices":[{"name","kind","description",...}],
+ * "unavailable":[{"kind","reason"}]}. Free with webml_free(). */
+WEBML_API webml_status webml_devices(char **json);
+/* What results depend on: library, version, instruction set, threads. */
+WEBML_API const char *webml_device_identity(const webml_device *device);
+
+/* ---- training ------------------------------------------------------------------------------- */
+
+enum { WEBML_MAX_METRICS = 16 };
+
+/* What a progress callback sees. Names and pointers are valid during the call only. */
+typedef struct webml_progress {
+  int64_t epoch, epochs;        /* 1-based */
+  int64_t step, steps;          /* of the epoch; step == steps at its end */
+  bool epoch_ended;             /* validation figures are filled in */
+  double loss, validation_loss; /* validation_loss: NaN without validation */
+  int n_metrics;
+  const char *metric_names[WEBML_MAX_METRICS];
+  double metrics[WEBML_MAX_METRICS], validation_metrics[WEBML_MAX_METRICS];
+  double learning_rate;
+  double seconds;            /* of this epoch so far, validation included */
+  double samples_per_second; /* of training steps */
+  double seconds_left;       /* estimate for all that remains */
+  bool improved;             /* this epoch's weights are the best so far */
+} webml_progress;
+
+typedef enum webml_schedule {
+  WEBML_SCHEDULE_CONSTANT,
+  WEBML_SCHEDULE_STEP,  /* times step_factor every step_epochs */
+  WEBML_SCHEDULE_COSINE /* half a cosine from the learning rate to final_rate over all epochs */
+} webml_schedule;
+
+typedef struct webml_train_options {
+  size_t struct_size;
+  int64_t epochs;        /* 0: 10 */
+  int64_t batch_size;    /* 0: 32 */
+  uint64_t seed;         /* of initial weights, order and dropout */
+  bool no_shuffle;       /* keep the order of the data */
+  double learning_rate;  /* 0: the description's */
+  webml_schedule schedule;
+  double warmup_epochs;  /* the rate rises linearly from 0 over so many epochs */
+  double step_epochs, step_factor; /* of SCHEDULE_STEP; 0: 10 epochs, factor 0.1 */
+  double final_rate;     /* of SCHEDULE_COSINE */
+  /* Watched: "loss", "val_loss", a metric or "val_" and a metric. NULL: val_loss, without validation
+   * loss. */
+  const char *monitor;
+  int64_t early_stopping_patience; /* epochs without improvement; 0: never stop early */
+  double min_delta;                /* least change that counts as an improvement */
+  int64_t plateau_patience;        /* reduce the rate after so many epochs without improvement; 0: never */
+  double plateau_factor;           /* 0: 0.1 */
+  double plateau_min_rate;
+  bool keep_last;               /* the weights file gets the last epoch's weights, not the best */
+  bool balance_classes;         /* class weights n / (classes * count of the class) */
+  const double *class_weights;  /* [n_class_weights] or NULL */
+  size_t n_class_weights;
+  const char *initial_weights;  /* a weights file to start from; layers match by name and shape */
+  const char *weights_path;     /* written when training ends, atomically; NULL: nowhere */
+  const char *checkpoint_path;  /* NULL: weights_path with ".checkpoint" behind; none without either */
+  double checkpoint_seconds;    /* also so often within an epoch; 0: 60 */
+  bool resume;                  /* go on from the checkpoint when there is one */
+  void (*progress)(const webml_progress *progress, void *user);
+  double progress_seconds;      /* least time between calls within an epoch; 0: 0.1 */
+  void (*message)(const char *text, void *user); /* one sentence: what was chosen or noticed */
+  void *user;
+} webml_train_options;
+
+/* Plans, allocates everything and sets the initial weights. Steps allocate nothing after it. The
+ * model must fit the data set (webml_model_shape_to). WEBML_ERROR_MODEL, _DATA, _MEMORY,
+ * _MISMATCH (checkpoint or weights of another model or other data; the message names it), _IO. */
+WEBML_API webml_status webml_trainer_create(const webml_model *model, const webml_dataset *dataset,
+                                            webml_device *device, const webml_train_options *options,
+                                            webml_trainer **trainer);
+/* Trains to the end, then writes the weights file. WEBML_ERROR_CANCELLED after
+ * webml_trainer_cancel() (the checkpoint is written), WEBML_ERROR_NOT_FINITE (the step is named, the
+ * best weights so far are written), _IO. */
+WEBML_API webml_status webml_trainer_run(webml_trainer *trainer);
+/* Any thread, signal handlers too: the running step is finished, then the training stops. */
+WEBML_API void webml_trainer_cancel(webml_trainer *trainer);
+/* {"history":{"loss":[...],...},"best_epoch","seconds",...}. Free with webml_free(). */
+WEBML_API webml_status webml_trainer_record(const webml_trainer *trainer, char **json);
+WEBML_API void webml_trainer_destroy(webml_trainer *trainer);
+
+/* ---- prediction ----------------------------------------------------------------------------- */
+
+/* Loads a weights file. max_batch: the largest number of rows computed at once, 0: 64. */
+WEBML_API webml_status webml_predictor_load(const char *weights_path, webml_device *device,
+                                            int64_t max_batch, webml_predictor **predictor);
+WEBML_API void webml_predictor_destroy(webml_predictor *predictor);
+/* Number of values of one input row and of one output row, after the pipeline. */
+WEBML_API size_t webml_predictor_input_size(const webml_predictor *predictor);
+WEBML_API size_t webml_predictor_output_size(const webml_predictor *predictor);
+/* inputs: [n, input_size] float32, as the network sees them (images scaled by 1/255, tables through the
+ * pipeline); outputs: [n, output_size]. Allocates nothing. */
+WEBML_API webml_status webml_predictor_run(webml_predictor *predictor, const float *inputs, int64_t n,
+                                           float *outputs);
+/* Images only. pixels: [n, height, width, channels] bytes. */
+WEBML_API webml_status webml_predictor_run_pixels(webml_predictor *predictor, const uint8_t *pixels,
+                                                  int64_t n, float *outputs);
+/* One PNG or JPEG file; the answer is JSON: {"input","class","index","probability",
+ * "top":[{"class","index","probability"}]}. */
+WEBML_API webml_status webml_predictor_image(webml_predictor *predictor, const char *path, char **json);
+/* One table row as a JSON object {"column": value, ...}; the answer has every output decoded to its
+ * label or unit: {"outputs":{"column":value},"probabilities":{...}}. */
+WEBML_API webml_status webml_predictor_row(webml_predictor *predictor, const char *row_json, char **json);
+/* Metrics and report over a data set (its validation part where it has one and `validation` is set): {"samples",
+ * "loss", metrics, "classes", "confusion", "per_class"} or {"outputs":[{"name","mae","rmse","r2"}]}. */
+WEBML_API webml_status webml_predictor_evaluate(webml_predictor *predictor, const webml_dataset *dataset,
+                                                bool validation, char **json);
+/* The model of the weights file; lives as long as the predictor. */
+WEBML_API const webml_model *webml_predictor_model(const webml_predictor *predictor);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
