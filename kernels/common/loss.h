@@ -101,18 +101,20 @@ WML_FN double wml_loss_sparse(const float *p, wml_target target, long k, float *
 }
 
 /* -sum(t^ * p^), x^ = x / max(|x|, 1e-7) */
-WML_FN double wml_cosine_row(const float *p, const float *t, long k, float *dp) {
+WML_FN double wml_cosine_row(const float *p, wml_target target, long k, float *dp) {
   double pp = 0.0, tt = 0.0, pt = 0.0;
   for (long j = 0; j < k; j++) {
+    double t = target.dense ? (double)target.dense[j] : (j == target.label ? 1.0 : 0.0);
     pp += (double)p[j] * p[j];
-    tt += (double)t[j] * t[j];
-    pt += (double)p[j] * t[j];
+    tt += t * t;
+    pt += (double)p[j] * t;
   }
   double np = fmax(sqrt(pp), 1e-7), nt = fmax(sqrt(tt), 1e-7), cosine = pt / (np * nt);
   if (dp)
     for (long j = 0; j < k; j++) {
+      double t = target.dense ? (double)target.dense[j] : (j == target.label ? 1.0 : 0.0);
       double along = sqrt(pp) > 1e-7 ? cosine * p[j] / (np * np) : 0.0;
-      dp[j] = (float)(along - t[j] / (nt * np));
+      dp[j] = (float)(along - t / (nt * np));
     }
   return -cosine;
 }
@@ -206,7 +208,7 @@ WML_FN double wml_loss_row(const wml_loss *loss, const float *p, wml_target targ
     return loss->from_logits ? wml_loss_softmax_logits(loss, p, target, k, dp)
                              : wml_loss_sparse(p, target, k, dp);
   case WML_CATEGORICAL_HINGE: return wml_loss_categorical_hinge(loss, p, target, k, dp);
-  case WML_COSINE_SIMILARITY: return wml_cosine_row(p, target.dense, k, dp);
+  case WML_COSINE_SIMILARITY: return wml_cosine_row(p, target, k, dp);
   default: break;
   }
   double sum = 0.0;

@@ -65,7 +65,7 @@ WML_FN double wml_metric_row_value(const wml_metric *m, const float *p, wml_targ
     for (long j = 0; j < n; j++)
       sum += (p[j] > m->threshold ? 1.0f : 0.0f) == wml_metric_target(t, j) ? 1.0 : 0.0;
     return sum / (double)n;
-  case WML_METRIC_COSINE_SIMILARITY: return t.dense ? -wml_cosine_row(p, t.dense, n, NULL) : 0.0;
+  case WML_METRIC_COSINE_SIMILARITY: return -wml_cosine_row(p, t, n, NULL);
   case WML_METRIC_CROSSENTROPY: {
     wml_loss loss = {.kind = n == 1 ? WML_BINARY_CROSSENTROPY : WML_CATEGORICAL_CROSSENTROPY};
     return wml_loss_row(&loss, p, t, n, NULL);

@@ -1,5 +1,6 @@
 #include "base/alloc.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +56,11 @@ void *wml_regrow(void *old, size_t keep, size_t bytes) {
   if (keep) memcpy(p, old, keep);
   wml_free(old);
   return p;
+}
+
+void *wml_realloc(void *old, size_t bytes) {
+  size_t had = old ? malloc_usable_size(old) : 0;
+  return wml_regrow(old, had < bytes ? had : bytes, bytes);
 }
 
 uint64_t wml_alloc_count(void) {

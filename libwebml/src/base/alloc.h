@@ -15,6 +15,9 @@ char *wml_strndup(const char *text, size_t length);
 /* A new block of `bytes` with the first `keep` bytes of the old one, which is freed; NULL keeps it. */
 void *wml_regrow(void *old, size_t keep, size_t bytes);
 
+/* As realloc(); for vendor libraries that take such a function. */
+void *wml_realloc(void *old, size_t bytes);
+
 /* Successful allocations so far, over all threads. */
 uint64_t wml_alloc_count(void);
 /* Blocks that are allocated and not freed. */

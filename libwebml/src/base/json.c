@@ -3,7 +3,7 @@
 #include <ctype.h>
 #include <string.h>
 
-enum { MAX_DEPTH = 64 };
+enum { MAX_DEPTH = 64, MAX_KEYS = 20000 }; /* keys: finding a key twice is a search through all */
 
 typedef struct reader {
   wml_arena *arena;
@@ -145,11 +145,11 @@ static webml_status parse_items(reader *r, wml_json *parent, bool members) {
   wml_json **tail = &parent->first;
   char close = members ? '}' : ']';
   while (!take(r, close)) {
-    if (parent->count && r->at[-1] != ',') return complain(r, members ? "expected , or }" : "expected , or ]");
     const char *key = NULL;
     if (members) {
       if (!take(r, '"')) return complain(r, "expected a key in double quotes or }");
       WML_TRY(parse_string(r, &key));
+      if (parent->count >= MAX_KEYS) return complain(r, "more than 20000 keys in one object");
       if (wml_json_get(parent, key))
         return wml_fail(WEBML_ERROR_PARSE, "%s, line %d: the key \"%s\" stands twice in one object", r->name, r->line, key);
       if (!take(r, ':')) return complain(r, "expected : after a key");

@@ -1,5 +1,7 @@
 #include "base/text.h"
 
+#include "base/status.h"
+
 #include <ctype.h>
 #include <locale.h>
 #include <math.h>
@@ -49,6 +51,17 @@ void wml_text_format(wml_text *t, const char *format, ...) {
 void wml_text_free(wml_text *t) {
   wml_free(t->data);
   *t = (wml_text){0};
+}
+
+webml_status wml_text_take(wml_text *t, char **out) {
+  if (t->failed || !t->data) {
+    size_t length = t->length;
+    wml_text_free(t);
+    return wml_no_memory(length, "a text");
+  }
+  *out = t->data;
+  *t = (wml_text){0};
+  return WEBML_OK;
 }
 
 static void separate(wml_text *t) {

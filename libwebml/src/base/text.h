@@ -3,6 +3,7 @@
 #define WML_BASE_TEXT_H
 
 #include "base/alloc.h"
+#include "webml.h"
 
 #include <stdbool.h>
 
@@ -17,6 +18,8 @@ void wml_text_add(wml_text *text, const char *bytes, size_t length);
 void wml_text_string(wml_text *text, const char *string);
 void wml_text_format(wml_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void wml_text_free(wml_text *text);
+/* Hands the text to the caller of a public function (webml_free() frees it). */
+webml_status wml_text_take(wml_text *text, char **out);
 
 /* JSON: a comma is put before a value or key where one is needed. */
 void wml_json_open(wml_text *text, char bracket);

@@ -366,20 +366,11 @@ void wml_model_write_json(wml_text *t, const webml_model *m) {
   wml_json_close(t, '}');
 }
 
-static webml_status finish_text(wml_text *t, char **out) {
-  if (t->failed) {
-    wml_text_free(t);
-    return wml_no_memory(t->length, "a text");
-  }
-  *out = t->data;
-  return WEBML_OK;
-}
-
 webml_status webml_model_to_json(const webml_model *model, char **json) {
   if (!model || !json) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_model_to_json: model and json must not be NULL");
   wml_text t = {0};
   wml_model_write_json(&t, model);
-  return finish_text(&t, json);
+  return wml_text_take(&t, json);
 }
 
 static int64_t param_elements(const wml_param *p) {
@@ -436,7 +427,7 @@ webml_status webml_model_summary(const webml_model *model, char **json) {
   wml_json_key(&t, "loss");
   wml_write_loss(&t, &model->loss);
   wml_json_close(&t, '}');
-  return finish_text(&t, json);
+  return wml_text_take(&t, json);
 }
 
 const char *webml_version(void) {

@@ -1,0 +1,63 @@
+/* The command line: each command is a function of its arguments that returns the exit code. */
+#ifndef WEBML_CLI_H
+#define WEBML_CLI_H
+
+#include "webml.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_WRONG_USE = 2 };
+
+/* ---- options.c ---- */
+
+typedef enum cli_kind { CLI_FLAG, CLI_TEXT, CLI_INTEGER, CLI_NUMBER } cli_kind;
+
+typedef struct cli_option {
+  const char *name;  /* without the dashes */
+  cli_kind kind;
+  void *value;       /* bool *, const char **, int64_t *, double * */
+  const char *shown; /* placeholder: "FILE" */
+  const char *help;
+} cli_option;
+
+typedef struct cli_command {
+  const char *name, *arguments, *summary;
+  int least, most; /* positional arguments */
+  int (*run)(int argc, char **argv);
+} cli_command;
+
+/* Fills the options and moves positional arguments to argv[0..]; returns their number, or -1 after an error (already
+ * printed), or -2 after --help. */
+int cli_parse(const cli_command *command, const cli_option *options, int n, int argc, char **argv);
+/* One line on stderr: "webml: ..."; returns CLI_FAILED. */
+int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The library's last error, one line per line of it; returns CLI_FAILED. */
+int cli_fail_last(void);
+int cli_wrong_use(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Parses JSON the library made. */
+json_t *cli_json(char *text);
+double cli_real(const json_t *object, const char *key);
+
+extern const cli_command cli_train, cli_evaluate, cli_predict, cli_inspect, cli_summary, cli_devices;
+
+/* ---- progress.c ---- */
+
+typedef enum cli_progress_mode { CLI_PROGRESS_NONE, CLI_PROGRESS_PLAIN, CLI_PROGRESS_BAR, CLI_PROGRESS_JSON } cli_progress_mode;
+
+typedef struct cli_progress {
+  cli_progress_mode mode;
+  bool line_open; /* a bar is drawn and not ended */
+} cli_progress;
+
+void cli_show_progress(const webml_progress *progress, void *user);
+void cli_show_message(const char *text, void *user);
+
+/* report.c: an evaluation for people. */
+void cli_print_evaluation(const json_t *evaluation);
+/* Width of a text in columns: code points, which is right for most scripts. */
+int cli_width(const char *text);
+/* Prints a cell of `width` columns, cut with an ellipsis when it is longer. */
+void cli_cell(const char *text, int width);
+
+#endif

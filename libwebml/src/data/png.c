@@ -1,0 +1,87 @@
+#include "base/alloc.h"
+#include "data/image.h"
+
+#include <png.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct png_source {
+  const uint8_t *bytes;
+  size_t left;
+  char message[160];
+} png_source;
+
+static void read_bytes(png_structp png, png_bytep out, size_t n) {
+  png_source *s = png_get_io_ptr(png);
+  if (n > s->left) png_error(png, "the file is cut off");
+  memcpy(out, s->bytes, n);
+  s->bytes += n;
+  s->left -= n;
+}
+
+static void on_error(png_structp png, png_const_charp message) {
+  png_source *s = png_get_error_ptr(png);
+  snprintf(s->message, sizeof s->message, "%s", message);
+  png_longjmp(png, 1);
+}
+
+static void on_warning(png_structp png, png_const_charp message) {
+  (void)png;
+  (void)message;
+}
+
+static png_voidp take(png_structp png, png_alloc_size_t n) {
+  (void)png;
+  return wml_alloc(n);
+}
+
+static void give(png_structp png, png_voidp p) {
+  (void)png;
+  wml_free(p);
+}
+
+/* Everything that may jump. pixels and rows are volatile: they are freed after a jump. */
+static webml_status decode(png_structp png, png_infop info, png_source *source, const char *name,
+                           wml_image *image, uint8_t *volatile *pixels, png_bytep *volatile *rows) {
+  if (setjmp(png_jmpbuf(png))) return wml_fail(WEBML_ERROR_PARSE, "%s: not a sound PNG file: %s", name, source->message);
+  png_set_read_fn(png, source, read_bytes);
+  png_set_user_limits(png, WML_IMAGE_MAX_SIDE, WML_IMAGE_MAX_SIDE);
+  png_set_chunk_malloc_max(png, 1 << 23);
+  png_read_info(png, info);
+  int type = png_get_color_type(png, info);
+  size_t width = png_get_image_width(png, info), height = png_get_image_height(png, info);
+  if (width * height > WML_IMAGE_MAX_PIXELS)
+    return wml_fail(WEBML_ERROR_PARSE, "%s: %zux%zu pixels are more than the limit of %d", name, width, height, WML_IMAGE_MAX_PIXELS);
+  png_set_expand(png); /* palettes to RGB, 1, 2 and 4 bits to 8 */
+  png_set_strip_16(png);
+  png_set_strip_alpha(png);
+  png_set_interlace_handling(png);
+  png_read_update_info(png, info);
+  bool grey = type == PNG_COLOR_TYPE_GRAY || type == PNG_COLOR_TYPE_GRAY_ALPHA;
+  size_t channels = grey ? 1 : 3, row_bytes = png_get_rowbytes(png, info);
+  if (row_bytes != width * channels) return wml_fail(WEBML_ERROR_PARSE, "%s: unexpected PNG layout", name);
+  *pixels = wml_alloc(height * row_bytes);
+  *rows = wml_alloc(height * sizeof(png_bytep));
+  if (!*pixels || !*rows) return wml_no_memory(height * row_bytes, name);
+  for (size_t y = 0; y < height; y++) (*rows)[y] = *pixels + y * row_bytes;
+  png_read_image(png, *rows);
+  *image = (wml_image){(int)width, (int)height, (int)channels, *pixels};
+  return WEBML_OK;
+}
+
+webml_status wml_png_decode(const uint8_t *bytes, size_t size, const char *name, wml_image *image) {
+  png_source source = {.bytes = bytes, .left = size};
+  png_structp png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &source, on_error, on_warning, NULL, take, give);
+  png_infop info = png ? png_create_info_struct(png) : NULL;
+  uint8_t *volatile pixels = NULL;
+  png_bytep *volatile rows = NULL;
+  webml_status status = info ? decode(png, info, &source, name, image, &pixels, &rows) : wml_no_memory(1024, name);
+  png_destroy_read_struct(&png, &info, NULL);
+  wml_free(rows);
+  if (status != WEBML_OK) {
+    wml_free(pixels);
+    *image = (wml_image){0};
+  }
+  return status;
+}

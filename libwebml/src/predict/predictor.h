@@ -1,0 +1,32 @@
+/* Weights with plans for several batch sizes. */
+#ifndef WML_PREDICT_PREDICTOR_H
+#define WML_PREDICT_PREDICTOR_H
+
+#include "formats/weights.h"
+#include "plan/unit.h"
+
+#include <pthread.h>
+
+enum { WML_MAX_BUCKETS = 4 };
+
+/* Plans for one type of input, smallest batch first. */
+typedef struct wml_buckets {
+  int n;
+  wml_unit units[WML_MAX_BUCKETS];
+} wml_buckets;
+
+struct webml_predictor {
+  pthread_mutex_t mutex; /* one computation at a time; they share the activations' memory */
+  webml_device *device;
+  wml_weights weights;
+  wml_store *store;
+  int64_t max_batch, input_width, output_width;
+  wml_buckets floats, bytes; /* bytes: images only; floats of images are made on first use */
+  int64_t *rows;             /* [max_batch] */
+  float *outputs;            /* [max_batch, output_width] */
+};
+
+/* report.c */
+webml_status wml_evaluate(webml_predictor *p, const webml_dataset *dataset, bool validation, wml_text *text);
+
+#endif

@@ -1,0 +1,68 @@
+#include "train/trainer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void wml_snapshot_free(wml_snapshot *s) {
+  wml_free(s->tensors);
+  wml_free(s->data);
+  *s = (wml_snapshot){0};
+}
+
+static bool wanted(const wml_tensor *t, int what) {
+  bool weights = t->role == WML_ROLE_PARAM || t->role == WML_ROLE_STATE;
+  return weights || (what == WML_SNAPSHOT_ALL && t->role == WML_ROLE_SLOT);
+}
+
+static void add(wml_snapshot *s, const char *name, const wml_tensor *t, size_t *offset) {
+  wml_named_tensor *n = &s->tensors[s->n++];
+  *n = (wml_named_tensor){.name = name, .rank = t->rank, .data = s->data + *offset};
+  memcpy(n->dim, t->dim, sizeof n->dim);
+  *offset += (size_t)wml_elements(t);
+}
+
+/* Names: those of the training graph, which lives as long as the trainer; best weights under "best/". */
+webml_status wml_snapshot_create(webml_trainer *t, int what, wml_snapshot *s) {
+  const wml_graph *g = &t->units[WML_UNIT_TRAIN].step.graph;
+  size_t n = 0, total = 0, offset = 0;
+  *s = (wml_snapshot){0};
+  for (int i = 0; i < g->n_tensors; i++) {
+    if (!wanted(&g->tensors[i], what)) continue;
+    bool twice = what == WML_SNAPSHOT_ALL && g->tensors[i].role != WML_ROLE_SLOT;
+    n += twice ? 2 : 1;
+    total += (size_t)wml_elements(&g->tensors[i]) * (twice ? 2 : 1);
+  }
+  s->tensors = wml_alloc(n * sizeof *s->tensors);
+  s->data = wml_alloc(total * sizeof *s->data);
+  if (!s->tensors || !s->data) {
+    wml_snapshot_free(s);
+    return wml_no_memory(total * sizeof *s->data, "a copy of the weights");
+  }
+  for (int i = 0; i < g->n_tensors; i++)
+    if (wanted(&g->tensors[i], what)) add(s, g->tensors[i].name, &g->tensors[i], &offset);
+  for (int i = 0; what == WML_SNAPSHOT_ALL && i < g->n_tensors; i++) {
+    if (!wanted(&g->tensors[i], WML_SNAPSHOT_WEIGHTS)) continue;
+    size_t length = strlen(g->tensors[i].name) + 6;
+    char *name = wml_arena_alloc(&t->arena, length);
+    if (!name) {
+      wml_snapshot_free(s);
+      return wml_no_memory(length, "a name");
+    }
+    snprintf(name, length, "best/%s", g->tensors[i].name);
+    add(s, name, &g->tensors[i], &offset);
+  }
+  return WEBML_OK;
+}
+
+/* Current values; "best/..." from the trainer's best weights. */
+webml_status wml_snapshot_take(webml_trainer *t, wml_snapshot *s) {
+  int best = 0;
+  for (int i = 0; i < s->n; i++) {
+    float *to = (float *)(uintptr_t)s->tensors[i].data;
+    if (strncmp(s->tensors[i].name, "best/", 5) == 0)
+      memcpy(to, t->best.tensors[best++].data, (size_t)wml_named_elements(&s->tensors[i]) * sizeof *to);
+    else
+      WML_TRY(wml_from_result(t->device->backend->get(t->store, s->tensors[i].name, to)));
+  }
+  return WEBML_OK;
+}

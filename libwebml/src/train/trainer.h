@@ -1,0 +1,100 @@
+/* A training in progress. */
+#ifndef WML_TRAIN_TRAINER_H
+#define WML_TRAIN_TRAINER_H
+
+#include "data/dataset.h"
+#include "formats/weights.h"
+#include "plan/unit.h"
+
+#include <pthread.h>
+
+/* Everything that decides how the rest of the training goes, besides weights and options: what a
+ * checkpoint keeps so that a resumed training gives the same bits. */
+typedef struct wml_progress_state {
+  int64_t epoch;      /* 0-based, running */
+  int64_t epoch_step; /* steps done in it */
+  int64_t step;       /* optimizer steps done in all */
+  double best;        /* of the monitor; NaN before the first epoch */
+  int64_t best_epoch; /* 0-based, -1 */
+  int64_t stopping_wait, plateau_wait;
+  double plateau_best;   /* of the monitor as reduce-on-plateau sees it */
+  double rate_factor;    /* product of the reductions on plateaus */
+  double seconds;        /* of training, over all starts */
+  bool finished;
+} wml_progress_state;
+
+/* A copy of tensors in host memory, row-major. */
+typedef struct wml_snapshot {
+  int n;
+  wml_named_tensor *tensors; /* names: the store's */
+  float *data;
+} wml_snapshot;
+
+enum { WML_UNIT_TRAIN, WML_UNIT_TRAIN_REST, WML_UNIT_EVALUATE, WML_UNIT_EVALUATE_REST, WML_N_UNITS };
+enum { WML_MAX_SERIES = 2 + 2 * WEBML_MAX_METRICS + 2 };
+
+typedef struct wml_writer { /* writes checkpoints beside the training */
+  pthread_t thread;
+  pthread_mutex_t mutex;
+  pthread_cond_t changed;
+  bool started, stop, busy;
+  webml_status status;
+  char message[512];
+  wml_snapshot snapshot; /* belongs to the writer while busy */
+  wml_text state;        /* metadata of the checkpoint being written */
+} wml_writer;
+
+struct webml_trainer {
+  webml_model *model;
+  webml_device *device;
+  webml_train_options options; /* strings are copies in the arena */
+  wml_arena arena;
+  wml_loaded data;
+  wml_store *store;
+  wml_unit units[WML_N_UNITS];
+  float *class_weight; /* or NULL */
+  int64_t *order;      /* permutation of the training rows */
+  int64_t order_epoch; /* the epoch it is for */
+  float *rates;        /* learning rates of one run */
+  double *results, *validation_results;
+  wml_progress_state state;
+  int n_series;
+  const char *series_name[WML_MAX_SERIES];
+  double *series[WML_MAX_SERIES]; /* [epochs] each */
+  int monitor;                    /* index of the watched series */
+  bool monitor_max;
+  wml_snapshot best;
+  wml_writer writer;
+  char *model_json, *pipeline_json;
+  volatile int cancelled;
+};
+
+/* initialize.c: one parameter's initial values, indexed by its elements. `lane` tells parameters apart. */
+webml_status wml_initialize(const wml_param *param, uint64_t seed, uint32_t lane, float *out);
+
+/* schedule.c: the learning rate of a step. */
+double wml_learning_rate(const webml_train_options *o, double base, double factor, int64_t step, int64_t steps_per_epoch);
+
+/* snapshot.c */
+enum { WML_SNAPSHOT_WEIGHTS, WML_SNAPSHOT_ALL }; /* all: optimizer state and best weights too */
+webml_status wml_snapshot_create(webml_trainer *t, int what, wml_snapshot *s);
+webml_status wml_snapshot_take(webml_trainer *t, wml_snapshot *s);
+void wml_snapshot_free(wml_snapshot *s);
+
+/* record.c */
+webml_status wml_record_write(const webml_trainer *t, wml_text *text);
+void wml_series_write(const webml_trainer *t, wml_text *text);
+
+/* checkpoint.c */
+webml_status wml_writer_start(webml_trainer *t);
+void wml_writer_stop(webml_trainer *t);
+/* Takes a snapshot and lets the writer write it. `wait`: also waits until it is on disk; else
+ * nothing happens while the writer is busy. */
+webml_status wml_checkpoint(webml_trainer *t, bool wait);
+/* Restores from options.checkpoint_path when it exists. */
+webml_status wml_resume(webml_trainer *t);
+
+void wml_trainer_say(const webml_trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int64_t wml_steps_per_epoch(const webml_trainer *t);
+
+#endif
