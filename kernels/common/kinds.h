@@ -91,7 +91,8 @@ typedef enum wml_metric_kind { WML_METRICS(WML_ENUM3) WML_N_METRICS } wml_metric
 #define WML_ACTIVATION_IS_ROW(kind) ((kind) >= WML_SOFTMAX)
 
 /* Functions of kernels/common are compiled for the host and, by nvcc, for the device too. */
-#ifdef __CUDACC__
+#if defined(WML_FN) /* vec.c insists on inlining, so that loops around the formulas vectorise */
+#elif defined(__CUDACC__)
 #define WML_FN static __host__ __device__ inline
 #else
 #define WML_FN static inline

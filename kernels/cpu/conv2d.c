@@ -71,22 +71,25 @@ static wml_result forward_hint(wml_plan *plan, const conv_shape *s, const dnnl_m
   return cpu_check(plan->device, status, "convolution hint");
 }
 
-/* Tries one set of layouts. Takes it when the implementation is not reference code, or when it is
- * the last resort. */
+/* One set of layouts to try. */
+typedef struct conv_layouts {
+  bool own;         /* activations in oneDNN's choice instead of NHWC */
+  bool own_weights; /* weights in its choice, even where the store lays them out otherwise */
+  bool last_resort; /* reference code is taken too */
+} conv_layouts;
+
 static wml_result try_layout(wml_plan *plan, cpu_node *node, const conv_pass *pass,
-                             const conv_shape *s, bool own_layout, bool last_resort,
-                             dnnl_primitive_desc_t *pd) {
+                             const conv_shape *s, conv_layouts layouts, dnnl_primitive_desc_t *pd) {
   dnnl_memory_desc_t x, y, w, b;
   cpu_describe(cpu_info(plan, pass->x), &x);
   cpu_describe(cpu_info(plan, pass->y), &y);
-  if (own_layout) {
+  if (layouts.own) {
     any_layout(&x, &x);
     any_layout(&y, &y);
   }
   const cpu_entry *entry = plan->tensors[pass->weights].entry;
   any_layout(&s->plain, &w);
-  bool keep = entry && entry->fixed && pass->prop != dnnl_backward_data;
-  if (keep) w = entry->own;
+  if (entry->fixed && !layouts.own_weights) w = entry->own;
   if (pass->bias >= 0) cpu_describe(cpu_info(plan, pass->bias), &b);
   dnnl_primitive_attr_t attr = NULL;
   dnnl_primitive_desc_t hint = NULL;
@@ -103,7 +106,7 @@ static wml_result try_layout(wml_plan *plan, cpu_node *node, const conv_pass *pa
   }
   dnnl_primitive_desc_destroy(hint);
   dnnl_primitive_attr_destroy(attr);
-  if (result == WML_OK && !last_resort && strncmp(cpu_implementation_name(*pd), "ref", 3) == 0) {
+  if (result == WML_OK && !layouts.last_resort && strncmp(cpu_implementation_name(*pd), "ref", 3) == 0) {
     dnnl_primitive_desc_destroy(*pd);
     *pd = NULL;
     result = WML_UNSUPPORTED;
@@ -160,9 +163,11 @@ static wml_result finish(wml_plan *plan, cpu_node *node, const conv_pass *pass, 
 static wml_result plan_pass(wml_plan *plan, cpu_node *node, const conv_pass *pass, int kernel) {
   conv_shape s = shape_of(plan, node, kernel);
   dnnl_primitive_desc_t pd = NULL;
-  wml_result result = try_layout(plan, node, pass, &s, false, false, &pd);
-  if (result == WML_UNSUPPORTED) result = try_layout(plan, node, pass, &s, true, false, &pd);
-  if (result == WML_UNSUPPORTED) result = try_layout(plan, node, pass, &s, false, true, &pd);
+  static const conv_layouts candidates[] = {{false, false, false}, {false, true, false}, {true, false, false},
+                                            {true, true, false},   {false, false, true}, {false, true, true}};
+  wml_result result = WML_UNSUPPORTED;
+  for (size_t i = 0; i < sizeof candidates / sizeof *candidates && result == WML_UNSUPPORTED; i++)
+    result = try_layout(plan, node, pass, &s, candidates[i], &pd);
   if (result != WML_OK) {
     node->why = "oneDNN has no convolution for these shapes";
     return result;

@@ -1,6 +1,8 @@
 /* Compiled three times with VEC_TABLE naming the table and the compiler's flags the instruction
  * set. The loops are written so that the compiler's vectoriser takes them: unit stride, no calls,
  * selections instead of branches. */
+#define WML_FN static inline __attribute__((always_inline))
+
 #include "vec.h"
 
 #include "../common/dropout.h"

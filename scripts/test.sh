@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs the tests. --long adds hundreds of kills, long fuzzing.
+. "$(dirname "$0")/lib.sh"
+
+long=0
+[ "${1:-}" = --long ] && long=1
+export WEBML_LONG=$long
+
+need $packages_build $packages_test
+build release
+ctest --test-dir build --output-on-failure --no-tests=error
+
+echo "== AddressSanitizer and UndefinedBehaviorSanitizer"
+build asan
+ASAN_OPTIONS=detect_leaks=1 LSAN_OPTIONS=suppressions=$PWD/tests/sanitizers/lsan.supp,print_suppressions=0 \
+  ctest --test-dir build-asan --output-on-failure -LE slow
+
+echo "== ThreadSanitizer"
+build tsan
+TSAN_OPTIONS=suppressions=$PWD/tests/sanitizers/tsan.supp \
+  ctest --test-dir build-tsan --output-on-failure -L threads
+
+scripts/fuzz.sh $([ $long = 1 ] && echo 300 || echo 8)

@@ -1,0 +1,61 @@
+"""Who may include whom. Exits 1 with one line per include that its folder may not have."""
+import os
+import re
+import sys
+
+root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+VENDOR = {"dnnl.h": {"kernels/cpu"}, "omp.h": {"kernels/cpu"}, "png.h": {"libwebml/src/data"}, "jpeglib.h": {"libwebml/src/data"},
+          "csv.h": {"libwebml/src/data"}, "zlib.h": {"libwebml/src/data"}, "jansson.h": {"cli"}}
+# Folders of the library, lowest first; a folder may include those named for it.
+LIBRARY = {"base": [], "model": ["base"], "devices": ["base"], "data": ["model", "base"], "plan": ["model", "devices", "base"],
+           "formats": ["data", "model", "base"], "train": ["plan", "data", "formats", "model", "devices", "base"],
+           "predict": ["plan", "data", "formats", "model", "devices", "base"]}
+
+
+def problems(path, text):
+    """Yields (included, reason) for every include of the file that is not allowed."""
+    folder = os.path.dirname(path)
+    for quoted, system in re.findall(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', text, re.M):
+        name = quoted or system
+        allowed = VENDOR.get(name)
+        if allowed is not None and not any(folder.startswith(a) for a in allowed) and not path.startswith(("bench/", "tests/")):
+            yield name, "belongs to " + ", ".join(sorted(allowed))
+        if not quoted:
+            continue
+        if folder.startswith(("cli", "server", "bindings", "examples")):
+            local = os.path.exists(os.path.join(root, folder, name))
+            if name != "webml.h" and not local:
+                yield name, "only webml.h may be included here"
+        elif folder.startswith("kernels"):
+            target = os.path.normpath(os.path.join(folder, name))
+            own = target.startswith(folder + "/")
+            if not own and target != "kernels/backend.h" and not target.startswith("kernels/common/"):
+                yield name, "a back end includes backend.h, common and its own files"
+        elif folder.startswith("libwebml/src"):
+            part = folder.split("/")[2]
+            if name == "webml.h" or name == "kernels/backend.h" or name.startswith("kernels/common/"):
+                continue
+            target = name.split("/")[0]
+            if target != part and target not in LIBRARY.get(part, []):
+                yield name, f"{part} may include {', '.join(LIBRARY.get(part, [])) or 'nothing'}"
+
+
+def main():
+    # The tester, tested.
+    assert list(problems("cli/x.c", '#include "base/json.h"\n')), "a forbidden include must be found"
+    assert list(problems("libwebml/src/model/x.c", '#include <dnnl.h>\n')), "a vendor header in the model must be found"
+    bad = 0
+    for top in ("libwebml", "kernels", "cli", "server", "bindings", "examples", "bench", "tests"):
+        for folder, _, files in os.walk(os.path.join(root, top)):
+            for file in files:
+                if not file.endswith((".c", ".h", ".cu", ".cuh")):
+                    continue
+                full = os.path.join(folder, file)
+                path = os.path.relpath(full, root)
+                for name, reason in problems(path, open(full).read()):
+                    print(f"{path}: includes {name}: {reason}")
+                    bad += 1
+    sys.exit(1 if bad else 0)
+
+
+main()
