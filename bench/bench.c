@@ -1,0 +1,270 @@
+/* webml-bench [--rounds N] [--json FILE] [--peer COMMAND]: the reference network (64x64x3, batch 64)
+ * against PyTorch and against the sum of its oneDNN primitives; a small MLP's latency; the start of
+ * `webml predict`. Everything that is compared runs interleaved, medians count. */
+#include "bench.h"
+
+#include "base/status.h"
+#include "plan/step.h"
+
+#include <math.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+double bench_now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+void bench_add(bench_series *s, double value) {
+  if (s->n < BENCH_MAX_ROUNDS) s->values[s->n++] = value;
+}
+
+static int compare(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return x < y ? -1 : x > y;
+}
+
+double bench_quantile(const bench_series *s, double q) {
+  double sorted[BENCH_MAX_ROUNDS];
+  if (s->n == 0) return NAN;
+  memcpy(sorted, s->values, (size_t)s->n * sizeof *sorted);
+  qsort(sorted, (size_t)s->n, sizeof *sorted, compare);
+  return sorted[(int)(q * (s->n - 1) + 0.5)];
+}
+
+double bench_median(const bench_series *s) {
+  return bench_quantile(s, 0.5);
+}
+
+extern char **environ;
+
+static void die(const char *what) {
+  fprintf(stderr, "webml-bench: %s: %s\n", what, webml_last_error());
+  exit(1);
+}
+
+/* ---- a training step of a described network, without a data set ---- */
+
+typedef struct rig {
+  wml_device *device;
+  wml_store *store;
+  wml_step step;
+  wml_plan *plan;
+  uint8_t *images;
+  int32_t *labels;
+  int64_t *rows;
+} rig;
+
+enum { SAMPLES = 1024 };
+
+static const char reference[] =
+    "{\"size\":[64,64,3],\"optimizer\":\"adam\",\"loss\":\"categorical_crossentropy\",\"layers\":["
+    "{\"type\":\"Conv2D\",\"layer\":{\"filters\":64,\"kernel_size\":3,\"activation\":\"relu\"}},{\"type\":\"MaxPooling2D\",\"layer\":{}},"
+    "{\"type\":\"Conv2D\",\"layer\":{\"filters\":32,\"kernel_size\":2,\"activation\":\"relu\"}},{\"type\":\"Flatten\",\"layer\":{}},"
+    "{\"type\":\"Dense\",\"layer\":{\"units\":256,\"activation\":\"relu\"}},{\"type\":\"Dense\",\"layer\":{\"units\":43,\"activation\":\"softmax\"}}]}";
+
+static void rig_open(rig *r, int threads, int64_t batch) {
+  webml_model *model = NULL;
+  wml_device_config config = {.threads = threads};
+  if (webml_model_parse(reference, strlen(reference), &model) != WEBML_OK) die("the model");
+  wml_step_spec spec = {.model = model, .mode = WML_MODE_TRAIN, .batch = batch, .input = WML_U8, .target = WML_I32, .target_width = 1};
+  const wml_backend *b = &wml_backend_cpu;
+  if (b->open(&wml_library_host, &config, &r->device) || b->store_create(r->device, &r->store) || wml_step_build(&spec, &r->step) ||
+      b->compile(r->store, &r->step.graph, &r->plan) || b->prepare(r->plan))
+    die("the reference network");
+  srand(1);
+  for (int i = 0; i < r->step.graph.n_tensors; i++) {
+    const wml_tensor *t = &r->step.graph.tensors[i];
+    if (t->role != WML_ROLE_PARAM) continue;
+    int64_t n = wml_elements(t);
+    float *w = malloc((size_t)n * sizeof *w), limit = sqrtf(6.0f / (float)(n / t->dim[t->rank - 1] + t->dim[t->rank - 1]));
+    for (int64_t k = 0; k < n; k++) w[k] = t->rank == 1 ? 0.0f : limit * (2.0f * (float)rand() / (float)RAND_MAX - 1.0f);
+    b->put(r->store, t->name, w);
+    free(w);
+  }
+  r->images = malloc(SAMPLES * 64 * 64 * 3);
+  r->labels = malloc(SAMPLES * sizeof *r->labels);
+  r->rows = malloc(SAMPLES * 8 * sizeof *r->rows);
+  for (int64_t i = 0; i < SAMPLES * 64 * 64 * 3; i++) r->images[i] = (uint8_t)rand();
+  for (int i = 0; i < SAMPLES; i++) r->labels[i] = rand() % 43;
+  for (int i = 0; i < SAMPLES * 8; i++) r->rows[i] = rand() % SAMPLES;
+  webml_model_destroy(model);
+}
+
+/* Milliseconds of one step, over `steps` of them. */
+static double rig_round(rig *r, int64_t steps) {
+  float rates[64];
+  double results[2] = {0};
+  for (int i = 0; i < 64; i++) rates[i] = 1e-4f;
+  wml_feed feeds[] = {{r->step.input, r->images}, {r->step.target, r->labels}};
+  wml_run run = {.n_steps = steps, .step = 100, .rows = r->rows, .n_feeds = 2, .feeds = feeds, .learning_rate = rates, .results = results};
+  double start = bench_now();
+  if (wml_backend_cpu.run(r->plan, &run) != WML_OK || run.not_finite >= 0) die("a step");
+  return (bench_now() - start) * 1e3 / (double)steps;
+}
+
+/* ---- the peer: prints one rate in samples per second per line it is asked for ---- */
+
+typedef struct peer {
+  FILE *ask, *answer;
+} peer;
+
+static int peer_open(peer *p, const char *command) {
+  int to[2], from[2];
+  if (pipe(to) || pipe(from)) return 0;
+  if (fork() == 0) {
+    dup2(to[0], 0);
+    dup2(from[1], 1);
+    close(to[1]);
+    close(from[0]);
+    execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+    _exit(127);
+  }
+  close(to[0]);
+  close(from[1]);
+  p->ask = fdopen(to[1], "w");
+  p->answer = fdopen(from[0], "r");
+  return 1;
+}
+
+static double peer_round(peer *p) {
+  char line[256];
+  fputs("go\n", p->ask);
+  fflush(p->ask);
+  return fgets(line, sizeof line, p->answer) ? atof(line) : NAN;
+}
+
+/* ---- latency of a small MLP ---- */
+
+static double mlp_microseconds(const char *weights) {
+  webml_device *device = NULL;
+  webml_predictor *predictor = NULL;
+  float x[64] = {0.5f}, y[64];
+  if (webml_device_open("cpu", 0, &device) || webml_predictor_load(weights, device, 1, &predictor)) die("the MLP");
+  for (int i = 0; i < 1000; i++) webml_predictor_run(predictor, x, 1, y);
+  enum { CALLS = 100000 };
+  double start = bench_now();
+  for (int i = 0; i < CALLS; i++) webml_predictor_run(predictor, x, 1, y);
+  double took = (bench_now() - start) / CALLS * 1e6;
+  webml_predictor_destroy(predictor);
+  webml_device_destroy(device);
+  return took;
+}
+
+/* Writes a 13-64-64-2 MLP by training it for a moment on a table of noise. */
+static void make_mlp(const char *csv, const char *weights) {
+  static const char mlp[] = "{\"size\":[13],\"optimizer\":\"adam\",\"loss\":\"categorical_crossentropy\",\"layers\":[{\"type\":\"Dense\",\"layer\":{\"units\":64,\"activation\":\"relu\"}},"
+                            "{\"type\":\"Dense\",\"layer\":{\"units\":64,\"activation\":\"relu\"}},{\"type\":\"Dense\",\"layer\":{\"units\":2,\"activation\":\"softmax\"}}]}";
+  FILE *f = fopen(csv, "w");
+  if (!f) die(csv);
+  for (int c = 0; c < 13; c++) fprintf(f, "c%d,", c);
+  fputs("label\n", f);
+  for (int r = 0; r < 100; r++) {
+    for (int c = 0; c < 13; c++) fprintf(f, "%d.5,", rand() % 100);
+    fputs(r % 2 ? "yes\n" : "no\n", f);
+  }
+  fclose(f);
+  webml_model *model = NULL, *shaped = NULL;
+  webml_dataset *data = NULL;
+  webml_device *device = NULL;
+  webml_trainer *trainer = NULL;
+  webml_train_options o = {.struct_size = sizeof o, .epochs = 1, .weights_path = weights};
+  if (webml_model_parse(mlp, strlen(mlp), &model) || webml_dataset_open(csv, NULL, &data) || webml_model_shape_to(model, data, &shaped, NULL) ||
+      webml_device_open("cpu", 0, &device) || webml_trainer_create(shaped, data, device, &o, &trainer) || webml_trainer_run(trainer))
+    die("the MLP");
+  webml_trainer_destroy(trainer);
+  webml_device_destroy(device);
+  webml_dataset_destroy(data);
+  webml_model_destroy(model);
+  webml_model_destroy(shaped);
+}
+
+/* Milliseconds from process start to the answer of the command line beside this program. */
+static double start_to_answer(const char *program, const char *weights) {
+  char path[4096], row[512];
+  snprintf(path, sizeof path, "%s", program);
+  char *slash = strrchr(path, '/');
+  snprintf(slash ? slash + 1 : path, 16, "webml");
+  int n = 0;
+  for (int c = 0; c < 13; c++) n += snprintf(row + n, sizeof row - (size_t)n, "%sc%d=1.5", c ? "," : "", c);
+  posix_spawn_file_actions_t quiet; /* spawned, not forked: this process is large */
+  posix_spawn_file_actions_init(&quiet);
+  posix_spawn_file_actions_addopen(&quiet, 1, "/dev/null", 1 /* O_WRONLY */, 0);
+  char *args[] = {path, "predict", (char *)(uintptr_t)weights, row, NULL};
+  pid_t pid;
+  double start = bench_now();
+  if (posix_spawn(&pid, path, &quiet, NULL, args, environ) != 0) return NAN;
+  int status = 0;
+  waitpid(pid, &status, 0);
+  double took = (bench_now() - start) * 1e3;
+  posix_spawn_file_actions_destroy(&quiet);
+  return status == 0 ? took : NAN;
+}
+
+static void report(FILE *json, const char *name, const bench_series *s, const char *unit, const char *after) {
+  printf("%-44s %10.2f %s  (%.2f to %.2f, %d runs)\n", name, bench_median(s), unit, bench_quantile(s, 0.1), bench_quantile(s, 0.9), s->n);
+  if (json) fprintf(json, "  \"%s\": {\"median\": %.6g, \"p10\": %.6g, \"p90\": %.6g, \"runs\": %d, \"unit\": \"%s\"}%s\n", name, bench_median(s), bench_quantile(s, 0.1), bench_quantile(s, 0.9), s->n, unit, after);
+}
+
+int main(int argc, char **argv) {
+  int rounds = 9, threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
+  const char *json_path = NULL, *command = NULL;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    if (strcmp(argv[i], "--rounds") == 0) rounds = atoi(argv[i + 1]);
+    else if (strcmp(argv[i], "--threads") == 0) threads = atoi(argv[i + 1]);
+    else if (strcmp(argv[i], "--json") == 0) json_path = argv[i + 1];
+    else if (strcmp(argv[i], "--peer") == 0) command = argv[i + 1];
+    else return fprintf(stderr, "usage: webml-bench [--rounds N] [--threads N] [--json FILE] [--peer COMMAND]\n"), 2;
+  }
+  char csv[] = "/tmp/webml-bench-XXXXXX", weights[64];
+  int fd = mkstemp(csv);
+  if (fd >= 0) close(fd);
+  snprintf(weights, sizeof weights, "%s.safetensors", csv);
+  make_mlp(csv, weights);
+  rig r = {0};
+  rig_open(&r, threads, 64);
+  bench_primitives *primitives = bench_primitives_create(threads, 64);
+  peer other = {0};
+  bool has_peer = command && peer_open(&other, command);
+  bench_series own = {0}, bare = {0}, theirs = {0}, mlp = {0}, start = {0};
+  rig_round(&r, 4);
+  uint64_t before = webml_allocation_count();
+  rig_round(&r, 4);
+  uint64_t allocated = webml_allocation_count() - before;
+  for (int i = 0; i < rounds; i++) {
+    bench_add(&own, 64e3 / rig_round(&r, 6));
+    bench_add(&bare, 64e3 / bench_primitives_round(primitives));
+    if (has_peer) bench_add(&theirs, peer_round(&other));
+    bench_add(&mlp, mlp_microseconds(weights));
+    bench_add(&start, start_to_answer(argv[0], weights));
+  }
+  FILE *json = json_path ? fopen(json_path, "w") : NULL;
+  char date[32];
+  time_t now = time(NULL);
+  strftime(date, sizeof date, "%Y-%m-%d", gmtime(&now));
+  if (json) fprintf(json, "{\n  \"date\": \"%s\", \"version\": \"%s\", \"device\": \"%s\",\n", date, webml_version(), wml_backend_cpu.identity(r.device));
+  printf("webml %s, %s\n\n", webml_version(), wml_backend_cpu.identity(r.device));
+  report(json, "reference network, training, batch 64", &own, "img/s", ",");
+  report(json, "its bare oneDNN primitives and one Adam", &bare, "img/s", ",");
+  bench_primitives_print(primitives);
+  if (has_peer) report(json, "peer", &theirs, "img/s", ",");
+  report(json, "13-64-64-2 MLP, one row", &mlp, "us", ",");
+  report(json, "webml predict, start to answer", &start, "ms", ",");
+  printf("\nratio to the bare primitives: %.2f\n", bench_median(&own) / bench_median(&bare));
+  if (has_peer) printf("ratio to the peer: %.2f\n", bench_median(&own) / bench_median(&theirs));
+  printf("allocations in 4 steps: %llu\n", (unsigned long long)allocated);
+  if (json) {
+    if (has_peer) fprintf(json, "  \"ratio_peer\": %.4g,\n", bench_median(&own) / bench_median(&theirs));
+    fprintf(json, "  \"ratio_primitives\": %.4g, \"allocations\": %llu\n}\n", bench_median(&own) / bench_median(&bare), (unsigned long long)allocated);
+    fclose(json);
+  }
+  unlink(csv);
+  unlink(weights);
+  return 0;
+}
