@@ -19,5 +19,7 @@ write_basic_package_version_file(${CMAKE_BINARY_DIR}/webml-config-version.cmake 
 install(FILES ${CMAKE_BINARY_DIR}/webml-config.cmake ${CMAKE_BINARY_DIR}/webml-config-version.cmake
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/webml)
 
+# The .pc file finds its prefix from where it lies: `cmake --install --prefix` may choose any.
+file(RELATIVE_PATH pc_to_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(cmake/webml.pc.in ${CMAKE_BINARY_DIR}/webml.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/webml.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-int test_failures, test_checks, test_skipped;
+#include <stdatomic.h>
+
+atomic_int test_failures, test_checks, test_skipped; /* threads check too */
 
 void test_check(bool ok, const char *file, int line, const char *format, ...) {
   test_checks++;

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-extern int test_failures, test_checks, test_skipped;
+extern _Atomic int test_failures, test_checks, test_skipped;
 
 void test_check(bool ok, const char *file, int line, const char *format, ...) __attribute__((format(printf, 4, 5)));
 #define CHECK(condition) test_check((condition), __FILE__, __LINE__, "%s", #condition)

@@ -57,7 +57,8 @@ static webml_status read_open(gzFile f, const char *path, int rank, int64_t dims
     return wml_fail(WEBML_ERROR_PARSE, "%s: not an IDX file of %d-dimensional bytes", path, rank);
   for (int i = 0; i < rank; i++) {
     dims[i] = big_endian(head + 4 + 4 * i);
-    if (dims[i] < 1 || dims[i] > max_bytes / total) return wml_fail(WEBML_ERROR_PARSE, "%s: dimension %d is %lld", path, i, (long long)dims[i]);
+    if (dims[i] < 1) return wml_fail(WEBML_ERROR_PARSE, "%s: dimension %d is 0; there is nothing in it", path, i);
+    if (dims[i] > max_bytes / total) return wml_fail(WEBML_ERROR_PARSE, "%s: dimension %d of %lld makes it larger than any file", path, i, (long long)dims[i]);
     total *= dims[i];
   }
   /* Grow with what is really there: a header alone must not make the library allocate gigabytes. */
