@@ -282,7 +282,7 @@ webml_status webml_trainer_create(const webml_model *model, const webml_dataset 
 }
 
 void webml_trainer_cancel(webml_trainer *t) {
-  if (t) t->cancelled = 1;
+  if (t) atomic_store(&t->cancelled, 1);
 }
 
 void webml_trainer_destroy(webml_trainer *t) {

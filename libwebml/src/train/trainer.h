@@ -66,7 +66,7 @@ struct webml_trainer {
   wml_snapshot best;
   wml_writer writer;
   char *model_json, *pipeline_json;
-  volatile int cancelled;
+  atomic_int cancelled; /* lock-free: a signal handler may set it */
 };
 
 /* initialize.c: one parameter's initial values, indexed by its elements. `lane` tells parameters apart. */

@@ -1,0 +1,42 @@
+"""Writes a few valid inputs for each fuzz target: make_seeds.py FOLDER"""
+import gzip
+import io
+import json
+import os
+import struct
+import sys
+
+import numpy as np
+from PIL import Image
+
+root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+
+
+def put(target, name, content):
+    folder = os.path.join(sys.argv[1], target)
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, name), "wb") as f:
+        f.write(content)
+
+
+for path in ("tests/data/code22.json", "examples/churn/model.json", "examples/fashion-mnist/model.json"):
+    content = open(os.path.join(root, path), "rb").read()
+    put("json", os.path.basename(os.path.dirname(path)) + ".json", content)
+    put("model", os.path.basename(os.path.dirname(path)) + ".json", content)
+put("model", "options", json.dumps({"size": [9, 9, 4], "optimizer": {"name": "ftrl", "beta": 1, "clipnorm": 1}, "loss": {"name": "huber", "delta": 2}, "metrics": ["acc", {"name": "auc"}], "layers": [
+    {"type": "Conv2D", "layer": {"filters": 8, "kernel_size": [3, 2], "groups": 2, "padding": "same", "kernel_regularizer": {"l1": 0.1}, "activation": {"name": "relu", "max_value": 6}}},
+    {"type": "BatchNormalization"}, {"type": "Dropout", "layer": {"rate": 0.5}}, {"type": "Flatten"}, {"type": "Dense", "layer": {"units": None, "activation": "glu"}}]}).encode())
+put("csv", "plain", b"a,b,label\n1,2.5,x\n-3,1e3,\"y, z\"\n0,?,\"q\"\"r\"\n")
+put("csv", "semicolon", "\ufeffnäme;b\r\n1;0\r\n2;1\r\n".encode())
+image = Image.fromarray(np.arange(300, dtype=np.uint8).reshape(10, 10, 3))
+for mode, options in (("RGB", {"format": "png"}), ("L", {"format": "png"}), ("P", {"format": "png"}), ("RGBA", {"format": "png"}), ("RGB", {"format": "jpeg"}), ("L", {"format": "jpeg"}),
+                      ("CMYK", {"format": "jpeg"}), ("RGB", {"format": "jpeg", "progressive": True})):
+    buffer = io.BytesIO()
+    image.convert(mode).save(buffer, **options)
+    put("image", f"{mode}{len(options)}.{options['format']}", buffer.getvalue())
+idx = struct.pack(">IIII", 0x803, 2, 3, 3) + bytes(18)
+put("idx", "images", idx + b"")
+put("idx", "gzip", gzip.compress(idx))
+put("idx", "labels", struct.pack(">II", 0x801, 4) + bytes(4))
+head = json.dumps({"__metadata__": {"model": "{}"}, "a": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}, "b": {"dtype": "F32", "shape": [], "data_offsets": [16, 20]}}).encode()
+put("safetensors", "two", struct.pack("<Q", len(head)) + head + bytes(20))
