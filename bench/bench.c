@@ -1,6 +1,6 @@
-/* webml-bench [--rounds N] [--json FILE] [--peer COMMAND]: the reference network (64x64x3, batch 64)
- * against PyTorch and against the sum of its oneDNN primitives; a small MLP's latency; the start of
- * `webml predict`. Everything that is compared runs interleaved, medians count. */
+/* webml-bench [--rounds N] [--json FILE] [--peer COMMAND]: the reference network (64x64x3, batch
+ * 64) against PyTorch and against the sum of its oneDNN primitives; a small MLP's latency; the
+ * start of `webml predict`. Everything that is compared runs interleaved, medians count. */
 #include "bench.h"
 
 #include "base/status.h"
@@ -65,26 +65,37 @@ enum { SAMPLES = 1024 };
 
 static const char reference[] =
     "{\"size\":[64,64,3],\"optimizer\":\"adam\",\"loss\":\"categorical_crossentropy\",\"layers\":["
-    "{\"type\":\"Conv2D\",\"layer\":{\"filters\":64,\"kernel_size\":3,\"activation\":\"relu\"}},{\"type\":\"MaxPooling2D\",\"layer\":{}},"
-    "{\"type\":\"Conv2D\",\"layer\":{\"filters\":32,\"kernel_size\":2,\"activation\":\"relu\"}},{\"type\":\"Flatten\",\"layer\":{}},"
-    "{\"type\":\"Dense\",\"layer\":{\"units\":256,\"activation\":\"relu\"}},{\"type\":\"Dense\",\"layer\":{\"units\":43,\"activation\":\"softmax\"}}]}";
+    "{\"type\":\"Conv2D\",\"layer\":{\"filters\":64,\"kernel_size\":3,\"activation\":\"relu\"}},{"
+    "\"type\":\"MaxPooling2D\",\"layer\":{}},"
+    "{\"type\":\"Conv2D\",\"layer\":{\"filters\":32,\"kernel_size\":2,\"activation\":\"relu\"}},{"
+    "\"type\":\"Flatten\",\"layer\":{}},"
+    "{\"type\":\"Dense\",\"layer\":{\"units\":256,\"activation\":\"relu\"}},{\"type\":\"Dense\","
+    "\"layer\":{\"units\":43,\"activation\":\"softmax\"}}]}";
 
 static void rig_open(rig *r, int threads, int64_t batch) {
   webml_model *model = NULL;
   wml_device_config config = {.threads = threads};
   if (webml_model_parse(reference, strlen(reference), &model) != WEBML_OK) die("the model");
-  wml_step_spec spec = {.model = model, .mode = WML_MODE_TRAIN, .batch = batch, .input = WML_U8, .target = WML_I32, .target_width = 1};
+  wml_step_spec spec = {.model = model,
+                        .mode = WML_MODE_TRAIN,
+                        .batch = batch,
+                        .input = WML_U8,
+                        .target = WML_I32,
+                        .target_width = 1};
   const wml_backend *b = &wml_backend_cpu;
-  if (b->open(&wml_library_host, &config, &r->device) || b->store_create(r->device, &r->store) || wml_step_build(&spec, &r->step) ||
-      b->compile(r->store, &r->step.graph, &r->plan) || b->prepare(r->plan))
+  if (b->open(&wml_library_host, &config, &r->device) || b->store_create(r->device, &r->store) ||
+      wml_step_build(&spec, &r->step) || b->compile(r->store, &r->step.graph, &r->plan) ||
+      b->prepare(r->plan))
     die("the reference network");
   srand(1);
   for (int i = 0; i < r->step.graph.n_tensors; i++) {
     const wml_tensor *t = &r->step.graph.tensors[i];
     if (t->role != WML_ROLE_PARAM) continue;
     int64_t n = wml_elements(t);
-    float *w = malloc((size_t)n * sizeof *w), limit = sqrtf(6.0f / (float)(n / t->dim[t->rank - 1] + t->dim[t->rank - 1]));
-    for (int64_t k = 0; k < n; k++) w[k] = t->rank == 1 ? 0.0f : limit * (2.0f * (float)rand() / (float)RAND_MAX - 1.0f);
+    float *w = malloc((size_t)n * sizeof *w),
+          limit = sqrtf(6.0f / (float)(n / t->dim[t->rank - 1] + t->dim[t->rank - 1]));
+    for (int64_t k = 0; k < n; k++)
+      w[k] = t->rank == 1 ? 0.0f : limit * (2.0f * (float)rand() / (float)RAND_MAX - 1.0f);
     b->put(r->store, t->name, w);
     free(w);
   }
@@ -103,7 +114,13 @@ static double rig_round(rig *r, int64_t steps) {
   double results[2] = {0};
   for (int i = 0; i < 64; i++) rates[i] = 1e-4f;
   wml_feed feeds[] = {{r->step.input, r->images}, {r->step.target, r->labels}};
-  wml_run run = {.n_steps = steps, .step = 100, .rows = r->rows, .n_feeds = 2, .feeds = feeds, .learning_rate = rates, .results = results};
+  wml_run run = {.n_steps = steps,
+                 .step = 100,
+                 .rows = r->rows,
+                 .n_feeds = 2,
+                 .feeds = feeds,
+                 .learning_rate = rates,
+                 .results = results};
   double start = bench_now();
   if (wml_backend_cpu.run(r->plan, &run) != WML_OK || run.not_finite >= 0) die("a step");
   return (bench_now() - start) * 1e3 / (double)steps;
@@ -146,7 +163,8 @@ static double mlp_microseconds(const char *weights) {
   webml_device *device = NULL;
   webml_predictor *predictor = NULL;
   float x[64] = {0.5f}, y[64];
-  if (webml_device_open("cpu", 0, &device) || webml_predictor_load(weights, device, 1, &predictor)) die("the MLP");
+  if (webml_device_open("cpu", 0, &device) || webml_predictor_load(weights, device, 1, &predictor))
+    die("the MLP");
   for (int i = 0; i < 1000; i++) webml_predictor_run(predictor, x, 1, y);
   enum { CALLS = 100000 };
   double start = bench_now();
@@ -159,8 +177,11 @@ static double mlp_microseconds(const char *weights) {
 
 /* Writes a 13-64-64-2 MLP by training it for a moment on a table of noise. */
 static void make_mlp(const char *csv, const char *weights) {
-  static const char mlp[] = "{\"size\":[13],\"optimizer\":\"adam\",\"loss\":\"categorical_crossentropy\",\"layers\":[{\"type\":\"Dense\",\"layer\":{\"units\":64,\"activation\":\"relu\"}},"
-                            "{\"type\":\"Dense\",\"layer\":{\"units\":64,\"activation\":\"relu\"}},{\"type\":\"Dense\",\"layer\":{\"units\":2,\"activation\":\"softmax\"}}]}";
+  static const char mlp[] =
+      "{\"size\":[13],\"optimizer\":\"adam\",\"loss\":\"categorical_crossentropy\",\"layers\":[{"
+      "\"type\":\"Dense\",\"layer\":{\"units\":64,\"activation\":\"relu\"}},"
+      "{\"type\":\"Dense\",\"layer\":{\"units\":64,\"activation\":\"relu\"}},{\"type\":\"Dense\","
+      "\"layer\":{\"units\":2,\"activation\":\"softmax\"}}]}";
   FILE *f = fopen(csv, "w");
   if (!f) die(csv);
   for (int c = 0; c < 13; c++) fprintf(f, "c%d,", c);
@@ -175,8 +196,9 @@ static void make_mlp(const char *csv, const char *weights) {
   webml_device *device = NULL;
   webml_trainer *trainer = NULL;
   webml_train_options o = {.struct_size = sizeof o, .epochs = 1, .weights_path = weights};
-  if (webml_model_parse(mlp, strlen(mlp), &model) || webml_dataset_open(csv, NULL, &data) || webml_model_shape_to(model, data, &shaped, NULL) ||
-      webml_device_open("cpu", 0, &device) || webml_trainer_create(shaped, data, device, &o, &trainer) || webml_trainer_run(trainer))
+  if (webml_model_parse(mlp, strlen(mlp), &model) || webml_dataset_open(csv, NULL, &data) ||
+      webml_model_shape_to(model, data, &shaped, NULL) || webml_device_open("cpu", 0, &device) ||
+      webml_trainer_create(shaped, data, device, &o, &trainer) || webml_trainer_run(trainer))
     die("the MLP");
   webml_trainer_destroy(trainer);
   webml_device_destroy(device);
@@ -192,7 +214,8 @@ static double start_to_answer(const char *program, const char *weights) {
   char *slash = strrchr(path, '/');
   snprintf(slash ? slash + 1 : path, 16, "webml");
   int n = 0;
-  for (int c = 0; c < 13; c++) n += snprintf(row + n, sizeof row - (size_t)n, "%sc%d=1.5", c ? "," : "", c);
+  for (int c = 0; c < 13; c++)
+    n += snprintf(row + n, sizeof row - (size_t)n, "%sc%d=1.5", c ? "," : "", c);
   posix_spawn_file_actions_t quiet; /* spawned, not forked: this process is large */
   posix_spawn_file_actions_init(&quiet);
   posix_spawn_file_actions_addopen(&quiet, 1, "/dev/null", 1 /* O_WRONLY */, 0);
@@ -207,20 +230,35 @@ static double start_to_answer(const char *program, const char *weights) {
   return status == 0 ? took : NAN;
 }
 
-static void report(FILE *json, const char *name, const bench_series *s, const char *unit, const char *after) {
-  printf("%-44s %10.2f %s  (%.2f to %.2f, %d runs)\n", name, bench_median(s), unit, bench_quantile(s, 0.1), bench_quantile(s, 0.9), s->n);
-  if (json) fprintf(json, "  \"%s\": {\"median\": %.6g, \"p10\": %.6g, \"p90\": %.6g, \"runs\": %d, \"unit\": \"%s\"}%s\n", name, bench_median(s), bench_quantile(s, 0.1), bench_quantile(s, 0.9), s->n, unit, after);
+static void report(FILE *json, const char *name, const bench_series *s, const char *unit,
+                   const char *after) {
+  printf("%-44s %10.2f %s  (%.2f to %.2f, %d runs)\n", name, bench_median(s), unit,
+         bench_quantile(s, 0.1), bench_quantile(s, 0.9), s->n);
+  if (json)
+    fprintf(json,
+            "  \"%s\": {\"median\": %.6g, \"p10\": %.6g, \"p90\": %.6g, \"runs\": %d, \"unit\": "
+            "\"%s\"}%s\n",
+            name, bench_median(s), bench_quantile(s, 0.1), bench_quantile(s, 0.9), s->n, unit,
+            after);
 }
 
 int main(int argc, char **argv) {
   int rounds = 9, threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
   const char *json_path = NULL, *command = NULL;
   for (int i = 1; i + 1 < argc; i += 2) {
-    if (strcmp(argv[i], "--rounds") == 0) rounds = atoi(argv[i + 1]);
-    else if (strcmp(argv[i], "--threads") == 0) threads = atoi(argv[i + 1]);
-    else if (strcmp(argv[i], "--json") == 0) json_path = argv[i + 1];
-    else if (strcmp(argv[i], "--peer") == 0) command = argv[i + 1];
-    else return fprintf(stderr, "usage: webml-bench [--rounds N] [--threads N] [--json FILE] [--peer COMMAND]\n"), 2;
+    if (strcmp(argv[i], "--rounds") == 0)
+      rounds = atoi(argv[i + 1]);
+    else if (strcmp(argv[i], "--threads") == 0)
+      threads = atoi(argv[i + 1]);
+    else if (strcmp(argv[i], "--json") == 0)
+      json_path = argv[i + 1];
+    else if (strcmp(argv[i], "--peer") == 0)
+      command = argv[i + 1];
+    else
+      return fprintf(
+                 stderr,
+                 "usage: webml-bench [--rounds N] [--threads N] [--json FILE] [--peer COMMAND]\n"),
+             2;
   }
   char csv[] = "/tmp/webml-bench-XXXXXX", weights[64];
   int fd = mkstemp(csv);
@@ -248,7 +286,9 @@ int main(int argc, char **argv) {
   char date[32];
   time_t now = time(NULL);
   strftime(date, sizeof date, "%Y-%m-%d", gmtime(&now));
-  if (json) fprintf(json, "{\n  \"date\": \"%s\", \"version\": \"%s\", \"device\": \"%s\",\n", date, webml_version(), wml_backend_cpu.identity(r.device));
+  if (json)
+    fprintf(json, "{\n  \"date\": \"%s\", \"version\": \"%s\", \"device\": \"%s\",\n", date,
+            webml_version(), wml_backend_cpu.identity(r.device));
   printf("webml %s, %s\n\n", webml_version(), wml_backend_cpu.identity(r.device));
   report(json, "reference network, training, batch 64", &own, "img/s", ",");
   report(json, "its bare oneDNN primitives and one Adam", &bare, "img/s", ",");
@@ -260,8 +300,10 @@ int main(int argc, char **argv) {
   if (has_peer) printf("ratio to the peer: %.2f\n", bench_median(&own) / bench_median(&theirs));
   printf("allocations in 4 steps: %llu\n", (unsigned long long)allocated);
   if (json) {
-    if (has_peer) fprintf(json, "  \"ratio_peer\": %.4g,\n", bench_median(&own) / bench_median(&theirs));
-    fprintf(json, "  \"ratio_primitives\": %.4g, \"allocations\": %llu\n}\n", bench_median(&own) / bench_median(&bare), (unsigned long long)allocated);
+    if (has_peer)
+      fprintf(json, "  \"ratio_peer\": %.4g,\n", bench_median(&own) / bench_median(&theirs));
+    fprintf(json, "  \"ratio_primitives\": %.4g, \"allocations\": %llu\n}\n",
+            bench_median(&own) / bench_median(&bare), (unsigned long long)allocated);
     fclose(json);
   }
   unlink(csv);

@@ -33,7 +33,8 @@ static void must(dnnl_status_t status, const char *what) {
   exit(1);
 }
 
-static void add(bench_primitives *p, const char *name, const char *layout, dnnl_primitive_desc_t pd, int n, const int *args, const dnnl_query_t *what, const int *index) {
+static void add(bench_primitives *p, const char *name, const char *layout, dnnl_primitive_desc_t pd,
+                int n, const int *args, const dnnl_query_t *what, const int *index) {
   item *it = &p->items[p->n++];
   it->name = name;
   it->layout = layout;
@@ -48,12 +49,14 @@ static void add(bench_primitives *p, const char *name, const char *layout, dnnl_
   }
 }
 
-static void describe(dnnl_memory_desc_t *md, int64_t n, int64_t c, int64_t s, dnnl_format_tag_t tag) {
+static void describe(dnnl_memory_desc_t *md, int64_t n, int64_t c, int64_t s,
+                     dnnl_format_tag_t tag) {
   dnnl_dims_t d = {n, c, s, s};
   must(dnnl_memory_desc_init_by_tag(md, 4, d, dnnl_f32, tag), "memory_desc");
 }
 
-static void add_conv(bench_primitives *p, const char *names[3], int64_t n, int64_t c, int64_t s, int64_t f, int64_t k, int own, int first) {
+static void add_conv(bench_primitives *p, const char *names[3], int64_t n, int64_t c, int64_t s,
+                     int64_t f, int64_t k, int own, int first) {
   const char *layout = own ? "own" : "nhwc";
   dnnl_memory_desc_t x, w, b, y;
   dnnl_dims_t wd = {f, c, k, k}, bd = {f}, one = {1, 1}, zero = {0, 0};
@@ -69,40 +72,61 @@ static void add_conv(bench_primitives *p, const char *names[3], int64_t n, int64
   dnnl_primitive_attr_set_post_ops(attr, ops);
   dnnl_convolution_desc_t d;
   dnnl_primitive_desc_t forward, pd;
-  must(dnnl_convolution_forward_desc_init(&d, dnnl_forward_training, dnnl_convolution_direct, &x, &w, &b, &y, one, zero, zero), "conv");
+  must(dnnl_convolution_forward_desc_init(&d, dnnl_forward_training, dnnl_convolution_direct, &x,
+                                          &w, &b, &y, one, zero, zero),
+       "conv");
   must(dnnl_primitive_desc_create(&forward, &d, attr, p->engine, NULL), "conv");
-  add(p, names[0], layout, forward, 4, (int[]){DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST},
-      (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_weights_md, dnnl_query_dst_md}, (int[]){0, 0, 1, 0});
+  add(p, names[0], layout, forward, 4,
+      (int[]){DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST},
+      (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_weights_md,
+                       dnnl_query_dst_md},
+      (int[]){0, 0, 1, 0});
   if (names[1]) {
-    must(dnnl_convolution_backward_data_desc_init(&d, dnnl_convolution_direct, &x, &w, &y, one, zero, zero), "conv");
+    must(dnnl_convolution_backward_data_desc_init(&d, dnnl_convolution_direct, &x, &w, &y, one,
+                                                  zero, zero),
+         "conv");
     must(dnnl_primitive_desc_create(&pd, &d, NULL, p->engine, forward), "conv");
     add(p, names[1], layout, pd, 3, (int[]){DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_DST},
-        (dnnl_query_t[]){dnnl_query_diff_src_md, dnnl_query_weights_md, dnnl_query_diff_dst_md}, (int[]){0, 0, 0});
+        (dnnl_query_t[]){dnnl_query_diff_src_md, dnnl_query_weights_md, dnnl_query_diff_dst_md},
+        (int[]){0, 0, 0});
   }
-  must(dnnl_convolution_backward_weights_desc_init(&d, dnnl_convolution_direct, &x, &w, &b, &y, one, zero, zero), "conv");
+  must(dnnl_convolution_backward_weights_desc_init(&d, dnnl_convolution_direct, &x, &w, &b, &y, one,
+                                                   zero, zero),
+       "conv");
   must(dnnl_primitive_desc_create(&pd, &d, NULL, p->engine, forward), "conv");
-  add(p, names[2], layout, pd, 4, (int[]){DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_BIAS, DNNL_ARG_DIFF_DST},
-      (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_diff_weights_md, dnnl_query_diff_weights_md, dnnl_query_diff_dst_md}, (int[]){0, 0, 1, 0});
+  add(p, names[2], layout, pd, 4,
+      (int[]){DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_BIAS, DNNL_ARG_DIFF_DST},
+      (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_diff_weights_md, dnnl_query_diff_weights_md,
+                       dnnl_query_diff_dst_md},
+      (int[]){0, 0, 1, 0});
 }
 
-static void add_pool(bench_primitives *p, int64_t n, int64_t c, int64_t s, dnnl_format_tag_t tag, const char *layout) {
+static void add_pool(bench_primitives *p, int64_t n, int64_t c, int64_t s, dnnl_format_tag_t tag,
+                     const char *layout) {
   dnnl_memory_desc_t x, y;
   dnnl_dims_t two = {2, 2}, zero = {0, 0};
   describe(&x, n, c, s, tag);
   describe(&y, n, c, s / 2, tag);
   dnnl_pooling_desc_t d;
   dnnl_primitive_desc_t forward, pd;
-  must(dnnl_pooling_forward_desc_init(&d, dnnl_forward_training, dnnl_pooling_max, &x, &y, two, two, zero, zero), "pool");
+  must(dnnl_pooling_forward_desc_init(&d, dnnl_forward_training, dnnl_pooling_max, &x, &y, two, two,
+                                      zero, zero),
+       "pool");
   must(dnnl_primitive_desc_create(&forward, &d, NULL, p->engine, NULL), "pool");
-  add(p, "pool forward", layout, forward, 3, (int[]){DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_WORKSPACE},
-      (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_dst_md, dnnl_query_workspace_md}, (int[]){0, 0, 0});
+  add(p, "pool forward", layout, forward, 3,
+      (int[]){DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_WORKSPACE},
+      (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_dst_md, dnnl_query_workspace_md},
+      (int[]){0, 0, 0});
   must(dnnl_pooling_backward_desc_init(&d, dnnl_pooling_max, &x, &y, two, two, zero, zero), "pool");
   must(dnnl_primitive_desc_create(&pd, &d, NULL, p->engine, forward), "pool");
-  add(p, "pool backward", layout, pd, 3, (int[]){DNNL_ARG_DIFF_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_WORKSPACE},
-      (dnnl_query_t[]){dnnl_query_diff_src_md, dnnl_query_diff_dst_md, dnnl_query_workspace_md}, (int[]){0, 0, 0});
+  add(p, "pool backward", layout, pd, 3,
+      (int[]){DNNL_ARG_DIFF_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_WORKSPACE},
+      (dnnl_query_t[]){dnnl_query_diff_src_md, dnnl_query_diff_dst_md, dnnl_query_workspace_md},
+      (int[]){0, 0, 0});
 }
 
-static void add_dense(bench_primitives *p, const char *names[3], int64_t n, int64_t in, int64_t out, dnnl_format_tag_t tag, const char *layout) {
+static void add_dense(bench_primitives *p, const char *names[3], int64_t n, int64_t in, int64_t out,
+                      dnnl_format_tag_t tag, const char *layout) {
   dnnl_memory_desc_t x, w, b, y;
   dnnl_dims_t xd = {n, in}, wd = {out, in}, bd = {out}, yd = {n, out};
   dnnl_memory_desc_init_by_tag(&x, 2, xd, dnnl_f32, dnnl_nc);
@@ -113,16 +137,23 @@ static void add_dense(bench_primitives *p, const char *names[3], int64_t n, int6
   dnnl_primitive_desc_t forward, pd;
   must(dnnl_inner_product_forward_desc_init(&d, dnnl_forward_training, &x, &w, &b, &y), "dense");
   must(dnnl_primitive_desc_create(&forward, &d, NULL, p->engine, NULL), "dense");
-  add(p, names[0], layout, forward, 4, (int[]){DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST},
-      (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_weights_md, dnnl_query_dst_md}, (int[]){0, 0, 1, 0});
+  add(p, names[0], layout, forward, 4,
+      (int[]){DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST},
+      (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_weights_md,
+                       dnnl_query_dst_md},
+      (int[]){0, 0, 1, 0});
   must(dnnl_inner_product_backward_data_desc_init(&d, &x, &w, &y), "dense");
   must(dnnl_primitive_desc_create(&pd, &d, NULL, p->engine, forward), "dense");
   add(p, names[1], layout, pd, 3, (int[]){DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_DST},
-      (dnnl_query_t[]){dnnl_query_diff_src_md, dnnl_query_weights_md, dnnl_query_diff_dst_md}, (int[]){0, 0, 0});
+      (dnnl_query_t[]){dnnl_query_diff_src_md, dnnl_query_weights_md, dnnl_query_diff_dst_md},
+      (int[]){0, 0, 0});
   must(dnnl_inner_product_backward_weights_desc_init(&d, &x, &w, &b, &y), "dense");
   must(dnnl_primitive_desc_create(&pd, &d, NULL, p->engine, forward), "dense");
-  add(p, names[2], layout, pd, 4, (int[]){DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_BIAS, DNNL_ARG_DIFF_DST},
-      (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_diff_weights_md, dnnl_query_diff_weights_md, dnnl_query_diff_dst_md}, (int[]){0, 0, 1, 0});
+  add(p, names[2], layout, pd, 4,
+      (int[]){DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_BIAS, DNNL_ARG_DIFF_DST},
+      (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_diff_weights_md, dnnl_query_diff_weights_md,
+                       dnnl_query_diff_dst_md},
+      (int[]){0, 0, 1, 0});
 }
 
 bench_primitives *bench_primitives_create(int threads, int64_t n) {
@@ -134,11 +165,14 @@ bench_primitives *bench_primitives_create(int threads, int64_t n) {
   must(dnnl_stream_create(&p->stream, p->engine, dnnl_stream_default_flags), "stream");
   for (int own = 0; own < 2; own++) {
     add_conv(p, (const char *[]){"conv1 forward", NULL, "conv1 weights"}, n, 3, 64, 64, 3, own, 1);
-    add_conv(p, (const char *[]){"conv2 forward", "conv2 data", "conv2 weights"}, n, 64, 31, 32, 2, own, 0);
+    add_conv(p, (const char *[]){"conv2 forward", "conv2 data", "conv2 weights"}, n, 64, 31, 32, 2,
+             own, 0);
     add_pool(p, n, 64, 62, own ? dnnl_nChw8c : dnnl_nhwc, own ? "own" : "nhwc");
-    add_dense(p, (const char *[]){"dense1 forward", "dense1 data", "dense1 weights"}, n, 28800, 256, own ? dnnl_oi : dnnl_io, own ? "oi" : "io");
+    add_dense(p, (const char *[]){"dense1 forward", "dense1 data", "dense1 weights"}, n, 28800, 256,
+              own ? dnnl_oi : dnnl_io, own ? "oi" : "io");
   }
-  add_dense(p, (const char *[]){"dense2 forward", "dense2 data", "dense2 weights"}, n, 256, 43, dnnl_oi, "oi");
+  add_dense(p, (const char *[]){"dense2 forward", "dense2 data", "dense2 weights"}, n, 256, 43,
+            dnnl_oi, "oi");
   for (int i = 0; i < 4; i++) {
     p->adam[i] = aligned_alloc(64, (size_t)(p->params + 16) / 16 * 64);
     for (int64_t k = 0; k < p->params; k++) p->adam[i][k] = 0.001f;
@@ -154,14 +188,16 @@ static double adam_pass(bench_primitives *p) {
   double start = bench_now();
   int64_t parts = p->threads;
 #pragma omp parallel for num_threads((int)parts)
-  for (int64_t i = 0; i < parts; i++) vec->update(&u, p->params * i / parts, p->params * (i + 1) / parts);
+  for (int64_t i = 0; i < parts; i++)
+    vec->update(&u, p->params * i / parts, p->params * (i + 1) / parts);
   return (bench_now() - start) * 1e3;
 }
 
 static double best_of(const bench_primitives *p, int i) {
   double best = bench_median(&p->items[i].times);
   for (int k = 0; k < p->n; k++)
-    if (strcmp(p->items[k].name, p->items[i].name) == 0 && bench_median(&p->items[k].times) < best) best = bench_median(&p->items[k].times);
+    if (strcmp(p->items[k].name, p->items[i].name) == 0 && bench_median(&p->items[k].times) < best)
+      best = bench_median(&p->items[k].times);
   return best;
 }
 
@@ -188,5 +224,7 @@ double bench_primitives_round(bench_primitives *p) {
 }
 
 void bench_primitives_print(const bench_primitives *p) {
-  for (int i = 0; i < p->n; i++) printf("    %-16s %-5s %7.2f ms\n", p->items[i].name, p->items[i].layout, bench_median(&p->items[i].times));
+  for (int i = 0; i < p->n; i++)
+    printf("    %-16s %-5s %7.2f ms\n", p->items[i].name, p->items[i].layout,
+           bench_median(&p->items[i].times));
 }

@@ -14,7 +14,7 @@ enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_WRONG_USE = 2 };
 typedef enum cli_kind { CLI_FLAG, CLI_TEXT, CLI_INTEGER, CLI_NUMBER } cli_kind;
 
 typedef struct cli_option {
-  const char *name;  /* without the dashes */
+  const char *name; /* without the dashes */
   cli_kind kind;
   void *value;       /* bool *, const char **, int64_t *, double * */
   const char *shown; /* placeholder: "FILE" */
@@ -27,8 +27,8 @@ typedef struct cli_command {
   int (*run)(int argc, char **argv);
 } cli_command;
 
-/* Fills the options and moves positional arguments to argv[0..]; returns their number, or -1 after an error (already
- * printed), or -2 after --help. */
+/* Fills the options and moves positional arguments to argv[0..]; returns their number, or -1 after
+ * an error (already printed), or -2 after --help. */
 int cli_parse(const cli_command *command, const cli_option *options, int n, int argc, char **argv);
 /* One line on stderr: "webml: ..."; returns CLI_FAILED. */
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -39,11 +39,17 @@ int cli_wrong_use(const char *format, ...) __attribute__((format(printf, 1, 2)))
 json_t *cli_json(char *text);
 double cli_real(const json_t *object, const char *key);
 
-extern const cli_command cli_train, cli_evaluate, cli_predict, cli_inspect, cli_summary, cli_devices;
+extern const cli_command cli_train, cli_evaluate, cli_predict, cli_inspect, cli_summary,
+    cli_devices;
 
 /* ---- progress.c ---- */
 
-typedef enum cli_progress_mode { CLI_PROGRESS_NONE, CLI_PROGRESS_PLAIN, CLI_PROGRESS_BAR, CLI_PROGRESS_JSON } cli_progress_mode;
+typedef enum cli_progress_mode {
+  CLI_PROGRESS_NONE,
+  CLI_PROGRESS_PLAIN,
+  CLI_PROGRESS_BAR,
+  CLI_PROGRESS_JSON
+} cli_progress_mode;
 
 typedef struct cli_progress {
   cli_progress_mode mode;

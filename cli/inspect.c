@@ -20,9 +20,12 @@ static int run_evaluate(int argc, char **argv) {
   const cli_option options[] = {
       {"data", CLI_TEXT, &data, "PATH", "the data set (needed)"},
       {"json", CLI_FLAG, &as_json, NULL, "print JSON"},
-      {"training-part", CLI_FLAG, &training, NULL, "evaluate the training part, not the validation part"},
-      {"validation-split", CLI_NUMBER, &data_options.validation_split, "V", "share that was kept for validation"},
-      {"skip-broken", CLI_FLAG, &data_options.skip_broken, NULL, "leave out images that cannot be read"},
+      {"training-part", CLI_FLAG, &training, NULL,
+       "evaluate the training part, not the validation part"},
+      {"validation-split", CLI_NUMBER, &data_options.validation_split, "V",
+       "share that was kept for validation"},
+      {"skip-broken", CLI_FLAG, &data_options.skip_broken, NULL,
+       "leave out images that cannot be read"},
       {"batch-size", CLI_INTEGER, &batch, "N", "rows computed at once (64)"},
       {"device", CLI_TEXT, &device_name, "NAME", "auto, cpu or cuda:N"},
       {"threads", CLI_INTEGER, &threads, "N", "CPU threads (all cores)"},
@@ -40,8 +43,10 @@ static int run_evaluate(int argc, char **argv) {
   if (status == WEBML_OK) status = webml_predictor_evaluate(predictor, dataset, !training, &text);
   if (status == WEBML_OK) {
     json_t *evaluation = cli_json(text);
-    if (as_json) dump(evaluation);
-    else cli_print_evaluation(evaluation);
+    if (as_json)
+      dump(evaluation);
+    else
+      cli_print_evaluation(evaluation);
     json_decref(evaluation);
   }
   webml_dataset_destroy(dataset);
@@ -50,7 +55,8 @@ static int run_evaluate(int argc, char **argv) {
   return status == WEBML_OK ? CLI_DONE : cli_fail_last();
 }
 
-const cli_command cli_evaluate = {"evaluate", "WEIGHTS --data PATH", "measure trained weights on a data set", 1, 1, run_evaluate};
+const cli_command cli_evaluate = {
+    "evaluate", "WEIGHTS --data PATH", "measure trained weights on a data set", 1, 1, run_evaluate};
 
 /* ---- predict ---- */
 
@@ -59,7 +65,8 @@ static void print_image_answer(const json_t *answer) {
   json_t *c;
   printf("%s: ", json_string_value(json_object_get(answer, "input")));
   json_array_foreach(json_object_get(answer, "top"), i, c)
-    printf("%s%s %.1f %%", i ? ", " : "", json_string_value(json_object_get(c, "class")), 100.0 * cli_real(c, "probability"));
+      printf("%s%s %.1f %%", i ? ", " : "", json_string_value(json_object_get(c, "class")),
+             100.0 * cli_real(c, "probability"));
   putchar('\n');
 }
 
@@ -67,8 +74,10 @@ static void print_row_answer(const json_t *answer) {
   const char *key, *name;
   json_t *value, *p;
   json_object_foreach(json_object_get(answer, "outputs"), key, value) {
-    if (json_is_string(value)) printf("%s: %s", key, json_string_value(value));
-    else printf("%s: %.6g", key, json_number_value(value));
+    if (json_is_string(value))
+      printf("%s: %s", key, json_string_value(value));
+    else
+      printf("%s: %.6g", key, json_number_value(value));
     json_t *all = json_object_get(json_object_get(answer, "probabilities"), key);
     const char *before = " (";
     json_object_foreach(all, name, p) {
@@ -126,7 +135,8 @@ static int run_predict(int argc, char **argv) {
   webml_device *device = NULL;
   webml_predictor *predictor = NULL;
   int code = CLI_DONE;
-  if (webml_device_open(device_name, (int)threads, &device) != WEBML_OK || webml_predictor_load(argv[0], device, 1, &predictor) != WEBML_OK)
+  if (webml_device_open(device_name, (int)threads, &device) != WEBML_OK ||
+      webml_predictor_load(argv[0], device, 1, &predictor) != WEBML_OK)
     code = cli_fail_last();
   for (int i = 1; i < n && predictor; i++) {
     char *text = NULL;
@@ -140,8 +150,10 @@ static int run_predict(int argc, char **argv) {
       continue;
     }
     json_t *answer = cli_json(text);
-    if (json_object_get(answer, "top")) print_image_answer(answer);
-    else print_row_answer(answer);
+    if (json_object_get(answer, "top"))
+      print_image_answer(answer);
+    else
+      print_row_answer(answer);
     json_decref(answer);
   }
   webml_predictor_destroy(predictor);
@@ -149,34 +161,45 @@ static int run_predict(int argc, char **argv) {
   return code;
 }
 
-const cli_command cli_predict = {"predict", "WEIGHTS INPUT...", "predict images, or rows given as column=value,column=value", 2, 1 << 20, run_predict};
+const cli_command cli_predict = {
+    "predict", "WEIGHTS INPUT...", "predict images, or rows given as column=value,column=value", 2,
+    1 << 20,   run_predict};
 
 /* ---- inspect ---- */
 
 static void print_table(const json_t *p) {
   size_t i;
   json_t *f;
-  printf("table: %lld rows, %zu columns\n\n%-5s %-28s %-7s %10s %9s\n", (long long)json_integer_value(json_object_get(p, "rows")),
-         json_array_size(json_object_get(p, "features")), "index", "column", "type", "distinct", "missing");
+  printf("table: %lld rows, %zu columns\n\n%-5s %-28s %-7s %10s %9s\n",
+         (long long)json_integer_value(json_object_get(p, "rows")),
+         json_array_size(json_object_get(p, "features")), "index", "column", "type", "distinct",
+         "missing");
   json_array_foreach(json_object_get(p, "features"), i, f) {
     printf("%-5zu ", i);
     cli_cell(json_string_value(json_object_get(f, "feature")), 28);
-    printf(" %-7s %10lld %9lld%s\n", json_string_value(json_object_get(f, "dataType")), (long long)json_integer_value(json_object_get(f, "uniqueValues")),
-           (long long)json_integer_value(json_object_get(f, "missing")), json_is_true(json_object_get(f, "blocked")) ? "  too many labels to encode" : "");
+    printf(" %-7s %10lld %9lld%s\n", json_string_value(json_object_get(f, "dataType")),
+           (long long)json_integer_value(json_object_get(f, "uniqueValues")),
+           (long long)json_integer_value(json_object_get(f, "missing")),
+           json_is_true(json_object_get(f, "blocked")) ? "  too many labels to encode" : "");
   }
 }
 
 static void print_images(const json_t *p) {
   size_t i;
-  json_t *name, *training = json_object_get(p, "training_per_class"), *validation = json_object_get(p, "validation_per_class");
+  json_t *name, *training = json_object_get(p, "training_per_class"),
+                *validation = json_object_get(p, "validation_per_class");
   json_int_t most = 1;
-  json_array_foreach(training, i, name) if (json_integer_value(name) > most) most = json_integer_value(name);
-  printf("images: %lld for training, %lld for validation, %zu classes\n\n%-28s %9s %10s\n", (long long)json_integer_value(json_object_get(p, "training")),
-         (long long)json_integer_value(json_object_get(p, "validation")), json_array_size(json_object_get(p, "classes")), "class", "training", "validation");
+  json_array_foreach(training, i, name) if (json_integer_value(name) > most) most =
+      json_integer_value(name);
+  printf("images: %lld for training, %lld for validation, %zu classes\n\n%-28s %9s %10s\n",
+         (long long)json_integer_value(json_object_get(p, "training")),
+         (long long)json_integer_value(json_object_get(p, "validation")),
+         json_array_size(json_object_get(p, "classes")), "class", "training", "validation");
   json_array_foreach(json_object_get(p, "classes"), i, name) {
     json_int_t count = json_integer_value(json_array_get(training, i));
     cli_cell(json_string_value(name), 28);
-    printf(" %9lld %10lld  ", (long long)count, (long long)json_integer_value(json_array_get(validation, i)));
+    printf(" %9lld %10lld  ", (long long)count,
+           (long long)json_integer_value(json_array_get(validation, i)));
     for (json_int_t k = 0; k < count * 25 / most; k++) putchar('#');
     putchar('\n');
   }
@@ -195,14 +218,18 @@ static int run_inspect(int argc, char **argv) {
   webml_dataset_destroy(dataset);
   if (status != WEBML_OK) return cli_fail_last();
   json_t *properties = cli_json(text);
-  if (as_json) dump(properties);
-  else if (strcmp(json_string_value(json_object_get(properties, "format")), "csvdata") == 0) print_table(properties);
-  else print_images(properties);
+  if (as_json)
+    dump(properties);
+  else if (strcmp(json_string_value(json_object_get(properties, "format")), "csvdata") == 0)
+    print_table(properties);
+  else
+    print_images(properties);
   json_decref(properties);
   return CLI_DONE;
 }
 
-const cli_command cli_inspect = {"inspect", "PATH", "show what a data set holds", 1, 1, run_inspect};
+const cli_command cli_inspect = {"inspect", "PATH", "show what a data set holds",
+                                 1,         1,      run_inspect};
 
 /* ---- summary ---- */
 
@@ -211,8 +238,11 @@ static void format_shape(const json_t *shape, char *out, size_t size) {
   json_t *d;
   int n = snprintf(out, size, "(");
   json_array_foreach(shape, i, d) {
-    if (json_is_null(d)) n += snprintf(out + n, size - (size_t)n, "%s?", i ? ", " : "");
-    else n += snprintf(out + n, size - (size_t)n, "%s%lld", i ? ", " : "", (long long)json_integer_value(d));
+    if (json_is_null(d))
+      n += snprintf(out + n, size - (size_t)n, "%s?", i ? ", " : "");
+    else
+      n += snprintf(out + n, size - (size_t)n, "%s%lld", i ? ", " : "",
+                    (long long)json_integer_value(d));
   }
   snprintf(out + n, size - (size_t)n, ")");
 }
@@ -222,35 +252,47 @@ static void print_layers(const json_t *summary) {
   json_t *l;
   char shape[64], name[128];
   format_shape(json_object_get(summary, "input_shape"), shape, sizeof shape);
-  printf("model %s, input %s\n\n%-34s %-20s %12s %10s\n", json_string_value(json_object_get(summary, "name")), shape, "layer", "output", "parameters", "MFLOP");
+  printf("model %s, input %s\n\n%-34s %-20s %12s %10s\n",
+         json_string_value(json_object_get(summary, "name")), shape, "layer", "output",
+         "parameters", "MFLOP");
   json_array_foreach(json_object_get(summary, "layers"), i, l) {
     const char *activation = json_string_value(json_object_get(l, "activation"));
     bool linear = strcmp(activation, "linear") == 0;
-    snprintf(name, sizeof name, "%s (%s%s%s)", json_string_value(json_object_get(l, "name")), json_string_value(json_object_get(l, "type")), linear ? "" : ", ", linear ? "" : activation);
+    snprintf(name, sizeof name, "%s (%s%s%s)", json_string_value(json_object_get(l, "name")),
+             json_string_value(json_object_get(l, "type")), linear ? "" : ", ",
+             linear ? "" : activation);
     format_shape(json_object_get(l, "output_shape"), shape, sizeof shape);
     cli_cell(name, 34);
-    printf(" %-20s %12lld %10.3f\n", shape, (long long)json_integer_value(json_object_get(l, "parameters")), cli_real(l, "flops") / 1e6);
+    printf(" %-20s %12lld %10.3f\n", shape,
+           (long long)json_integer_value(json_object_get(l, "parameters")),
+           cli_real(l, "flops") / 1e6);
   }
-  printf("\nparameters %lld (%lld trained), %.3f MFLOP per sample forward\n", (long long)json_integer_value(json_object_get(summary, "parameters")),
-         (long long)json_integer_value(json_object_get(summary, "trainable")), cli_real(summary, "flops") / 1e6);
+  printf("\nparameters %lld (%lld trained), %.3f MFLOP per sample forward\n",
+         (long long)json_integer_value(json_object_get(summary, "parameters")),
+         (long long)json_integer_value(json_object_get(summary, "trainable")),
+         cli_real(summary, "flops") / 1e6);
 }
 
-static void add_memory(json_t *summary, const webml_model *model, webml_device *device, int64_t batch, bool training) {
+static void add_memory(json_t *summary, const webml_model *model, webml_device *device,
+                       int64_t batch, bool training) {
   webml_memory m;
   if (webml_plan_memory(model, device, batch, training, &m) != WEBML_OK) return;
   json_object_set_new(summary, training ? "memory_training" : "memory_prediction",
-                      json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "batch_size", (json_int_t)batch, "weights", (json_int_t)m.weights, "state", (json_int_t)m.state,
-                                "saved", (json_int_t)m.saved, "scratch", (json_int_t)m.scratch, "total", (json_int_t)m.total));
+                      json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "batch_size", (json_int_t)batch,
+                                "weights", (json_int_t)m.weights, "state", (json_int_t)m.state,
+                                "saved", (json_int_t)m.saved, "scratch", (json_int_t)m.scratch,
+                                "total", (json_int_t)m.total));
 }
 
 static int run_summary(int argc, char **argv) {
   bool as_json = false;
   int64_t batch = 32;
   const char *device_name = "auto", *data = NULL;
-  const cli_option options[] = {{"json", CLI_FLAG, &as_json, NULL, "print JSON"},
-                                {"batch-size", CLI_INTEGER, &batch, "N", "for the memory of a training (32)"},
-                                {"data", CLI_TEXT, &data, "PATH", "shape a dynamic model to this data set first"},
-                                {"device", CLI_TEXT, &device_name, "NAME", "whose memory: auto, cpu or cuda:N"}};
+  const cli_option options[] = {
+      {"json", CLI_FLAG, &as_json, NULL, "print JSON"},
+      {"batch-size", CLI_INTEGER, &batch, "N", "for the memory of a training (32)"},
+      {"data", CLI_TEXT, &data, "PATH", "shape a dynamic model to this data set first"},
+      {"device", CLI_TEXT, &device_name, "NAME", "whose memory: auto, cpu or cuda:N"}};
   int n = cli_parse(&cli_summary, options, 4, argc, argv);
   if (n < 0) return n == -2 ? CLI_DONE : CLI_WRONG_USE;
   webml_model *model = NULL, *shaped = NULL;
@@ -268,13 +310,18 @@ static int run_summary(int argc, char **argv) {
     text = NULL;
     add_memory(summary, shown, device, batch, true);
     add_memory(summary, shown, device, 1, false);
-    json_t *training = json_object_get(summary, "memory_training"), *prediction = json_object_get(summary, "memory_prediction");
-    if (as_json) dump(summary);
+    json_t *training = json_object_get(summary, "memory_training"),
+           *prediction = json_object_get(summary, "memory_prediction");
+    if (as_json)
+      dump(summary);
     else {
       print_layers(summary);
       if (training)
-        printf("memory: %.1f MB to train with batch %lld, %.1f MB to predict one (device %s)\n", cli_real(training, "total") / 1e6, (long long)batch, cli_real(prediction, "total") / 1e6, device_name);
-      else printf("memory: known once the model is shaped to a data set (--data PATH)\n");
+        printf("memory: %.1f MB to train with batch %lld, %.1f MB to predict one (device %s)\n",
+               cli_real(training, "total") / 1e6, (long long)batch,
+               cli_real(prediction, "total") / 1e6, device_name);
+      else
+        printf("memory: known once the model is shaped to a data set (--data PATH)\n");
     }
     json_decref(summary);
   }
@@ -286,7 +333,12 @@ static int run_summary(int argc, char **argv) {
   return status == WEBML_OK ? CLI_DONE : cli_fail_last();
 }
 
-const cli_command cli_summary = {"summary", "MODEL.json|WEIGHTS", "print the layers, shapes, parameters and memory of a model", 1, 1, run_summary};
+const cli_command cli_summary = {"summary",
+                                 "MODEL.json|WEIGHTS",
+                                 "print the layers, shapes, parameters and memory of a model",
+                                 1,
+                                 1,
+                                 run_summary};
 
 /* ---- devices ---- */
 
@@ -299,16 +351,22 @@ static int run_devices(int argc, char **argv) {
   if (webml_devices(&text) != WEBML_OK) return cli_fail_last();
   json_t *all = cli_json(text), *d;
   size_t i;
-  if (as_json) dump(all);
+  if (as_json)
+    dump(all);
   else {
     json_array_foreach(json_object_get(all, "devices"), i, d)
-      printf("%-8s %s, %lld threads, %.1f of %.1f GB available\n", json_string_value(json_object_get(d, "name")), json_string_value(json_object_get(d, "description")),
-             (long long)json_integer_value(json_object_get(d, "threads")), cli_real(d, "memory_available") / 1e9, cli_real(d, "memory_total") / 1e9);
+        printf("%-8s %s, %lld threads, %.1f of %.1f GB available\n",
+               json_string_value(json_object_get(d, "name")),
+               json_string_value(json_object_get(d, "description")),
+               (long long)json_integer_value(json_object_get(d, "threads")),
+               cli_real(d, "memory_available") / 1e9, cli_real(d, "memory_total") / 1e9);
     json_array_foreach(json_object_get(all, "unavailable"), i, d)
-      printf("%-8s not available: %s\n", json_string_value(json_object_get(d, "kind")), json_string_value(json_object_get(d, "reason")));
+        printf("%-8s not available: %s\n", json_string_value(json_object_get(d, "kind")),
+               json_string_value(json_object_get(d, "reason")));
   }
   json_decref(all);
   return CLI_DONE;
 }
 
-const cli_command cli_devices = {"devices", "", "list the devices of this machine", 0, 0, run_devices};
+const cli_command cli_devices = {"devices", "", "list the devices of this machine",
+                                 0,         0,  run_devices};

@@ -2,12 +2,16 @@
 
 #include <string.h>
 
-static const cli_command *const commands[] = {&cli_train, &cli_evaluate, &cli_predict, &cli_inspect, &cli_summary, &cli_devices};
+static const cli_command *const commands[] = {&cli_train,   &cli_evaluate, &cli_predict,
+                                              &cli_inspect, &cli_summary,  &cli_devices};
 
 static void usage(FILE *out) {
-  fputs("Usage: webml COMMAND [arguments]\n\n"
-        "Trains neural networks described in JSON on CSV files and folders of images.\n\nCommands:\n", out);
-  for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) fprintf(out, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+  fputs(
+      "Usage: webml COMMAND [arguments]\n\n"
+      "Trains neural networks described in JSON on CSV files and folders of images.\n\nCommands:\n",
+      out);
+  for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+    fprintf(out, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
   fputs("\nwebml COMMAND --help tells more. webml --version prints the version.\n", out);
 }
 
@@ -16,7 +20,8 @@ int main(int argc, char **argv) {
     usage(stderr);
     return CLI_WRONG_USE;
   }
-  if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+  if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+      strcmp(argv[1], "help") == 0) {
     usage(stdout);
     return CLI_DONE;
   }

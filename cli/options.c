@@ -42,7 +42,8 @@ static void print_help(const cli_command *c, const cli_option *options, int n) {
   printf("Usage: webml %s %s [options]\n\n%s\n\nOptions:\n", c->name, c->arguments, c->summary);
   for (int i = 0; i < n; i++) {
     char left[64];
-    snprintf(left, sizeof left, "--%s%s%s", options[i].name, options[i].shown ? " " : "", options[i].shown ? options[i].shown : "");
+    snprintf(left, sizeof left, "--%s%s%s", options[i].name, options[i].shown ? " " : "",
+             options[i].shown ? options[i].shown : "");
     printf("  %-26s %s\n", left, options[i].help);
   }
   printf("  %-26s %s\n", "--help", "show this help");
@@ -50,7 +51,8 @@ static void print_help(const cli_command *c, const cli_option *options, int n) {
 
 static const cli_option *find(const cli_option *options, int n, const char *name, size_t length) {
   for (int i = 0; i < n; i++)
-    if (strlen(options[i].name) == length && strncmp(options[i].name, name, length) == 0) return &options[i];
+    if (strlen(options[i].name) == length && strncmp(options[i].name, name, length) == 0)
+      return &options[i];
   return NULL;
 }
 
@@ -64,7 +66,8 @@ static bool set(const cli_option *o, const char *text) {
   case CLI_NUMBER: *(double *)o->value = strtod(text, &end); break;
   }
   if (*text && end && *end == '\0' && errno == 0) return true;
-  cli_wrong_use("--%s takes %s, not \"%s\"", o->name, o->kind == CLI_INTEGER ? "a whole number" : "a number", text);
+  cli_wrong_use("--%s takes %s, not \"%s\"", o->name,
+                o->kind == CLI_INTEGER ? "a whole number" : "a number", text);
   return false;
 }
 

@@ -11,11 +11,16 @@ static int terminal_width(void) {
 }
 
 static void format_seconds(double s, char *out, size_t size) {
-  if (!(s >= 0.0)) snprintf(out, size, "?");
-  else if (s < 10.0) snprintf(out, size, "%.1fs", s);
-  else if (s < 60.0) snprintf(out, size, "%.0fs", s);
-  else if (s < 3600.0) snprintf(out, size, "%d:%02d", (int)s / 60, (int)s % 60);
-  else snprintf(out, size, "%d:%02d:%02d", (int)s / 3600, (int)s / 60 % 60, (int)s % 60);
+  if (!(s >= 0.0))
+    snprintf(out, size, "?");
+  else if (s < 10.0)
+    snprintf(out, size, "%.1fs", s);
+  else if (s < 60.0)
+    snprintf(out, size, "%.0fs", s);
+  else if (s < 3600.0)
+    snprintf(out, size, "%d:%02d", (int)s / 60, (int)s % 60);
+  else
+    snprintf(out, size, "%d:%02d:%02d", (int)s / 3600, (int)s / 60 % 60, (int)s % 60);
 }
 
 static const char *short_name(const char *name) {
@@ -25,11 +30,14 @@ static const char *short_name(const char *name) {
 /* "loss 0.4213  acc 0.8512" and, at the end of an epoch, the validation figures. */
 static int format_figures(const webml_progress *p, char *out, size_t size) {
   int n = snprintf(out, size, "loss %.4f", p->loss);
-  for (int i = 0; i < p->n_metrics; i++) n += snprintf(out + n, size - (size_t)n, "  %s %.4f", short_name(p->metric_names[i]), p->metrics[i]);
+  for (int i = 0; i < p->n_metrics; i++)
+    n += snprintf(out + n, size - (size_t)n, "  %s %.4f", short_name(p->metric_names[i]),
+                  p->metrics[i]);
   if (p->epoch_ended && !isnan(p->validation_loss)) {
     n += snprintf(out + n, size - (size_t)n, "  val_loss %.4f", p->validation_loss);
     for (int i = 0; i < p->n_metrics; i++)
-      n += snprintf(out + n, size - (size_t)n, "  val_%s %.4f", short_name(p->metric_names[i]), p->validation_metrics[i]);
+      n += snprintf(out + n, size - (size_t)n, "  val_%s %.4f", short_name(p->metric_names[i]),
+                    p->validation_metrics[i]);
   }
   return n;
 }
@@ -39,8 +47,10 @@ static void show_bar(const webml_progress *p, cli_progress *state) {
   format_figures(p, figures, sizeof figures);
   format_seconds(p->epoch_ended ? p->seconds : p->seconds_left, left, sizeof left);
   snprintf(head, sizeof head, "%lld/%lld", (long long)p->epoch, (long long)p->epochs);
-  if (p->epoch_ended) snprintf(tail, sizeof tail, "  %s%s", left, p->improved ? " *" : "");
-  else snprintf(tail, sizeof tail, "  %.0f/s  %s left", p->samples_per_second, left);
+  if (p->epoch_ended)
+    snprintf(tail, sizeof tail, "  %s%s", left, p->improved ? " *" : "");
+  else
+    snprintf(tail, sizeof tail, "  %.0f/s  %s left", p->samples_per_second, left);
   int width = terminal_width() - 1, n = snprintf(line, sizeof line, "%s ", head);
   if (!p->epoch_ended) {
     int bar = 20, done = (int)((double)bar * (double)p->step / (double)p->steps);
@@ -60,17 +70,21 @@ static void show_plain(const webml_progress *p) {
   format_figures(p, figures, sizeof figures);
   format_seconds(p->seconds, took, sizeof took);
   format_seconds(p->seconds_left, left, sizeof left);
-  printf("epoch %lld/%lld  %s  %.0f/s  %s%s%s%s\n", (long long)p->epoch, (long long)p->epochs, figures, p->samples_per_second, took,
-         p->epoch < p->epochs ? "  left " : "", p->epoch < p->epochs ? left : "", p->improved ? "  best" : "");
+  printf("epoch %lld/%lld  %s  %.0f/s  %s%s%s%s\n", (long long)p->epoch, (long long)p->epochs,
+         figures, p->samples_per_second, took, p->epoch < p->epochs ? "  left " : "",
+         p->epoch < p->epochs ? left : "", p->improved ? "  best" : "");
   fflush(stdout);
 }
 
 /* One object per line; figures that do not exist yet are left out. */
 static void show_json(const webml_progress *p) {
-  json_t *o = json_pack("{s:s, s:I, s:I, s:I, s:I, s:f}", "event", p->epoch_ended ? "epoch" : "progress", "epoch", (json_int_t)p->epoch,
-                        "epochs", (json_int_t)p->epochs, "step", (json_int_t)p->step, "steps", (json_int_t)p->steps, "loss", p->loss);
+  json_t *o =
+      json_pack("{s:s, s:I, s:I, s:I, s:I, s:f}", "event", p->epoch_ended ? "epoch" : "progress",
+                "epoch", (json_int_t)p->epoch, "epochs", (json_int_t)p->epochs, "step",
+                (json_int_t)p->step, "steps", (json_int_t)p->steps, "loss", p->loss);
   if (!o) return;
-  for (int i = 0; i < p->n_metrics; i++) json_object_set_new(o, p->metric_names[i], json_real(p->metrics[i]));
+  for (int i = 0; i < p->n_metrics; i++)
+    json_object_set_new(o, p->metric_names[i], json_real(p->metrics[i]));
   if (p->epoch_ended && !isnan(p->validation_loss)) {
     json_object_set_new(o, "val_loss", json_real(p->validation_loss));
     for (int i = 0; i < p->n_metrics; i++) {
@@ -108,7 +122,8 @@ void cli_show_message(const char *text, void *user) {
     json_dumpf(o, stdout, JSON_COMPACT);
     putchar('\n');
     json_decref(o);
-  } else printf("%s%s\n", state->line_open ? "\n" : "", text);
+  } else
+    printf("%s%s\n", state->line_open ? "\n" : "", text);
   state->line_open = false;
   fflush(stdout);
 }

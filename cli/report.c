@@ -28,7 +28,8 @@ static void print_classes(const json_t *per_class) {
   printf("\n%-24s %9s %9s %9s %9s\n", "class", "samples", "precision", "recall", "f1");
   json_array_foreach(per_class, i, c) {
     cli_cell(json_string_value(json_object_get(c, "class")), 24);
-    printf(" %9lld %9.4f %9.4f %9.4f\n", (long long)json_integer_value(json_object_get(c, "samples")), cli_real(c, "precision"),
+    printf(" %9lld %9.4f %9.4f %9.4f\n",
+           (long long)json_integer_value(json_object_get(c, "samples")), cli_real(c, "precision"),
            cli_real(c, "recall"), cli_real(c, "f1"));
   }
 }
@@ -53,8 +54,10 @@ void cli_print_evaluation(const json_t *e) {
   const char *key;
   json_t *value;
   size_t i;
-  printf("samples %lld  loss %.4f", (long long)json_integer_value(json_object_get(e, "samples")), cli_real(e, "loss"));
-  json_object_foreach(json_object_get(e, "metrics"), key, value) printf("  %s %.4f", key, json_number_value(value));
+  printf("samples %lld  loss %.4f", (long long)json_integer_value(json_object_get(e, "samples")),
+         cli_real(e, "loss"));
+  json_object_foreach(json_object_get(e, "metrics"), key, value)
+      printf("  %s %.4f", key, json_number_value(value));
   putchar('\n');
   const json_t *per_class = json_object_get(e, "per_class");
   if (per_class) {
@@ -65,6 +68,7 @@ void cli_print_evaluation(const json_t *e) {
   printf("\n%-24s %12s %12s %9s\n", "output", "MAE", "RMSE", "R2");
   json_array_foreach(json_object_get(e, "outputs"), i, value) {
     cli_cell(json_string_value(json_object_get(value, "name")), 24);
-    printf(" %12.5g %12.5g %9.4f\n", cli_real(value, "mae"), cli_real(value, "rmse"), cli_real(value, "r2"));
+    printf(" %12.5g %12.5g %9.4f\n", cli_real(value, "mae"), cli_real(value, "rmse"),
+           cli_real(value, "r2"));
   }
 }

@@ -22,7 +22,8 @@ static void on_interrupt(int signal_number) {
 
 static cli_progress_mode mode_of(const char *word, bool *ok) {
   *ok = true;
-  if (!word || strcmp(word, "auto") == 0) return isatty(STDOUT_FILENO) ? CLI_PROGRESS_BAR : CLI_PROGRESS_PLAIN;
+  if (!word || strcmp(word, "auto") == 0)
+    return isatty(STDOUT_FILENO) ? CLI_PROGRESS_BAR : CLI_PROGRESS_PLAIN;
   if (strcmp(word, "plain") == 0) return CLI_PROGRESS_PLAIN;
   if (strcmp(word, "json") == 0) return CLI_PROGRESS_JSON;
   if (strcmp(word, "none") == 0) return CLI_PROGRESS_NONE;
@@ -32,7 +33,8 @@ static cli_progress_mode mode_of(const char *word, bool *ok) {
 
 /* model.json -> model.safetensors in the current folder. */
 static char *default_output(const char *model) {
-  const char *slash = strrchr(model, '/'), *base = slash ? slash + 1 : model, *dot = strrchr(base, '.');
+  const char *slash = strrchr(model, '/'), *base = slash ? slash + 1 : model,
+             *dot = strrchr(base, '.');
   size_t n = dot && dot != base ? (size_t)(dot - base) : strlen(base);
   char *path = malloc(n + sizeof ".safetensors");
   if (!path) return NULL;
@@ -44,15 +46,23 @@ static char *default_output(const char *model) {
 static int check_words(train_call *c, cli_progress *progress) {
   bool ok;
   progress->mode = mode_of(c->progress, &ok);
-  if (!ok) return cli_wrong_use("--progress takes auto, plain, json or none, not \"%s\"", c->progress);
-  if (c->precision && strcmp(c->precision, "float32") != 0) return cli_fail("precision \"%s\" is not supported on this device; use float32", c->precision);
-  if (c->class_weights && strcmp(c->class_weights, "balanced") != 0) return cli_wrong_use("--class-weights takes balanced");
+  if (!ok)
+    return cli_wrong_use("--progress takes auto, plain, json or none, not \"%s\"", c->progress);
+  if (c->precision && strcmp(c->precision, "float32") != 0)
+    return cli_fail("precision \"%s\" is not supported on this device; use float32", c->precision);
+  if (c->class_weights && strcmp(c->class_weights, "balanced") != 0)
+    return cli_wrong_use("--class-weights takes balanced");
   c->options.balance_classes = c->class_weights != NULL;
-  if (!c->schedule || strcmp(c->schedule, "constant") == 0) c->options.schedule = WEBML_SCHEDULE_CONSTANT;
-  else if (strcmp(c->schedule, "step") == 0) c->options.schedule = WEBML_SCHEDULE_STEP;
-  else if (strcmp(c->schedule, "cosine") == 0) c->options.schedule = WEBML_SCHEDULE_COSINE;
-  else return cli_wrong_use("--schedule takes constant, step or cosine, not \"%s\"", c->schedule);
-  if (!c->data) return cli_wrong_use("--data PATH is needed: a CSV file, or a folder of images or IDX files");
+  if (!c->schedule || strcmp(c->schedule, "constant") == 0)
+    c->options.schedule = WEBML_SCHEDULE_CONSTANT;
+  else if (strcmp(c->schedule, "step") == 0)
+    c->options.schedule = WEBML_SCHEDULE_STEP;
+  else if (strcmp(c->schedule, "cosine") == 0)
+    c->options.schedule = WEBML_SCHEDULE_COSINE;
+  else
+    return cli_wrong_use("--schedule takes constant, step or cosine, not \"%s\"", c->schedule);
+  if (!c->data)
+    return cli_wrong_use("--data PATH is needed: a CSV file, or a folder of images or IDX files");
   if (c->seed < 0) return cli_wrong_use("--seed must not be negative");
   c->options.seed = (uint64_t)c->seed;
   return CLI_DONE;
@@ -66,7 +76,8 @@ static void say_lines(char *text, cli_progress *progress) {
   }
 }
 
-static int finish(webml_trainer *trainer, webml_status status, const train_call *c, cli_progress *progress) {
+static int finish(webml_trainer *trainer, webml_status status, const train_call *c,
+                  cli_progress *progress) {
   if (progress->line_open) putchar('\n');
   progress->line_open = false;
   fflush(stdout);
@@ -84,7 +95,8 @@ static int finish(webml_trainer *trainer, webml_status status, const train_call 
     putchar('\n');
     json_decref(done);
   } else if (progress->mode != CLI_PROGRESS_NONE)
-    printf("trained %.1f s, best epoch %lld by %s; weights: %s\n", cli_real(record, "seconds"), (long long)cli_real(record, "best_epoch"),
+    printf("trained %.1f s, best epoch %lld by %s; weights: %s\n", cli_real(record, "seconds"),
+           (long long)cli_real(record, "best_epoch"),
            json_string_value(json_object_get(record, "monitor")), c->options.weights_path);
   json_decref(record);
   return CLI_DONE;
@@ -101,8 +113,10 @@ static int train(const train_call *c, const char *model_path, cli_progress *prog
   if (status == WEBML_OK) status = webml_dataset_open(c->data, &c->data_options, &dataset);
   if (status == WEBML_OK) status = webml_model_shape_to(described, dataset, &model, &chosen);
   if (status == WEBML_OK) say_lines(chosen, progress);
-  if (status == WEBML_OK) status = webml_device_open(c->device ? c->device : "auto", (int)c->threads, &device);
-  if (status == WEBML_OK) status = webml_trainer_create(model, dataset, device, &c->options, &trainer);
+  if (status == WEBML_OK)
+    status = webml_device_open(c->device ? c->device : "auto", (int)c->threads, &device);
+  if (status == WEBML_OK)
+    status = webml_trainer_create(model, dataset, device, &c->options, &trainer);
   if (status == WEBML_OK) {
     running = trainer;
     struct sigaction action = {.sa_handler = on_interrupt};
@@ -112,7 +126,8 @@ static int train(const train_call *c, const char *model_path, cli_progress *prog
     status = webml_trainer_run(trainer);
     code = finish(trainer, status, c, progress);
     running = NULL;
-  } else cli_fail_last();
+  } else
+    cli_fail_last();
   webml_trainer_destroy(trainer);
   webml_device_destroy(device);
   webml_model_destroy(model);
@@ -123,7 +138,8 @@ static int train(const train_call *c, const char *model_path, cli_progress *prog
 }
 
 static int run(int argc, char **argv) {
-  train_call c = {.options = {.struct_size = sizeof c.options}, .data_options = {.struct_size = sizeof c.data_options}};
+  train_call c = {.options = {.struct_size = sizeof c.options},
+                  .data_options = {.struct_size = sizeof c.data_options}};
   webml_train_options *o = &c.options;
   cli_progress progress = {0};
   const cli_option options[] = {
@@ -138,26 +154,34 @@ static int run(int argc, char **argv) {
       {"resume", CLI_FLAG, &o->resume, NULL, "go on from FILE.checkpoint"},
       {"weights", CLI_TEXT, &o->initial_weights, "FILE", "start from these weights"},
       {"progress", CLI_TEXT, &c.progress, "HOW", "auto, plain, json or none"},
-      {"inputs", CLI_TEXT, &c.data_options.inputs, "COLS", "input columns, by name or index, with commas"},
+      {"inputs", CLI_TEXT, &c.data_options.inputs, "COLS",
+       "input columns, by name or index, with commas"},
       {"outputs", CLI_TEXT, &c.data_options.outputs, "COLS", "output columns (the last)"},
-      {"one-hot", CLI_TEXT, &c.data_options.one_hot, "COLS", "numeric columns to one-hot encode too"},
-      {"validation-split", CLI_NUMBER, &c.data_options.validation_split, "V", "share kept for validation, 0 to 1"},
-      {"skip-broken", CLI_FLAG, &c.data_options.skip_broken, NULL, "leave out images that cannot be read"},
+      {"one-hot", CLI_TEXT, &c.data_options.one_hot, "COLS",
+       "numeric columns to one-hot encode too"},
+      {"validation-split", CLI_NUMBER, &c.data_options.validation_split, "V",
+       "share kept for validation, 0 to 1"},
+      {"skip-broken", CLI_FLAG, &c.data_options.skip_broken, NULL,
+       "leave out images that cannot be read"},
       {"learning-rate", CLI_NUMBER, &o->learning_rate, "R", "instead of the description's"},
       {"schedule", CLI_TEXT, &c.schedule, "S", "constant, step or cosine"},
-      {"warmup-epochs", CLI_NUMBER, &o->warmup_epochs, "E", "epochs over which the rate rises from 0"},
+      {"warmup-epochs", CLI_NUMBER, &o->warmup_epochs, "E",
+       "epochs over which the rate rises from 0"},
       {"step-epochs", CLI_NUMBER, &o->step_epochs, "E", "step schedule: epochs between steps (10)"},
       {"step-factor", CLI_NUMBER, &o->step_factor, "F", "step schedule: factor of a step (0.1)"},
       {"final-rate", CLI_NUMBER, &o->final_rate, "R", "cosine schedule: rate at the end (0)"},
       {"monitor", CLI_TEXT, &o->monitor, "NAME", "what decides which epoch is best (val_loss)"},
-      {"early-stopping", CLI_INTEGER, &o->early_stopping_patience, "N", "stop after N epochs without improvement"},
+      {"early-stopping", CLI_INTEGER, &o->early_stopping_patience, "N",
+       "stop after N epochs without improvement"},
       {"min-delta", CLI_NUMBER, &o->min_delta, "D", "least change that is an improvement"},
-      {"reduce-on-plateau", CLI_INTEGER, &o->plateau_patience, "N", "lower the rate after N such epochs"},
+      {"reduce-on-plateau", CLI_INTEGER, &o->plateau_patience, "N",
+       "lower the rate after N such epochs"},
       {"plateau-factor", CLI_NUMBER, &o->plateau_factor, "F", "by this factor (0.1)"},
       {"class-weights", CLI_TEXT, &c.class_weights, "balanced", "rare classes count more"},
       {"keep-last", CLI_FLAG, &o->keep_last, NULL, "write the last weights, not the best"},
       {"no-shuffle", CLI_FLAG, &o->no_shuffle, NULL, "keep the order of the data"},
-      {"checkpoint-seconds", CLI_NUMBER, &o->checkpoint_seconds, "S", "also within an epoch, so often (60)"},
+      {"checkpoint-seconds", CLI_NUMBER, &o->checkpoint_seconds, "S",
+       "also within an epoch, so often (60)"},
   };
   int n = cli_parse(&cli_train, options, sizeof options / sizeof *options, argc, argv);
   if (n < 0) return n == -2 ? CLI_DONE : CLI_WRONG_USE;
@@ -173,4 +197,5 @@ static int run(int argc, char **argv) {
   return code;
 }
 
-const cli_command cli_train = {"train", "MODEL.json --data PATH", "train a network on a data set", 1, 1, run};
+const cli_command cli_train = {
+    "train", "MODEL.json --data PATH", "train a network on a data set", 1, 1, run};

@@ -16,8 +16,10 @@ int main(int argc, char **argv) {
   if (!status)
     status = argv[2][0] == '{' ? webml_predictor_row(predictor, argv[2], &answer)
                                : webml_predictor_image(predictor, argv[2], &answer);
-  if (status) fprintf(stderr, "%s\n", webml_last_error());
-  else printf("%s\n", answer);
+  if (status)
+    fprintf(stderr, "%s\n", webml_last_error());
+  else
+    printf("%s\n", answer);
 
   webml_free(answer);
   webml_predictor_destroy(predictor);

@@ -12,7 +12,8 @@ static const char description[] =
 
 static void on_progress(const webml_progress *p, void *user) {
   (void)user;
-  if (p->epoch_ended) printf("epoch %d: loss %.4f, validation %.4f\n", (int)p->epoch, p->loss, p->validation_loss);
+  if (p->epoch_ended)
+    printf("epoch %d: loss %.4f, validation %.4f\n", (int)p->epoch, p->loss, p->validation_loss);
 }
 
 int main(int argc, char **argv) {
@@ -22,8 +23,10 @@ int main(int argc, char **argv) {
   webml_device *device = NULL;
   webml_trainer *trainer = NULL;
   webml_dataset_options data = {.struct_size = sizeof data, .validation_split = 0.2};
-  webml_train_options options = {
-      .struct_size = sizeof options, .epochs = 20, .weights_path = argv[2], .progress = on_progress};
+  webml_train_options options = {.struct_size = sizeof options,
+                                 .epochs = 20,
+                                 .weights_path = argv[2],
+                                 .progress = on_progress};
 
   webml_status status = webml_model_parse(description, strlen(description), &described);
   if (!status) status = webml_dataset_open(argv[1], &data, &dataset);

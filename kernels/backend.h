@@ -60,27 +60,27 @@ typedef struct wml_tensor {
 
 /* X(symbol, operands). An operand of -1 is absent. Batch first in every shape. */
 #define WML_OPS(X)                                                                                 \
-  X(GATHER)            /* in: feed; out: the rows of this step, times `scale` when the feed is u8 */ \
-  X(CONV2D)            /* in: x NHWC, kernel HWIO, bias|-1; out: y */                              \
-  X(CONV2D_BWD_DATA)   /* in: dy, kernel; out: dx */                                               \
+  X(GATHER)          /* in: feed; out: the rows of this step, times `scale` when the feed is u8 */ \
+  X(CONV2D)          /* in: x NHWC, kernel HWIO, bias|-1; out: y */                                \
+  X(CONV2D_BWD_DATA) /* in: dy, kernel; out: dx */                                                 \
   X(CONV2D_BWD_WEIGHTS) /* in: x, dy; out: dkernel, dbias|-1 */                                    \
-  X(DENSE)             /* in: x [rows, in], kernel [in, out], bias|-1; out: y */                   \
-  X(DENSE_BWD_DATA)    /* in: dy, kernel; out: dx */                                               \
-  X(DENSE_BWD_WEIGHTS) /* in: x, dy; out: dkernel, dbias|-1 */                                     \
-  X(MAXPOOL)           /* in: x; out: y, index|-1 (which element won: the back end's own form) */  \
-  X(MAXPOOL_BWD)       /* in: dy, index; out: dx */                                                \
-  X(ACTIVATION)        /* in: x; out: y */                                                         \
-  X(ACTIVATION_BWD)    /* in: dy, y, x|-1; out: dx */                                              \
-  X(BATCHNORM_TRAIN)   /* in: x, gamma|-1, beta|-1, moving mean, moving variance (both updated);   \
-                          out: y, batch mean, batch variance (biased) */                           \
-  X(BATCHNORM_INFER)   /* in: x, gamma|-1, beta|-1, moving mean, moving variance; out: y */        \
-  X(BATCHNORM_BWD)     /* in: dy, x, gamma|-1, mean, variance; out: dx|-1, dgamma|-1, dbeta|-1 */  \
+  X(DENSE)              /* in: x [rows, in], kernel [in, out], bias|-1; out: y */                  \
+  X(DENSE_BWD_DATA)     /* in: dy, kernel; out: dx */                                              \
+  X(DENSE_BWD_WEIGHTS)  /* in: x, dy; out: dkernel, dbias|-1 */                                    \
+  X(MAXPOOL)            /* in: x; out: y, index|-1 (which element won: the back end's own form) */ \
+  X(MAXPOOL_BWD)        /* in: dy, index; out: dx */                                               \
+  X(ACTIVATION)         /* in: x; out: y */                                                        \
+  X(ACTIVATION_BWD)     /* in: dy, y, x|-1; out: dx */                                             \
+  X(BATCHNORM_TRAIN)    /* in: x, gamma|-1, beta|-1, moving mean, moving variance (both updated);  \
+                           out: y, batch mean, batch variance (biased) */                          \
+  X(BATCHNORM_INFER)    /* in: x, gamma|-1, beta|-1, moving mean, moving variance; out: y */       \
+  X(BATCHNORM_BWD)      /* in: dy, x, gamma|-1, mean, variance; out: dx|-1, dgamma|-1, dbeta|-1 */ \
   X(BATCHNORM_BWD_INFER) /* the same for moving statistics, which carry no gradient */             \
-  X(DROPOUT)           /* in: x; out: y; the mask is a function of seed, step, stream, element */  \
-  X(RESHAPE)           /* in: x; out: y, the same elements in the same order */                    \
-  X(LOSS)              /* in: p, target, sample weight|-1; out: dp|-1 */                           \
-  X(METRIC)            /* in: p, target, sample weight|-1 */                                       \
-  X(UPDATE)            /* graph->update: regularisers, finite check, clipping, optimizer */
+  X(DROPOUT) /* in: x; out: y; the mask is a function of seed, step, stream, element */            \
+  X(RESHAPE) /* in: x; out: y, the same elements in the same order */                              \
+  X(LOSS)    /* in: p, target, sample weight|-1; out: dp|-1 */                                     \
+  X(METRIC)  /* in: p, target, sample weight|-1 */                                                 \
+  X(UPDATE)  /* graph->update: regularisers, finite check, clipping, optimizer */
 
 #define WML_OP_ENUM(symbol) WML_OP_##symbol,
 typedef enum wml_op_kind { WML_OPS(WML_OP_ENUM) WML_N_OPS } wml_op_kind;
@@ -121,7 +121,7 @@ typedef struct wml_op {
 /* One parameter of the update. */
 typedef struct wml_update_item {
   int param, grad, slot[WML_MAX_SLOTS]; /* absent slots -1 */
-  float l1, l2;                         /* regularisers: l1*sum|w| + l2*sum(w^2) join loss and gradient */
+  float l1, l2; /* regularisers: l1*sum|w| + l2*sum(w^2) join loss and gradient */
 } wml_update_item;
 
 typedef struct wml_update {
@@ -152,23 +152,23 @@ typedef struct wml_feed {
 
 typedef struct wml_run {
   int64_t n_steps;
-  int64_t step;         /* optimizer steps done before: the first step of this run is number step+1 */
-  uint64_t seed;        /* of dropout */
-  const int64_t *rows;  /* [n_steps * batch] row numbers, or NULL: first_row, first_row + 1, ... */
+  int64_t step;  /* optimizer steps done before: the first step of this run is number step+1 */
+  uint64_t seed; /* of dropout */
+  const int64_t *rows; /* [n_steps * batch] row numbers, or NULL: first_row, first_row + 1, ... */
   int64_t first_row;
   int n_feeds;
   const wml_feed *feeds;
   const float *learning_rate; /* [n_steps], NULL without UPDATE */
   double *results;            /* [n_results] added to, not set; NULL when the graph has none */
-  int64_t not_finite;         /* out: -1, or the step whose loss or gradient was not finite; that step
-                                 changed no weight and the run ended there */
+  int64_t not_finite; /* out: -1, or the step whose loss or gradient was not finite; that step
+                         changed no weight and the run ended there */
 } wml_run;
 
 typedef struct wml_memory { /* bytes */
-  size_t params;  /* weights and moving statistics */
-  size_t state;   /* gradients and optimizer state */
-  size_t saved;   /* kept from forward to backward */
-  size_t scratch; /* shared by all operations */
+  size_t params;            /* weights and moving statistics */
+  size_t state;             /* gradients and optimizer state */
+  size_t saved;             /* kept from forward to backward */
+  size_t scratch;           /* shared by all operations */
 } wml_memory;
 
 /* What the library lends to a back end. */
@@ -176,7 +176,8 @@ typedef struct wml_host {
   void *(*alloc)(size_t bytes, size_t alignment); /* uninitialised, NULL when refused */
   void (*release)(void *pointer);                 /* NULL is fine */
   void (*error)(const char *format, ...) __attribute__((format(printf, 1, 2)));
-  /* The calling thread's message, "" when there is none: messages do not cross threads by themselves. */
+  /* The calling thread's message, "" when there is none: messages do not cross threads by
+   * themselves. */
   const char *(*last_error)(void);
 } wml_host;
 
@@ -209,13 +210,14 @@ typedef struct wml_backend {
   wml_result (*compile)(wml_store *store, const wml_graph *graph, wml_plan **plan);
   void (*memory)(const wml_plan *plan, wml_memory *memory);
   /* Allocates what memory() said, sets store tensors that are new to zero. After it steps allocate
-   * nothing. Must come before run(), and before put() of tensors that this plan is first to name. */
+   * nothing. Must come before run(), and before put() of tensors that this plan is first to name.
+   */
   wml_result (*prepare)(wml_plan *plan);
   wml_result (*run)(wml_plan *plan, wml_run *run);
   /* Row-major float32 copy of one of the graph's outputs after a run. */
   wml_result (*read)(wml_plan *plan, int tensor, float *host);
-  /* The implementation chosen for an operation (0-based), for `--verbose` and for checkpoints; NULL past the
-   * last. */
+  /* The implementation chosen for an operation (0-based), for `--verbose` and for checkpoints; NULL
+   * past the last. */
   const char *(*implementation)(const wml_plan *plan, int op);
   void (*plan_destroy)(wml_plan *plan);
 } wml_backend;

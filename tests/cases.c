@@ -14,25 +14,54 @@
 #define FLAT LAYER("Flatten", "")
 #define MSE "'optimizer':'sgd','loss':'mse'"
 #define CCE "'optimizer':'adam','loss':'categorical_crossentropy','metrics':['accuracy']"
-#define CONV_CASE(name, size, options) {"conv " name, 3, NET(size, CONV(options) "," FLAT "," DENSE("'units':3"), MSE), true}
+#define CONV_CASE(name, size, options)                                                             \
+  { "conv " name, 3, NET(size, CONV(options) "," FLAT "," DENSE("'units':3"), MSE), true }
 #define ACT_CASE(activation, smooth)                                                               \
-  {"activation " activation, 5, NET("[6]", DENSE("'units':8,'activation':'" activation "'") "," DENSE("'units':4"), MSE), smooth}, \
-  {"conv activation " activation, 2, NET("[5,5,3]", CONV("'filters':8,'kernel_size':3,'activation':'" activation "'") "," FLAT "," DENSE("'units':2"), MSE), smooth}
+  {"activation " activation, 5,                                                                    \
+   NET("[6]", DENSE("'units':8,'activation':'" activation "'") "," DENSE("'units':4"), MSE),       \
+   smooth},                                                                                        \
+  {                                                                                                \
+    "conv activation " activation, 2,                                                              \
+        NET("[5,5,3]",                                                                             \
+            CONV("'filters':8,'kernel_size':3,'activation':'" activation                           \
+                 "'") "," FLAT "," DENSE("'units':2"),                                             \
+            MSE),                                                                                  \
+        smooth                                                                                     \
+  }
 #define LOSS_CASE(loss, activation, smooth)                                                        \
-  {"loss " loss " " activation, 7, NET("[5]", DENSE("'units':6,'activation':'tanh'") "," DENSE("'units':4,'activation':'" activation "'"), "'optimizer':'sgd','loss':" loss), smooth}
+  {                                                                                                \
+    "loss " loss " " activation, 7,                                                                \
+        NET("[5]",                                                                                 \
+            DENSE("'units':6,'activation':'tanh'") "," DENSE("'units':4,'activation':'" activation \
+                                                             "'"),                                 \
+            "'optimizer':'sgd','loss':" loss),                                                     \
+        smooth                                                                                     \
+  }
 #define OPT_CASE(optimizer)                                                                        \
-  {"optimizer " optimizer, 6, NET("[5]", DENSE("'units':7,'activation':'tanh'") "," DENSE("'units':3,'activation':'softmax'"), "'optimizer':" optimizer ",'loss':'categorical_crossentropy'"), false}
+  {                                                                                                \
+    "optimizer " optimizer, 6,                                                                     \
+        NET("[5]",                                                                                 \
+            DENSE("'units':7,'activation':'tanh'") "," DENSE("'units':3,'activation':'softmax'"),  \
+            "'optimizer':" optimizer ",'loss':'categorical_crossentropy'"),                        \
+        false                                                                                      \
+  }
 
 const op_case op_cases[] = {
     CONV_CASE("3x3 valid", "[9,8,3]", "'filters':5,'kernel_size':3"),
     CONV_CASE("3x3 same", "[9,8,3]", "'filters':8,'kernel_size':3,'padding':'same'"),
-    CONV_CASE("2x2 same: pads bottom and right only", "[7,6,4]", "'filters':8,'kernel_size':2,'padding':'same'"),
-    CONV_CASE("4x4 same stride 2", "[9,10,3]", "'filters':6,'kernel_size':4,'padding':'same','strides':2"),
-    CONV_CASE("3x3 same stride 2 on even size", "[8,8,8]", "'filters':8,'kernel_size':3,'padding':'same','strides':2"),
+    CONV_CASE("2x2 same: pads bottom and right only", "[7,6,4]",
+              "'filters':8,'kernel_size':2,'padding':'same'"),
+    CONV_CASE("4x4 same stride 2", "[9,10,3]",
+              "'filters':6,'kernel_size':4,'padding':'same','strides':2"),
+    CONV_CASE("3x3 same stride 2 on even size", "[8,8,8]",
+              "'filters':8,'kernel_size':3,'padding':'same','strides':2"),
     CONV_CASE("stride 3 over size 2", "[11,7,1]", "'filters':3,'kernel_size':2,'strides':3"),
-    CONV_CASE("asymmetric", "[9,12,2]", "'filters':4,'kernel_size':[1,5],'strides':[2,1],'padding':'same'"),
-    CONV_CASE("dilation 2 same", "[9,9,3]", "'filters':4,'kernel_size':3,'dilation_rate':2,'padding':'same'"),
-    CONV_CASE("dilation [1,3] valid", "[6,11,2]", "'filters':4,'kernel_size':[2,3],'dilation_rate':[1,3]"),
+    CONV_CASE("asymmetric", "[9,12,2]",
+              "'filters':4,'kernel_size':[1,5],'strides':[2,1],'padding':'same'"),
+    CONV_CASE("dilation 2 same", "[9,9,3]",
+              "'filters':4,'kernel_size':3,'dilation_rate':2,'padding':'same'"),
+    CONV_CASE("dilation [1,3] valid", "[6,11,2]",
+              "'filters':4,'kernel_size':[2,3],'dilation_rate':[1,3]"),
     CONV_CASE("groups 2", "[6,6,4]", "'filters':6,'kernel_size':3,'groups':2,'padding':'same'"),
     CONV_CASE("groups 4 of 16", "[6,6,16]", "'filters':16,'kernel_size':3,'groups':4"),
     CONV_CASE("depthwise, multiplier 2", "[7,7,3]", "'filters':6,'kernel_size':3,'groups':3"),
@@ -40,60 +69,208 @@ const op_case op_cases[] = {
     CONV_CASE("kernel as large as the input", "[5,5,3]", "'filters':4,'kernel_size':5"),
     CONV_CASE("no bias", "[6,6,3]", "'filters':8,'kernel_size':3,'use_bias':false"),
     CONV_CASE("one pixel", "[1,1,3]", "'filters':4,'kernel_size':3,'padding':'same'"),
-    {"conv chain", 4, NET("[12,12,3]", CONV("'filters':16,'kernel_size':3,'activation':'relu'") "," POOL("") "," CONV("'filters':8,'kernel_size':2,'activation':'relu'") "," FLAT "," DENSE("'units':10,'activation':'softmax'"), CCE), false},
-    {"grey input", 3, NET("[10,10,1]", CONV("'filters':8,'kernel_size':3,'activation':'relu'") "," POOL("") "," FLAT "," DENSE("'units':4,'activation':'softmax'"), CCE), false},
-    {"pool same, odd", 3, NET("[7,5,3]", CONV("'filters':4,'kernel_size':1") "," POOL("'padding':'same'") "," FLAT "," DENSE("'units':2"), MSE), false},
-    {"pool overlapping", 2, NET("[9,9,2]", CONV("'filters':5,'kernel_size':1,'activation':'relu'") "," POOL("'pool_size':3,'strides':2") "," FLAT "," DENSE("'units':2"), MSE), false},
-    {"pool with gaps", 2, NET("[9,8,2]", CONV("'filters':4,'kernel_size':1,'activation':'relu'") "," POOL("'pool_size':2,'strides':3") "," FLAT "," DENSE("'units':2"), MSE), false},
-    {"pool 3x2 same stride [2,1]", 2, NET("[8,7,2]", CONV("'filters':70,'kernel_size':1") "," POOL("'pool_size':[3,2],'strides':[2,1],'padding':'same'") "," FLAT "," DENSE("'units':2"), MSE), false},
+    {"conv chain", 4,
+     NET("[12,12,3]",
+         CONV("'filters':16,'kernel_size':3,'activation':'relu'") "," POOL("") "," CONV(
+             "'filters':8,'kernel_size':2,'activation':'relu'") "," FLAT
+                                                                "," DENSE("'units':10,'activation':"
+                                                                          "'softmax'"),
+         CCE),
+     false},
+    {"grey input", 3,
+     NET("[10,10,1]",
+         CONV("'filters':8,'kernel_size':3,'activation':'relu'") "," POOL("") "," FLAT "," DENSE(
+             "'units':4,'activation':'softmax'"),
+         CCE),
+     false},
+    {"pool same, odd", 3,
+     NET("[7,5,3]",
+         CONV("'filters':4,'kernel_size':1") "," POOL("'padding':'same'") "," FLAT
+                                                                          "," DENSE("'units':2"),
+         MSE),
+     false},
+    {"pool overlapping", 2,
+     NET("[9,9,2]",
+         CONV("'filters':5,'kernel_size':1,'activation':'relu'") "," POOL(
+             "'pool_size':3,'strides':2") "," FLAT "," DENSE("'units':2"),
+         MSE),
+     false},
+    {"pool with gaps", 2,
+     NET("[9,8,2]",
+         CONV("'filters':4,'kernel_size':1,'activation':'relu'") "," POOL(
+             "'pool_size':2,'strides':3") "," FLAT "," DENSE("'units':2"),
+         MSE),
+     false},
+    {"pool 3x2 same stride [2,1]", 2,
+     NET("[8,7,2]",
+         CONV("'filters':70,'kernel_size':1") "," POOL(
+             "'pool_size':[3,2],'strides':[2,1],'padding':'same'") "," FLAT "," DENSE("'units':2"),
+         MSE),
+     false},
     {"pool first", 2, NET("[8,8,3]", POOL("") "," FLAT "," DENSE("'units':2"), MSE), true},
-    {"dense on images", 2, NET("[3,4,5]", DENSE("'units':6,'activation':'tanh'") "," FLAT "," DENSE("'units':2"), MSE), true},
-    {"dense large", 16, NET("[700]", DENSE("'units':130,'activation':'relu'") "," DENSE("'units':10,'activation':'softmax'"), CCE), false},
-    {"dense no bias", 4, NET("[9]", DENSE("'units':6,'use_bias':false") "," DENSE("'units':2"), MSE), true},
-    {"mlp", 1, NET("[13]", DENSE("'units':64,'activation':'relu'") "," DENSE("'units':64,'activation':'relu'") "," DENSE("'units':2,'activation':'softmax'"), CCE), false},
-    {"norm after dense", 9, NET("[6]", DENSE("'units':7") "," NORM("") "," DENSE("'units':3"), MSE), true},
-    {"norm after conv", 4, NET("[6,6,3]", CONV("'filters':40,'kernel_size':3") "," NORM("'momentum':0.8,'epsilon':0.01") "," FLAT "," DENSE("'units':3"), MSE), true},
-    {"conv, norm, relu as conv with relu", 4, NET("[6,6,3]", CONV("'filters':8,'kernel_size':3,'use_bias':false") "," NORM("") "," CONV("'filters':4,'kernel_size':1,'activation':'relu'") "," FLAT "," DENSE("'units':3"), MSE), false},
+    {"dense on images", 2,
+     NET("[3,4,5]", DENSE("'units':6,'activation':'tanh'") "," FLAT "," DENSE("'units':2"), MSE),
+     true},
+    {"dense large", 16,
+     NET("[700]",
+         DENSE("'units':130,'activation':'relu'") "," DENSE("'units':10,'activation':'softmax'"),
+         CCE),
+     false},
+    {"dense no bias", 4,
+     NET("[9]", DENSE("'units':6,'use_bias':false") "," DENSE("'units':2"), MSE), true},
+    {"mlp", 1,
+     NET("[13]",
+         DENSE("'units':64,'activation':'relu'") "," DENSE(
+             "'units':64,'activation':'relu'") "," DENSE("'units':2,'activation':'softmax'"),
+         CCE),
+     false},
+    {"norm after dense", 9, NET("[6]", DENSE("'units':7") "," NORM("") "," DENSE("'units':3"), MSE),
+     true},
+    {"norm after conv", 4,
+     NET("[6,6,3]",
+         CONV("'filters':40,'kernel_size':3") "," NORM(
+             "'momentum':0.8,'epsilon':0.01") "," FLAT "," DENSE("'units':3"),
+         MSE),
+     true},
+    {"conv, norm, relu as conv with relu", 4,
+     NET("[6,6,3]",
+         CONV("'filters':8,'kernel_size':3,'use_bias':false") "," NORM("") "," CONV(
+             "'filters':4,'kernel_size':1,'activation':'relu'") "," FLAT "," DENSE("'units':3"),
+         MSE),
+     false},
     {"norm without gamma", 5, NET("[4]", NORM("'scale':false") "," DENSE("'units':3"), MSE), true},
-    {"norm without beta", 5, NET("[4]", DENSE("'units':5") "," NORM("'center':false") "," DENSE("'units':3"), MSE), true},
-    {"norm bare", 5, NET("[4]", DENSE("'units':5") "," NORM("'center':false,'scale':false") "," DENSE("'units':3"), MSE), true},
-    {"norm frozen", 5, NET("[4]", DENSE("'units':5") "," NORM("'trainable':false") "," DENSE("'units':3"), MSE), true},
-    {"norm, then conv after relu", 3, NET("[6,6,3]", CONV("'filters':8,'kernel_size':3,'activation':'relu'") "," NORM("") "," CONV("'filters':4,'kernel_size':1") "," FLAT "," DENSE("'units':3"), MSE), false},
-    {"frozen first layer", 4, NET("[6]", DENSE("'units':5,'activation':'tanh','trainable':false") "," DENSE("'units':4,'activation':'tanh'") "," DENSE("'units':3"), MSE), true},
-    {"dropout", 6, NET("[40]", DENSE("'units':33") "," LAYER("Dropout", "'rate':0.4") "," DENSE("'units':3"), MSE), true},
-    {"dropout on images", 3, NET("[6,6,3]", CONV("'filters':8,'kernel_size':3,'activation':'relu'") "," LAYER("Dropout", "'rate':0.25") "," FLAT "," LAYER("Dropout", "'rate':0.5") "," DENSE("'units':3"), MSE), false},
-    {"dropout of everything", 3, NET("[6]", DENSE("'units':5") "," LAYER("Dropout", "'rate':1") "," DENSE("'units':3"), MSE), false},
-    {"regularizers", 4, NET("[6]", DENSE("'units':5,'activation':'tanh','kernel_regularizer':{'l1':0.01,'l2':0.02},'bias_regularizer':'l2'") "," DENSE("'units':3"), MSE), false},
-    {"regularized conv", 2, NET("[6,6,3]", CONV("'filters':5,'kernel_size':3,'kernel_regularizer':'l2'") "," FLAT "," DENSE("'units':3"), MSE), true},
-    {"image output", 2, NET("[6,6,3]", CONV("'filters':4,'kernel_size':3,'padding':'same','activation':'softmax'"), "'optimizer':'sgd','loss':'categorical_crossentropy'"), true},
-    ACT_CASE("relu", false), ACT_CASE("relu6", false), ACT_CASE("leaky_relu", false), ACT_CASE("elu", true),
-    ACT_CASE("selu", false), ACT_CASE("celu", true), ACT_CASE("gelu", true), ACT_CASE("gelu_tanh", true),
-    ACT_CASE("sigmoid", true), ACT_CASE("tanh", true), ACT_CASE("exponential", true), ACT_CASE("hard_sigmoid", false),
-    ACT_CASE("hard_silu", false), ACT_CASE("hard_tanh", false), ACT_CASE("log_sigmoid", true), ACT_CASE("softplus", true),
-    ACT_CASE("softsign", true), ACT_CASE("silu", true), ACT_CASE("mish", true), ACT_CASE("squareplus", true),
-    ACT_CASE("soft_shrink", false), ACT_CASE("softmax", true), ACT_CASE("log_softmax", true), ACT_CASE("sparsemax", false),
+    {"norm without beta", 5,
+     NET("[4]", DENSE("'units':5") "," NORM("'center':false") "," DENSE("'units':3"), MSE), true},
+    {"norm bare", 5,
+     NET("[4]", DENSE("'units':5") "," NORM("'center':false,'scale':false") "," DENSE("'units':3"),
+         MSE),
+     true},
+    {"norm frozen", 5,
+     NET("[4]", DENSE("'units':5") "," NORM("'trainable':false") "," DENSE("'units':3"), MSE),
+     true},
+    {"norm, then conv after relu", 3,
+     NET("[6,6,3]",
+         CONV("'filters':8,'kernel_size':3,'activation':'relu'") "," NORM("") "," CONV(
+             "'filters':4,'kernel_size':1") "," FLAT "," DENSE("'units':3"),
+         MSE),
+     false},
+    {"frozen first layer", 4,
+     NET("[6]",
+         DENSE("'units':5,'activation':'tanh','trainable':false") "," DENSE(
+             "'units':4,'activation':'tanh'") "," DENSE("'units':3"),
+         MSE),
+     true},
+    {"dropout", 6,
+     NET("[40]", DENSE("'units':33") "," LAYER("Dropout", "'rate':0.4") "," DENSE("'units':3"),
+         MSE),
+     true},
+    {"dropout on images", 3,
+     NET("[6,6,3]",
+         CONV("'filters':8,'kernel_size':3,'activation':'relu'") "," LAYER(
+             "Dropout", "'rate':0.25") "," FLAT
+                                       "," LAYER("Dropout", "'rate':0.5") "," DENSE("'units':3"),
+         MSE),
+     false},
+    {"dropout of everything", 3,
+     NET("[6]", DENSE("'units':5") "," LAYER("Dropout", "'rate':1") "," DENSE("'units':3"), MSE),
+     false},
+    {"regularizers", 4,
+     NET("[6]",
+         DENSE("'units':5,'activation':'tanh','kernel_regularizer':{'l1':0.01,'l2':0.02},'bias_"
+               "regularizer':'l2'") "," DENSE("'units':3"),
+         MSE),
+     false},
+    {"regularized conv", 2,
+     NET("[6,6,3]",
+         CONV("'filters':5,'kernel_size':3,'kernel_regularizer':'l2'") "," FLAT
+                                                                       "," DENSE("'units':3"),
+         MSE),
+     true},
+    {"image output", 2,
+     NET("[6,6,3]", CONV("'filters':4,'kernel_size':3,'padding':'same','activation':'softmax'"),
+         "'optimizer':'sgd','loss':'categorical_crossentropy'"),
+     true},
+    ACT_CASE("relu", false),
+    ACT_CASE("relu6", false),
+    ACT_CASE("leaky_relu", false),
+    ACT_CASE("elu", true),
+    ACT_CASE("selu", false),
+    ACT_CASE("celu", true),
+    ACT_CASE("gelu", true),
+    ACT_CASE("gelu_tanh", true),
+    ACT_CASE("sigmoid", true),
+    ACT_CASE("tanh", true),
+    ACT_CASE("exponential", true),
+    ACT_CASE("hard_sigmoid", false),
+    ACT_CASE("hard_silu", false),
+    ACT_CASE("hard_tanh", false),
+    ACT_CASE("log_sigmoid", true),
+    ACT_CASE("softplus", true),
+    ACT_CASE("softsign", true),
+    ACT_CASE("silu", true),
+    ACT_CASE("mish", true),
+    ACT_CASE("squareplus", true),
+    ACT_CASE("soft_shrink", false),
+    ACT_CASE("softmax", true),
+    ACT_CASE("log_softmax", true),
+    ACT_CASE("sparsemax", false),
     ACT_CASE("glu", true),
-    {"activation relu with bounds", 5, NET("[6]", DENSE("'units':8,'activation':{'name':'relu','negative_slope':0.1,'max_value':0.5,'threshold':0.2}") "," DENSE("'units':4"), MSE), false},
-    LOSS_CASE("'mean_squared_error'", "linear", true), LOSS_CASE("'mean_absolute_error'", "linear", false),
-    LOSS_CASE("'mean_absolute_percentage_error'", "linear", false), LOSS_CASE("'mean_squared_logarithmic_error'", "sigmoid", true),
-    LOSS_CASE("'binary_crossentropy'", "sigmoid", true), LOSS_CASE("'binary_crossentropy'", "softmax", true),
-    LOSS_CASE("'binary_crossentropy'", "hard_sigmoid", false), LOSS_CASE("{'name':'binary_crossentropy','label_smoothing':0.1}", "sigmoid", true),
-    LOSS_CASE("{'name':'binary_crossentropy','from_logits':true}", "linear", true), LOSS_CASE("'categorical_crossentropy'", "softmax", true),
-    LOSS_CASE("'categorical_crossentropy'", "sigmoid", true), LOSS_CASE("'categorical_crossentropy'", "softplus", true),
+    {"activation relu with bounds", 5,
+     NET("[6]",
+         DENSE("'units':8,'activation':{'name':'relu','negative_slope':0.1,'max_value':0.5,'"
+               "threshold':0.2}") "," DENSE("'units':4"),
+         MSE),
+     false},
+    LOSS_CASE("'mean_squared_error'", "linear", true),
+    LOSS_CASE("'mean_absolute_error'", "linear", false),
+    LOSS_CASE("'mean_absolute_percentage_error'", "linear", false),
+    LOSS_CASE("'mean_squared_logarithmic_error'", "sigmoid", true),
+    LOSS_CASE("'binary_crossentropy'", "sigmoid", true),
+    LOSS_CASE("'binary_crossentropy'", "softmax", true),
+    LOSS_CASE("'binary_crossentropy'", "hard_sigmoid", false),
+    LOSS_CASE("{'name':'binary_crossentropy','label_smoothing':0.1}", "sigmoid", true),
+    LOSS_CASE("{'name':'binary_crossentropy','from_logits':true}", "linear", true),
+    LOSS_CASE("'categorical_crossentropy'", "softmax", true),
+    LOSS_CASE("'categorical_crossentropy'", "sigmoid", true),
+    LOSS_CASE("'categorical_crossentropy'", "softplus", true),
     LOSS_CASE("{'name':'categorical_crossentropy','label_smoothing':0.2}", "softmax", true),
     LOSS_CASE("{'name':'categorical_crossentropy','label_smoothing':0.2}", "softplus", true),
-    LOSS_CASE("'sparse_categorical_crossentropy'", "softmax", true), LOSS_CASE("'sparse_categorical_crossentropy'", "hard_sigmoid", false),
-    LOSS_CASE("'hinge'", "linear", false), LOSS_CASE("'squared_hinge'", "linear", false), LOSS_CASE("'categorical_hinge'", "linear", false),
-    LOSS_CASE("'huber'", "linear", true), LOSS_CASE("{'name':'huber','delta':0.3}", "linear", false), LOSS_CASE("'log_cosh'", "linear", true),
-    LOSS_CASE("'kl_divergence'", "softmax", true), LOSS_CASE("'poisson'", "softplus", true), LOSS_CASE("'cosine_similarity'", "linear", true),
-    OPT_CASE("'sgd'"), OPT_CASE("{'name':'sgd','momentum':0.9}"), OPT_CASE("{'name':'sgd','momentum':0.9,'nesterov':true}"),
-    OPT_CASE("'rmsprop'"), OPT_CASE("{'name':'rmsprop','momentum':0.5,'centered':true}"), OPT_CASE("'adam'"),
-    OPT_CASE("{'name':'adam','amsgrad':true,'weight_decay':0.1}"), OPT_CASE("'adamw'"), OPT_CASE("'adamax'"), OPT_CASE("'nadam'"),
-    OPT_CASE("'adagrad'"), OPT_CASE("'adadelta'"), OPT_CASE("'ftrl'"),
-    OPT_CASE("{'name':'ftrl','l1_regularization_strength':0.01,'l2_regularization_strength':0.02,'beta':0.1,'l2_shrinkage_regularization_strength':0.03}"),
-    OPT_CASE("'lion'"), OPT_CASE("{'name':'sgd','clipnorm':0.01}"), OPT_CASE("{'name':'adam','clipvalue':0.001}"),
+    LOSS_CASE("'sparse_categorical_crossentropy'", "softmax", true),
+    LOSS_CASE("'sparse_categorical_crossentropy'", "hard_sigmoid", false),
+    LOSS_CASE("'hinge'", "linear", false),
+    LOSS_CASE("'squared_hinge'", "linear", false),
+    LOSS_CASE("'categorical_hinge'", "linear", false),
+    LOSS_CASE("'huber'", "linear", true),
+    LOSS_CASE("{'name':'huber','delta':0.3}", "linear", false),
+    LOSS_CASE("'log_cosh'", "linear", true),
+    LOSS_CASE("'kl_divergence'", "softmax", true),
+    LOSS_CASE("'poisson'", "softplus", true),
+    LOSS_CASE("'cosine_similarity'", "linear", true),
+    OPT_CASE("'sgd'"),
+    OPT_CASE("{'name':'sgd','momentum':0.9}"),
+    OPT_CASE("{'name':'sgd','momentum':0.9,'nesterov':true}"),
+    OPT_CASE("'rmsprop'"),
+    OPT_CASE("{'name':'rmsprop','momentum':0.5,'centered':true}"),
+    OPT_CASE("'adam'"),
+    OPT_CASE("{'name':'adam','amsgrad':true,'weight_decay':0.1}"),
+    OPT_CASE("'adamw'"),
+    OPT_CASE("'adamax'"),
+    OPT_CASE("'nadam'"),
+    OPT_CASE("'adagrad'"),
+    OPT_CASE("'adadelta'"),
+    OPT_CASE("'ftrl'"),
+    OPT_CASE("{'name':'ftrl','l1_regularization_strength':0.01,'l2_regularization_strength':0.02,'"
+             "beta':0.1,'l2_shrinkage_regularization_strength':0.03}"),
+    OPT_CASE("'lion'"),
+    OPT_CASE("{'name':'sgd','clipnorm':0.01}"),
+    OPT_CASE("{'name':'adam','clipvalue':0.001}"),
     OPT_CASE("{'name':'sgd','global_clipnorm':0.02}"),
-    {"metrics", 9, NET("[5]", DENSE("'units':4,'activation':'softmax'"), "'optimizer':'sgd','loss':'categorical_crossentropy','metrics':['accuracy','precision','recall','auc','mae','mse','rmse','r2_score','cosine_similarity','crossentropy',{'name':'top_k_categorical_accuracy','k':2},'categorical_accuracy','binary_accuracy']"), true},
+    {"metrics", 9,
+     NET("[5]", DENSE("'units':4,'activation':'softmax'"),
+         "'optimizer':'sgd','loss':'categorical_crossentropy','metrics':['accuracy','precision','"
+         "recall','auc','mae','mse','rmse','r2_score','cosine_similarity','crossentropy',{'name':'"
+         "top_k_categorical_accuracy','k':2},'categorical_accuracy','binary_accuracy']"),
+     true},
 };
 const int n_op_cases = sizeof op_cases / sizeof *op_cases;
 

@@ -1,4 +1,5 @@
-/* dump-image FILE HEIGHT WIDTH CHANNELS: the fitted pixels on stdout, for comparison with Pillow. */
+/* dump-image FILE HEIGHT WIDTH CHANNELS: the fitted pixels on stdout, for comparison with Pillow.
+ */
 #include "data/image.h"
 #include "support.h"
 

@@ -15,19 +15,22 @@ static void test_activations(void) {
   static const struct {
     wml_activation a;
     float y[5];
-  } rows[] = {{{WML_GELU, 0, 0, 0}, {-0.00404951f, -0.15865529f, 0, 0.8413447f, 2.9959507f}},
-              {{WML_GELU_TANH, 0, 0, 0}, {-0.00363752f, -0.15880796f, 0, 0.841192f, 2.9963627f}},
-              {{WML_HARD_SIGMOID, 0, 0, 0}, {0, 1.0f / 3.0f, 0.5f, 2.0f / 3.0f, 1}},
-              {{WML_ELU, 1, 0, 0}, {-0.95021293f, -0.63212056f, 0, 1, 3}},
-              {{WML_SELU, 0, 0, 0}, {-1.6705687f, -1.1113307f, 0, 1.0507010f, 3.1521030f}},
-              {{WML_SOFTPLUS, 0, 0, 0}, {0.04858735f, 0.31326169f, 0.69314718f, 1.3132617f, 3.0485873f}},
-              {{WML_LEAKY_RELU, 0.2f, 0, 0}, {-0.6f, -0.2f, 0, 1, 3}},
-              {{WML_MISH, 0, 0, 0}, {-0.14564745f, -0.30340144f, 0, 0.86509839f, 2.9865350f}}};
+  } rows[] = {
+      {{WML_GELU, 0, 0, 0}, {-0.00404951f, -0.15865529f, 0, 0.8413447f, 2.9959507f}},
+      {{WML_GELU_TANH, 0, 0, 0}, {-0.00363752f, -0.15880796f, 0, 0.841192f, 2.9963627f}},
+      {{WML_HARD_SIGMOID, 0, 0, 0}, {0, 1.0f / 3.0f, 0.5f, 2.0f / 3.0f, 1}},
+      {{WML_ELU, 1, 0, 0}, {-0.95021293f, -0.63212056f, 0, 1, 3}},
+      {{WML_SELU, 0, 0, 0}, {-1.6705687f, -1.1113307f, 0, 1.0507010f, 3.1521030f}},
+      {{WML_SOFTPLUS, 0, 0, 0}, {0.04858735f, 0.31326169f, 0.69314718f, 1.3132617f, 3.0485873f}},
+      {{WML_LEAKY_RELU, 0.2f, 0, 0}, {-0.6f, -0.2f, 0, 1, 3}},
+      {{WML_MISH, 0, 0, 0}, {-0.14564745f, -0.30340144f, 0, 0.86509839f, 2.9865350f}}};
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-    for (int j = 0; j < 5; j++) near("activation", (double)wml_activation_forward(&rows[i].a, x[j]), (double)rows[i].y[j], 2e-6);
+    for (int j = 0; j < 5; j++)
+      near("activation", (double)wml_activation_forward(&rows[i].a, x[j]), (double)rows[i].y[j],
+           2e-6);
   wml_activation relu = {WML_RELU, 0, INFINITY, 0};
   CHECK(wml_activation_derivative(&relu, 0, 0) == 0.0f); /* relu'(0) = 0 */
-  for (int k = 0; k < WML_SOFTMAX; k++) { /* NaN in, NaN out */
+  for (int k = 0; k < WML_SOFTMAX; k++) {                /* NaN in, NaN out */
     wml_activation a = {(wml_activation_kind)k, 1, INFINITY, 0};
     CHECKF(isnan(wml_activation_forward(&a, NAN)), "activation %d hides a NaN", k);
   }
@@ -44,13 +47,16 @@ static void test_losses(void) {
   /* softmax output with binary cross-entropy: Keras works on the logits */
   static const float z[] = {2, -1}, one[] = {1, 0};
   wml_loss logits = {.kind = WML_BINARY_CROSSENTROPY, .from_logits = true};
-  near("sigmoid loss on softmax logits", wml_loss_row(&logits, z, (wml_target){one, 0}, 2, NULL), 0.220095, 1e-6);
+  near("sigmoid loss on softmax logits", wml_loss_row(&logits, z, (wml_target){one, 0}, 2, NULL),
+       0.220095, 1e-6);
   wml_loss cosine = {.kind = WML_COSINE_SIMILARITY};
   static const float zero[] = {0, 0};
-  near("cosine of the zero vector", wml_loss_row(&cosine, zero, (wml_target){one, 0}, 2, NULL), 0.0, 0.0);
+  near("cosine of the zero vector", wml_loss_row(&cosine, zero, (wml_target){one, 0}, 2, NULL), 0.0,
+       0.0);
   wml_loss huber = {.kind = WML_HUBER, .delta = 1};
   static const float far[] = {3, 0.5f}, nothing[] = {0, 0};
-  near("huber", wml_loss_row(&huber, far, (wml_target){nothing, 0}, 2, NULL), (2.5 + 0.125) / 2, 1e-7);
+  near("huber", wml_loss_row(&huber, far, (wml_target){nothing, 0}, 2, NULL), (2.5 + 0.125) / 2,
+       1e-7);
   wml_loss hinge = {.kind = WML_HINGE};
   static const float q[] = {1}, label[] = {1};
   float d;
@@ -58,7 +64,8 @@ static void test_losses(void) {
   CHECK(d == -1.0f); /* at a margin of exactly 0 the gradient passes */
   wml_loss kld = {.kind = WML_KL_DIVERGENCE};
   static const float a[] = {0.4f, 0.6f}, b[] = {0.5f, 0.5f};
-  near("kl divergence is a sum", wml_loss_row(&kld, a, (wml_target){b, 0}, 2, NULL), 0.5 * log(0.5 / 0.4) + 0.5 * log(0.5 / 0.6), 1e-7);
+  near("kl divergence is a sum", wml_loss_row(&kld, a, (wml_target){b, 0}, 2, NULL),
+       0.5 * log(0.5 / 0.4) + 0.5 * log(0.5 / 0.6), 1e-7);
 }
 
 /* lr .1, other defaults, w0 = [1, 2], three gradients: the weights after each step. The formulas
@@ -70,13 +77,27 @@ static void test_optimizers(void) {
     wml_optimizer o;
     double w[3][2];
   } rows[] = {
-      {"sgd momentum", {.kind = WML_SGD, .momentum = 0.9f}, {{.99, 2.02}, {.951, 1.998}, {.9659, 1.9732}}},
-      {"sgd nesterov", {.kind = WML_SGD, .momentum = 0.9f, .nesterov = true}, {{.981, 2.038}, {.9159, 1.9782}, {.97931, 1.95088}}},
-      {"adam", {.kind = WML_ADAM}, {{.900003162, 2.09999842}, {.808225968, 2.06338833}, {.824317312, 2.02816197}}},
-      {"adamax", {.kind = WML_ADAMAX}, {{.9000001, 2.09999995}, {.83157907, 2.07105259}, {.842575378, 2.04815146}}},
-      {"nadam", {.kind = WML_NADAM}, {{.893721326, 2.10627873}, {.794512816, 2.01811218}, {.879183603, 2.0020383}}},
-      {"adadelta", {.kind = WML_ADADELTA, .rho = 0.95f}, {{.999858593, 2.00014142}, {.999668391, 1.99996163}, {.999901946, 1.99993105}}},
-      {"ftrl", {.kind = WML_FTRL, .learning_rate_power = -0.5f, .initial_accumulator = 0.1f}, {{.0163862763, .363143739}, {-.050695763, .290114065}, {.0238398362, .281023156}}},
+      {"sgd momentum",
+       {.kind = WML_SGD, .momentum = 0.9f},
+       {{.99, 2.02}, {.951, 1.998}, {.9659, 1.9732}}},
+      {"sgd nesterov",
+       {.kind = WML_SGD, .momentum = 0.9f, .nesterov = true},
+       {{.981, 2.038}, {.9159, 1.9782}, {.97931, 1.95088}}},
+      {"adam",
+       {.kind = WML_ADAM},
+       {{.900003162, 2.09999842}, {.808225968, 2.06338833}, {.824317312, 2.02816197}}},
+      {"adamax",
+       {.kind = WML_ADAMAX},
+       {{.9000001, 2.09999995}, {.83157907, 2.07105259}, {.842575378, 2.04815146}}},
+      {"nadam",
+       {.kind = WML_NADAM},
+       {{.893721326, 2.10627873}, {.794512816, 2.01811218}, {.879183603, 2.0020383}}},
+      {"adadelta",
+       {.kind = WML_ADADELTA, .rho = 0.95f},
+       {{.999858593, 2.00014142}, {.999668391, 1.99996163}, {.999901946, 1.99993105}}},
+      {"ftrl",
+       {.kind = WML_FTRL, .learning_rate_power = -0.5f, .initial_accumulator = 0.1f},
+       {{.0163862763, .363143739}, {-.050695763, .290114065}, {.0238398362, .281023156}}},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     wml_optimizer o = rows[i].o;
@@ -95,12 +116,14 @@ static void test_optimizers(void) {
 static void test_metrics(void) {
   wml_metric auc = {WML_AUC, 0, 0.5f};
   double state[2 * (WML_AUC_THRESHOLDS + 1)] = {0};
-  static const float p[] = {0, 0.5f, 0.3f, 0.9f}, t[] = {0, 0, 1, 1}; /* the example of Keras's documentation: 0.75 */
+  static const float p[] = {0, 0.5f, 0.3f, 0.9f},
+                     t[] = {0, 0, 1, 1}; /* the example of Keras's documentation: 0.75 */
   for (int i = 0; i < 4; i++) wml_metric_add(&auc, &p[i], (wml_target){&t[i], 0}, 1, 1.0, state);
   near("auc", wml_metric_value(&auc, state, 1), 0.75, 1e-12);
   wml_metric r2 = {WML_R2_SCORE, 0, 0};
   double sums[10] = {0};
-  static const float said[3][3] = {{1, 2, 3}, {5, 5, 6}, {7, 8, 9}}, truth[3][3] = {{1, 2, 3}, {4, 5, 6}, {7, 8, 9}};
+  static const float said[3][3] = {{1, 2, 3}, {5, 5, 6}, {7, 8, 9}},
+                     truth[3][3] = {{1, 2, 3}, {4, 5, 6}, {7, 8, 9}};
   for (int i = 0; i < 3; i++) wml_metric_add(&r2, said[i], (wml_target){truth[i], 0}, 3, 1.0, sums);
   near("r2", wml_metric_value(&r2, sums, 3), (1.0 - 1.0 / 18.0 + 2.0) / 3.0, 1e-12);
   wml_metric top = {WML_TOP_K_CATEGORICAL_ACCURACY, 2, 0};
@@ -114,9 +137,11 @@ static void test_metrics(void) {
 /* Known answers of the reference implementation (Random123's kat_vectors). */
 static void test_philox(void) {
   wml_philox r = wml_philox_at(0, 0, 0, 0);
-  CHECK(r.word[0] == 0x6627e8d5u && r.word[1] == 0xe169c58du && r.word[2] == 0xbc57ac4cu && r.word[3] == 0x9b00dbd8u);
+  CHECK(r.word[0] == 0x6627e8d5u && r.word[1] == 0xe169c58du && r.word[2] == 0xbc57ac4cu &&
+        r.word[3] == 0x9b00dbd8u);
   r = wml_philox_at(UINT64_MAX, UINT32_MAX, UINT32_MAX, UINT64_MAX);
-  CHECK(r.word[0] == 0x408f276du && r.word[1] == 0x41c83b0eu && r.word[2] == 0xa20bc7c6u && r.word[3] == 0x6d5451fdu);
+  CHECK(r.word[0] == 0x408f276du && r.word[1] == 0x41c83b0eu && r.word[2] == 0xa20bc7c6u &&
+        r.word[3] == 0x6d5451fdu);
   enum { N = 100000 };
   static float x[N], y[N];
   for (int i = 0; i < N; i++) x[i] = 1.0f;

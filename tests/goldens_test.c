@@ -1,8 +1,8 @@
 /* Whole networks against TensorFlow.js: prediction, losses of several steps, weights after them, on
  * `cpu` and `ref`. Where TF.js differs from Keras 3, Keras 3 holds:
  * - the moving variance: TF.js takes an unbiased one, Keras 3 the biased: not compared;
- * - Adam's epsilon: TF.js adds it after bias correction, Keras 3 before. The golden has 1e-12, where
- *   both mean the same; formulas_test tells the two apart.
+ * - Adam's epsilon: TF.js adds it after bias correction, Keras 3 before. The golden has 1e-12,
+ * where both mean the same; formulas_test tells the two apart.
  * - TF.js has no gradient of dilated convolutions: that layer is frozen. */
 #include "base/file.h"
 #include "base/json.h"
@@ -32,11 +32,18 @@ typedef struct net {
 static bool open_net(net *n, const wml_backend *backend, const webml_model *model, int64_t batch) {
   wml_device_config config = {.threads = 2};
   *n = (net){.backend = backend};
-  bool ok = backend->open(&wml_library_host, &config, &n->device) == WML_OK && backend->store_create(n->device, &n->store) == WML_OK;
+  bool ok = backend->open(&wml_library_host, &config, &n->device) == WML_OK &&
+            backend->store_create(n->device, &n->store) == WML_OK;
   for (int i = 0; i < 2 && ok; i++) {
-    wml_step_spec spec = {.model = model, .mode = i ? WML_MODE_PREDICT : WML_MODE_TRAIN, .batch = batch, .input = WML_F32, .target = WML_F32,
+    wml_step_spec spec = {.model = model,
+                          .mode = i ? WML_MODE_PREDICT : WML_MODE_TRAIN,
+                          .batch = batch,
+                          .input = WML_F32,
+                          .target = WML_F32,
                           .target_width = wml_model_output(model).dim[0]};
-    ok = wml_step_build(&spec, &n->step[i]) == WEBML_OK && backend->compile(n->store, &n->step[i].graph, &n->plan[i]) == WML_OK && backend->prepare(n->plan[i]) == WML_OK;
+    ok = wml_step_build(&spec, &n->step[i]) == WEBML_OK &&
+         backend->compile(n->store, &n->step[i].graph, &n->plan[i]) == WML_OK &&
+         backend->prepare(n->plan[i]) == WML_OK;
   }
   return ok;
 }
@@ -51,18 +58,21 @@ static void close_net(net *n) {
 }
 
 /* Calls visit for every parameter, in Keras's order, with its list in `lists`. */
-static void put_or_compare(net *n, const webml_model *m, const wml_json *lists, bool compare, const char *name) {
+static void put_or_compare(net *n, const webml_model *m, const wml_json *lists, bool compare,
+                           const char *name) {
   const wml_json *list = lists->first;
   for (int l = 0; l < m->n_layers; l++)
     for (int k = 0; k < m->layers[l].n_params; k++, list = list->next) {
       const wml_param *p = &m->layers[l].params[k];
       int64_t count;
       float *expected = numbers(list, &count), *got = test_alloc((size_t)count * sizeof *got);
-      if (!compare) CHECK(n->backend->put(n->store, p->name, expected) == WML_OK);
+      if (!compare)
+        CHECK(n->backend->put(n->store, p->name, expected) == WML_OK);
       else if (!strstr(p->name, "moving_variance")) {
         CHECK(n->backend->get(n->store, p->name, got) == WML_OK);
         double d = test_difference(got, expected, count);
-        CHECKF(d < 5e-5, "%s on %s: %s after the steps differs by %g", name, n->backend->name, p->name, d);
+        CHECKF(d < 5e-5, "%s on %s: %s after the steps differs by %g", name, n->backend->name,
+               p->name, d);
       }
       free(expected);
       free(got);
@@ -82,7 +92,8 @@ static void put_state(net *n) {
   }
 }
 
-static void check_net(const wml_backend *backend, const webml_model *m, const wml_json *g, const char *name) {
+static void check_net(const wml_backend *backend, const webml_model *m, const wml_json *g,
+                      const char *name) {
   net n;
   int64_t batch = (int64_t)wml_json_get_number(g, "batch", 0), count, features, targets;
   bool ok = open_net(&n, backend, m, batch);
@@ -91,22 +102,31 @@ static void check_net(const wml_backend *backend, const webml_model *m, const wm
   put_or_compare(&n, m, wml_json_get(g, "start"), false, name);
   put_state(&n);
   float *x = numbers(wml_json_get(g, "x"), &features), *y = numbers(wml_json_get(g, "y"), &targets);
-  float *expected = numbers(wml_json_get(g, "prediction"), &count), *got = test_alloc((size_t)count * sizeof *got);
+  float *expected = numbers(wml_json_get(g, "prediction"), &count),
+        *got = test_alloc((size_t)count * sizeof *got);
   wml_feed feeds[] = {{n.step[1].input, x}, {0, y}};
   wml_run run = {.n_steps = 1, .n_feeds = 1, .feeds = feeds};
   CHECK(backend->run(n.plan[1], &run) == WML_OK);
   CHECK(backend->read(n.plan[1], n.step[1].output, got) == WML_OK);
-  CHECKF(test_difference(got, expected, count) < 2e-6, "%s on %s: prediction differs by %g", name, backend->name, test_difference(got, expected, count));
+  CHECKF(test_difference(got, expected, count) < 2e-6, "%s on %s: prediction differs by %g", name,
+         backend->name, test_difference(got, expected, count));
   feeds[0].tensor = n.step[0].input;
   feeds[1].tensor = n.step[0].target;
   int64_t step = 0;
   for (const wml_json *h = wml_json_get(g, "history")->first; h; h = h->next, step++) {
     double results[2] = {0};
     float rate = m->optimizer.learning_rate;
-    run = (wml_run){.n_steps = 1, .step = step, .n_feeds = 2, .feeds = feeds, .learning_rate = &rate, .results = results};
+    run = (wml_run){.n_steps = 1,
+                    .step = step,
+                    .n_feeds = 2,
+                    .feeds = feeds,
+                    .learning_rate = &rate,
+                    .results = results};
     CHECK(backend->run(n.plan[0], &run) == WML_OK);
     double loss = results[0] / results[1];
-    CHECKF(fabs(loss - h->number) < 2e-5 * (1 + fabs(loss)), "%s on %s: loss of step %d is %.8g, TF.js has %.8g", name, backend->name, (int)step, loss, h->number);
+    CHECKF(fabs(loss - h->number) < 2e-5 * (1 + fabs(loss)),
+           "%s on %s: loss of step %d is %.8g, TF.js has %.8g", name, backend->name, (int)step,
+           loss, h->number);
   }
   CHECK(step >= 5);
   put_or_compare(&n, m, wml_json_get(g, "after"), true, name);

@@ -16,13 +16,26 @@ static webml_status parse_json(const char *text) {
 
 static void test_json(void) {
   CHECK_OK(parse_json("{\"a\":[1,2.5,-3e2,true,null,\"x\\u00e9\\ud83d\\ude00\"],\"b\":{},}"));
-  CHECK_OK(parse_json("{\"_id\" : ObjectId(\"5f\"), \"at\": ISODate(\"2020\"), \"n\": NumberLong(5)}"));
+  CHECK_OK(
+      parse_json("{\"_id\" : ObjectId(\"5f\"), \"at\": ISODate(\"2020\"), \"n\": NumberLong(5)}"));
   static const struct {
     const char *text, *error;
-  } bad[] = {{"", "ends where a value"}, {"{\"a\":1", "expected , or }"}, {"[1 2]", "expected , or ]"}, {"{a:1}", "key in double quotes"},
-             {"\"\x01\"", "control character"}, {"\"\xff\"", "not UTF-8"}, {"\"\\ud800\"", "surrogate"}, {"\"\\u0000\"", "u0000"}, {"01", "not a number"},
-             {"1.", "not a number"}, {"-", "not a number"}, {"{\"a\":1,\"a\":2}", "stands twice"}, {"[1] 2", "after the end"}, {"\"abc", "not closed"},
-             {"nul", "expected a value"}, {"{\"a\":\n\n}", "line 3"}};
+  } bad[] = {{"", "ends where a value"},
+             {"{\"a\":1", "expected , or }"},
+             {"[1 2]", "expected , or ]"},
+             {"{a:1}", "key in double quotes"},
+             {"\"\x01\"", "control character"},
+             {"\"\xff\"", "not UTF-8"},
+             {"\"\\ud800\"", "surrogate"},
+             {"\"\\u0000\"", "u0000"},
+             {"01", "not a number"},
+             {"1.", "not a number"},
+             {"-", "not a number"},
+             {"{\"a\":1,\"a\":2}", "stands twice"},
+             {"[1] 2", "after the end"},
+             {"\"abc", "not closed"},
+             {"nul", "expected a value"},
+             {"{\"a\":\n\n}", "line 3"}};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     CHECK_STATUS(WEBML_ERROR_PARSE, parse_json(bad[i].text));
     CHECK_ERROR(bad[i].error);
@@ -41,14 +54,25 @@ static void test_numbers(void) {
   static const struct {
     const char *text;
     double value;
-  } good[] = {{"3", 3}, {"+5", 5}, {"-0.1", -0.1}, {"1e-3", 1e-3}, {".5", 0.5}, {"2.", 2}, {"123456789012345678", 123456789012345678.0}, {"0.1234567890123456789", 0.1234567890123456789}, {"1E5", 1e5}};
+  } good[] = {{"3", 3},
+              {"+5", 5},
+              {"-0.1", -0.1},
+              {"1e-3", 1e-3},
+              {".5", 0.5},
+              {"2.", 2},
+              {"123456789012345678", 123456789012345678.0},
+              {"0.1234567890123456789", 0.1234567890123456789},
+              {"1E5", 1e5}};
   for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
     double value = -1;
-    CHECKF(wml_parse_number(good[i].text, strlen(good[i].text), &value) && value == good[i].value, "%s", good[i].text);
+    CHECKF(wml_parse_number(good[i].text, strlen(good[i].text), &value) && value == good[i].value,
+           "%s", good[i].text);
   }
-  static const char *const bad[] = {"", ".", "e5", "1e", "0x10", "nan", "inf", "1,5", "1 ", "--1", "1e+"};
+  static const char *const bad[] = {"",    ".",   "e5", "1e",  "0x10", "nan",
+                                    "inf", "1,5", "1 ", "--1", "1e+"};
   double value;
-  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) CHECKF(!wml_parse_number(bad[i], strlen(bad[i]), &value), "%s", bad[i]);
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+    CHECKF(!wml_parse_number(bad[i], strlen(bad[i]), &value), "%s", bad[i]);
   char buffer[WML_NUMBER_BYTES];
   CHECK(strcmp(wml_format_number(0.1, buffer), "0.1") == 0);
   test_random r = {5};
@@ -69,7 +93,8 @@ static void test_dissertation(void) {
   webml_model *m = NULL;
   CHECK_OK(webml_model_load("tests/data/code22.json", &m));
   if (!m) return;
-  CHECK(strcmp(m->name, "miniVGG-traffic") == 0 && m->n_layers == 6 && m->format == WML_FORMAT_IMAGES);
+  CHECK(strcmp(m->name, "miniVGG-traffic") == 0 && m->n_layers == 6 &&
+        m->format == WML_FORMAT_IMAGES);
   CHECK(m->layers[0].u.conv.kernel_size[0] == 3 && m->layers[0].u.conv.kernel_size[1] == 3);
   CHECK(m->layers[4].u.dense.units == 256 && m->layers[4].params[0].dim[0] == 28800);
   wml_shape out = wml_model_output(m);
@@ -92,8 +117,11 @@ static void test_dissertation(void) {
 
 /* (n, k, s, d) -> (out, before, after), from TensorFlow's own tests and the closed formula. */
 static void test_same_padding(void) {
-  static const int rows[][7] = {{5, 2, 1, 1, 5, 0, 1}, {5, 2, 2, 1, 3, 0, 1}, {6, 3, 2, 1, 3, 0, 1}, {5, 3, 2, 1, 3, 1, 1}, {7, 4, 2, 1, 4, 1, 2},
-                                {10, 5, 3, 1, 4, 2, 2}, {28, 3, 2, 1, 14, 0, 1}, {224, 7, 2, 1, 112, 2, 3}, {3, 2, 3, 1, 1, 0, 0}, {4, 3, 1, 2, 4, 2, 2}};
+  static const int rows[][7] = {{5, 2, 1, 1, 5, 0, 1},   {5, 2, 2, 1, 3, 0, 1},
+                                {6, 3, 2, 1, 3, 0, 1},   {5, 3, 2, 1, 3, 1, 1},
+                                {7, 4, 2, 1, 4, 1, 2},   {10, 5, 3, 1, 4, 2, 2},
+                                {28, 3, 2, 1, 14, 0, 1}, {224, 7, 2, 1, 112, 2, 3},
+                                {3, 2, 3, 1, 1, 0, 0},   {4, 3, 1, 2, 4, 2, 2}};
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     int before, after;
     const int *r = rows[i];
@@ -104,48 +132,67 @@ static void test_same_padding(void) {
 }
 
 static void test_options(void) {
-  webml_model *m = load("{\"size\":[9,9,4],\"optimizer\":{\"name\":\"SGD\",\"momentum\":\"0.9\",\"nesterov\":true,\"clipnorm\":1},\"loss\":{\"name\":\"huber\",\"delta\":2},"
-                        "\"metrics\":[\"acc\",\"mae\"],\"layers\":[{\"type\":\"Conv2D\",\"layer\":{\"filters\":\"8\",\"kernel_size\":[3,\"2\"],\"strides\":2,\"groups\":2,"
-                        "\"padding\":\"same\",\"kernel_initializer\":\"HeNormal\",\"kernel_regularizer\":{\"l1\":0.1,\"l2\":0.2},\"activation\":{\"name\":\"relu\",\"max_value\":6},"
-                        "\"name\":\"first\"}},{\"type\":\"Flatten\"},{\"type\":\"Dense\",\"layer\":{\"units\":2,\"activation\":\"swish\"}}]}");
+  webml_model *m =
+      load("{\"size\":[9,9,4],\"optimizer\":{\"name\":\"SGD\",\"momentum\":\"0.9\",\"nesterov\":"
+           "true,\"clipnorm\":1},\"loss\":{\"name\":\"huber\",\"delta\":2},"
+           "\"metrics\":[\"acc\",\"mae\"],\"layers\":[{\"type\":\"Conv2D\",\"layer\":{\"filters\":"
+           "\"8\",\"kernel_size\":[3,\"2\"],\"strides\":2,\"groups\":2,"
+           "\"padding\":\"same\",\"kernel_initializer\":\"HeNormal\",\"kernel_regularizer\":{"
+           "\"l1\":0.1,\"l2\":0.2},\"activation\":{\"name\":\"relu\",\"max_value\":6},"
+           "\"name\":\"first\"}},{\"type\":\"Flatten\"},{\"type\":\"Dense\",\"layer\":{\"units\":2,"
+           "\"activation\":\"swish\"}}]}");
   if (!m) return;
-  CHECK(m->optimizer.kind == WML_SGD && m->optimizer.momentum == 0.9f && m->optimizer.nesterov && m->optimizer.clipnorm == 1.0f);
-  CHECK(m->loss.kind == WML_HUBER && m->loss.delta == 2.0f && m->n_metrics == 2 && strcmp(m->metrics[0].name, "acc") == 0);
+  CHECK(m->optimizer.kind == WML_SGD && m->optimizer.momentum == 0.9f && m->optimizer.nesterov &&
+        m->optimizer.clipnorm == 1.0f);
+  CHECK(m->loss.kind == WML_HUBER && m->loss.delta == 2.0f && m->n_metrics == 2 &&
+        strcmp(m->metrics[0].name, "acc") == 0);
   const wml_layer *c = &m->layers[0];
-  CHECK(c->u.conv.kernel_size[1] == 2 && c->u.conv.strides[0] == 2 && c->u.conv.groups == 2 && c->activation.max_value == 6.0f);
-  CHECK(c->params[0].regularizer.l2 == 0.2f && c->params[0].initializer.a == 2.0f && strcmp(c->params[0].name, "first/kernel") == 0);
+  CHECK(c->u.conv.kernel_size[1] == 2 && c->u.conv.strides[0] == 2 && c->u.conv.groups == 2 &&
+        c->activation.max_value == 6.0f);
+  CHECK(c->params[0].regularizer.l2 == 0.2f && c->params[0].initializer.a == 2.0f &&
+        strcmp(c->params[0].name, "first/kernel") == 0);
   CHECK(m->layers[2].activation.kind == WML_SILU);
   webml_model_destroy(m);
-  m = load("{\"size\":[null],\"dynamic\":true,\"optimizer\":null,\"loss\":null,\"layers\":[{\"type\":\"Dense\",\"layer\":{\"units\":4}},{\"type\":\"Dense\",\"layer\":{\"units\":null}}]}");
+  m = load(
+      "{\"size\":[null],\"dynamic\":true,\"optimizer\":null,\"loss\":null,\"layers\":[{\"type\":"
+      "\"Dense\",\"layer\":{\"units\":4}},{\"type\":\"Dense\",\"layer\":{\"units\":null}}]}");
   CHECK(m && webml_model_is_dynamic(m) && m->loss_open && m->optimizer_open);
   webml_model_destroy(m);
 }
 
 static void test_errors(void) {
   webml_model *m = NULL;
-  const char *json = "{\"size\":[4,4,3],\"optimiser\":\"adam\",\"loss\":\"categorical_crosentropy\",\"layers\":["
-                     "{\"type\":\"Conv2D\",\"layer\":{\"filters\":0,\"kernel_size\":3,\"strid\":2}},{\"type\":\"Conv2d\",\"layer\":{}},"
-                     "{\"type\":\"Dense\",\"layer\":{\"units\":2.5,\"activation\":\"rellu\"}},{\"type\":\"Dropout\",\"layer\":{\"rate\":1.5}}]}";
+  const char *json =
+      "{\"size\":[4,4,3],\"optimiser\":\"adam\",\"loss\":\"categorical_crosentropy\",\"layers\":["
+      "{\"type\":\"Conv2D\",\"layer\":{\"filters\":0,\"kernel_size\":3,\"strid\":2}},{\"type\":"
+      "\"Conv2d\",\"layer\":{}},"
+      "{\"type\":\"Dense\",\"layer\":{\"units\":2.5,\"activation\":\"rellu\"}},{\"type\":"
+      "\"Dropout\",\"layer\":{\"rate\":1.5}}]}";
   CHECK_STATUS(WEBML_ERROR_MODEL, webml_model_parse(json, strlen(json), &m));
   CHECK_ERROR("optimiser: unknown key, did you mean \"optimizer\"?");
   CHECK_ERROR("optimizer: is required");
-  CHECK_ERROR("loss: unknown name \"categorical_crosentropy\", did you mean \"categorical_crossentropy\"?");
+  CHECK_ERROR(
+      "loss: unknown name \"categorical_crosentropy\", did you mean \"categorical_crossentropy\"?");
   CHECK_ERROR("layers[0].layer.filters: 0 is out of range, must be 1 to 1024");
   CHECK_ERROR("layers[0].layer.strid: unknown key, did you mean \"strides\"?");
   CHECK_ERROR("layers[1].type: unknown layer \"Conv2d\", did you mean \"Conv2D\"?");
   CHECK_ERROR("layers[2].layer.units: must be a whole number");
   CHECK_ERROR("layers[2].layer.activation: unknown activation \"rellu\", did you mean \"relu\"?");
   CHECK_ERROR("layers[3].layer.rate: 1.5 is out of range, must be 0 to 1");
-  json = "{\"size\":[4,4,3],\"optimizer\":\"adam\",\"loss\":\"mse\",\"layers\":[{\"type\":\"Conv2D\",\"layer\":{\"filters\":2,\"kernel_size\":5}}]}";
+  json = "{\"size\":[4,4,3],\"optimizer\":\"adam\",\"loss\":\"mse\",\"layers\":[{\"type\":"
+         "\"Conv2D\",\"layer\":{\"filters\":2,\"kernel_size\":5}}]}";
   CHECK_STATUS(WEBML_ERROR_MODEL, webml_model_parse(json, strlen(json), &m));
   CHECK_ERROR("layers[0] (Conv2D): kernel 5x5 exceeds the 4x4 input");
-  json = "{\"size\":[7],\"optimizer\":\"adam\",\"loss\":\"mse\",\"layers\":[{\"type\":\"Conv2D\",\"layer\":{\"filters\":2,\"kernel_size\":5}}]}";
+  json = "{\"size\":[7],\"optimizer\":\"adam\",\"loss\":\"mse\",\"layers\":[{\"type\":\"Conv2D\","
+         "\"layer\":{\"filters\":2,\"kernel_size\":5}}]}";
   CHECK_STATUS(WEBML_ERROR_MODEL, webml_model_parse(json, strlen(json), &m));
   CHECK_ERROR("takes an image");
-  json = "{\"size\":[65536,65536,1024],\"optimizer\":\"adam\",\"loss\":\"mse\",\"layers\":[{\"type\":\"Flatten\"},{\"type\":\"Dense\",\"layer\":{\"units\":16777216}}]}";
+  json = "{\"size\":[65536,65536,1024],\"optimizer\":\"adam\",\"loss\":\"mse\",\"layers\":[{"
+         "\"type\":\"Flatten\"},{\"type\":\"Dense\",\"layer\":{\"units\":16777216}}]}";
   CHECK_STATUS(WEBML_ERROR_MODEL, webml_model_parse(json, strlen(json), &m));
   CHECK_ERROR("too large");
-  json = "{\"size\":[5],\"optimizer\":{\"name\":\"adam\",\"momentum\":1,\"clipnorm\":1,\"clipvalue\":1},\"loss\":\"mse\",\"layers\":[]}";
+  json = "{\"size\":[5],\"optimizer\":{\"name\":\"adam\",\"momentum\":1,\"clipnorm\":1,"
+         "\"clipvalue\":1},\"loss\":\"mse\",\"layers\":[]}";
   CHECK_STATUS(WEBML_ERROR_MODEL, webml_model_parse(json, strlen(json), &m));
   CHECK_ERROR("optimizer.momentum: unknown key");
   CHECK_ERROR("only one of clipnorm");

@@ -23,14 +23,20 @@ typedef struct case_data {
   int64_t width;
 } case_data;
 
-static bool rig_open(rig *r, const wml_backend *backend, const op_case *c, const webml_model *model, const case_data *d) {
+static bool rig_open(rig *r, const wml_backend *backend, const op_case *c, const webml_model *model,
+                     const case_data *d) {
   *r = (rig){.backend = backend};
   wml_device_config config = {.threads = 2};
   if (backend->open(&wml_library_host, &config, &r->device) != WML_OK) return false;
   if (backend->store_create(r->device, &r->store) != WML_OK) return false;
   for (int mode = 0; mode < 3; mode++) {
-    wml_step_spec spec = {.model = model, .mode = (wml_mode)mode, .batch = c->batch, .input = WML_F32, .target = WML_F32,
-                          .target_width = d->width, .sample_weight = true};
+    wml_step_spec spec = {.model = model,
+                          .mode = (wml_mode)mode,
+                          .batch = c->batch,
+                          .input = WML_F32,
+                          .target = WML_F32,
+                          .target_width = d->width,
+                          .sample_weight = true};
     if (wml_step_build(&spec, &r->step[mode]) != WEBML_OK) return false;
     if (backend->compile(r->store, &r->step[mode].graph, &r->plan[mode]) != WML_OK) return false;
     if (backend->prepare(r->plan[mode]) != WML_OK) return false;
@@ -63,9 +69,16 @@ static void put_weights(rig *r, uint64_t seed) {
 }
 
 static wml_result run(rig *r, wml_mode mode, const case_data *d, float rate, double *results) {
-  wml_feed feeds[3] = {{r->step[mode].input, d->input}, {r->step[mode].target, d->target}, {r->step[mode].weight, d->weight}};
-  wml_run call = {.n_steps = 1, .step = 4, .seed = 99, .feeds = feeds, .n_feeds = mode == WML_MODE_PREDICT ? 1 : 3,
-                  .learning_rate = &rate, .results = mode == WML_MODE_PREDICT ? NULL : results};
+  wml_feed feeds[3] = {{r->step[mode].input, d->input},
+                       {r->step[mode].target, d->target},
+                       {r->step[mode].weight, d->weight}};
+  wml_run call = {.n_steps = 1,
+                  .step = 4,
+                  .seed = 99,
+                  .feeds = feeds,
+                  .n_feeds = mode == WML_MODE_PREDICT ? 1 : 3,
+                  .learning_rate = &rate,
+                  .results = mode == WML_MODE_PREDICT ? NULL : results};
   wml_result result = r->backend->run(r->plan[mode], &call);
   CHECK(call.not_finite == -1);
   return result;
@@ -81,7 +94,8 @@ static case_data make_data(const op_case *c, const webml_model *model) {
   case_data d;
   test_random random = {12345};
   wml_shape out = wml_model_output(model);
-  int64_t in = wml_shape_elements(&model->input), rows = wml_shape_elements(&out) / out.dim[out.rank - 1];
+  int64_t in = wml_shape_elements(&model->input),
+          rows = wml_shape_elements(&out) / out.dim[out.rank - 1];
   bool sparse = model->loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY;
   d.width = sparse ? 1 : out.dim[out.rank - 1];
   d.input = test_alloc((size_t)(c->batch * in) * sizeof(float));
@@ -91,8 +105,10 @@ static case_data make_data(const op_case *c, const webml_model *model) {
   test_fill(&random, d.weight, c->batch, 0.5f, 1.5f);
   for (int64_t i = 0; i < c->batch * rows; i++) { /* one-hot, so that every loss has a meaning */
     int64_t k = (int64_t)(test_uniform(&random) * (double)out.dim[out.rank - 1]);
-    if (sparse) d.target[i] = (float)k;
-    else d.target[i * d.width + k] = 1.0f;
+    if (sparse)
+      d.target[i] = (float)k;
+    else
+      d.target[i * d.width + k] = 1.0f;
   }
   return d;
 }
@@ -126,21 +142,25 @@ static void compare_outputs(const op_case *c, rig *ref, rig *other, wml_mode mod
   ref->backend->read(ref->plan[mode], ref->step[mode].output, b);
   other->backend->read(other->plan[mode], other->step[mode].output, a);
   double d = test_difference(a, b, n);
-  CHECKF(d <= tolerance, "%s: %s output of mode %d differs by %g", c->name, other->backend->name, mode, d);
+  CHECKF(d <= tolerance, "%s: %s output of mode %d differs by %g", c->name, other->backend->name,
+         mode, d);
   free(a);
   free(b);
 }
 
-static void compare_results(const op_case *c, rig *ref, const double *a, const double *b, wml_mode mode) {
+static void compare_results(const op_case *c, rig *ref, const double *a, const double *b,
+                            wml_mode mode) {
   for (int i = 0; i < ref->step[mode].graph.n_results; i++)
-    CHECKF(fabs(a[i] - b[i]) <= tolerance * (1.0 + fabs(b[i])), "%s: result %d of mode %d: %g, ref %g", c->name, i, mode, a[i], b[i]);
+    CHECKF(fabs(a[i] - b[i]) <= tolerance * (1.0 + fabs(b[i])),
+           "%s: result %d of mode %d: %g, ref %g", c->name, i, mode, a[i], b[i]);
 }
 
 static void compare_case(const op_case *c) {
   webml_model *model = op_case_model(c);
   case_data data = make_data(c, model);
   rig ref, cpu;
-  bool open = rig_open(&ref, &wml_backend_ref, c, model, &data) && rig_open(&cpu, &wml_backend_cpu, c, model, &data);
+  bool open = rig_open(&ref, &wml_backend_ref, c, model, &data) &&
+              rig_open(&cpu, &wml_backend_cpu, c, model, &data);
   CHECKF(open, "%s: %s", c->name, webml_last_error());
   if (!open) return;
   put_weights(&ref, 7);
@@ -196,7 +216,8 @@ static double gradient_error(const op_case *c, bool wrong) {
       double below = loss_at(&r, &data);
       w[j] = kept;
       r.backend->put(r.store, p->name, w);
-      double numeric = (above - below) / (2.0 * (double)h), analytic = (double)gradient[j] * (wrong ? -1.0 : 1.0);
+      double numeric = (above - below) / (2.0 * (double)h),
+             analytic = (double)gradient[j] * (wrong ? -1.0 : 1.0);
       double error = fabs(numeric - analytic) / (0.05 + fabs(numeric));
       if (!(error <= worst)) worst = error;
     }

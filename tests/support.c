@@ -27,7 +27,8 @@ void test_skip(const char *what, const char *why) {
 }
 
 int test_report(void) {
-  printf("%d passed, %d failed, %d skipped\n", test_checks - test_failures, test_failures, test_skipped);
+  printf("%d passed, %d failed, %d skipped\n", test_checks - test_failures, test_failures,
+         test_skipped);
   if (test_checks == 0 && test_skipped > 0) return 77;
   return test_failures || test_checks == 0 ? 1 : 0;
 }

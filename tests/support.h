@@ -11,7 +11,8 @@
 
 extern _Atomic int test_failures, test_checks, test_skipped;
 
-void test_check(bool ok, const char *file, int line, const char *format, ...) __attribute__((format(printf, 4, 5)));
+void test_check(bool ok, const char *file, int line, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 #define CHECK(condition) test_check((condition), __FILE__, __LINE__, "%s", #condition)
 #define CHECKF(condition, ...) test_check((condition), __FILE__, __LINE__, __VA_ARGS__)
 /* The call must give this status; its message is shown when it does not. */
@@ -22,7 +23,9 @@ void test_check(bool ok, const char *file, int line, const char *format, ...) __
   } while (0)
 #define CHECK_OK(call) CHECK_STATUS(WEBML_OK, call)
 /* The last error must contain the text. */
-#define CHECK_ERROR(text) CHECKF(strstr(webml_last_error(), text) != NULL, "expected \"%s\" in \"%s\"", text, webml_last_error())
+#define CHECK_ERROR(text)                                                                          \
+  CHECKF(strstr(webml_last_error(), text) != NULL, "expected \"%s\" in \"%s\"", text,              \
+         webml_last_error())
 
 void test_skip(const char *what, const char *why);
 /* Prints "N passed, N failed, N skipped"; returns the exit code. */

@@ -33,14 +33,16 @@ static void *predict(void *arg) {
     char *json = NULL;
     CHECK(webml_predictor_row(p, "{\"a\":1,\"b\":0,\"c\":0.5}", &json) == WEBML_OK);
     webml_free(json);
-    CHECK(webml_predictor_row(p, "{\"a\":1}", &json) == WEBML_ERROR_DATA && strstr(webml_last_error(), "column")); /* per thread */
+    CHECK(webml_predictor_row(p, "{\"a\":1}", &json) == WEBML_ERROR_DATA &&
+          strstr(webml_last_error(), "column")); /* per thread */
   }
   return NULL;
 }
 
 static void *train(void *arg) {
   webml_trainer *t = NULL;
-  webml_train_options o = {.struct_size = sizeof o, .epochs = 40, .batch_size = 32, .seed = (uint64_t)(uintptr_t)arg};
+  webml_train_options o = {
+      .struct_size = sizeof o, .epochs = 40, .batch_size = 32, .seed = (uint64_t)(uintptr_t)arg};
   CHECK(webml_trainer_create(model, dataset, device, &o, &t) == WEBML_OK);
   if (t) CHECK(webml_trainer_run(t) == WEBML_OK);
   webml_trainer_destroy(t);
@@ -56,7 +58,8 @@ static void *cancel(void *arg) {
 static void test_cancel(void) {
   webml_trainer *t = NULL;
   pthread_t thread;
-  webml_train_options o = {.struct_size = sizeof o, .epochs = 1000000, .batch_size = 1, .weights_path = weights_path};
+  webml_train_options o = {
+      .struct_size = sizeof o, .epochs = 1000000, .batch_size = 1, .weights_path = weights_path};
   CHECK_OK(webml_trainer_create(model, dataset, device, &o, &t));
   pthread_create(&thread, NULL, cancel, t);
   CHECK_STATUS(WEBML_ERROR_CANCELLED, webml_trainer_run(t));
@@ -80,8 +83,10 @@ static void test_fork(void) {
 }
 
 int main(void) {
-  static const char mlp[] = "{\"size\":[null],\"dynamic\":true,\"optimizer\":\"adam\",\"loss\":null,\"layers\":[{\"type\":\"Dense\",\"layer\":{\"units\":16,\"activation\":\"relu\"}},"
-                            "{\"type\":\"Dense\",\"layer\":{\"units\":null,\"activation\":\"softmax\"}}]}";
+  static const char mlp[] =
+      "{\"size\":[null],\"dynamic\":true,\"optimizer\":\"adam\",\"loss\":null,\"layers\":[{"
+      "\"type\":\"Dense\",\"layer\":{\"units\":16,\"activation\":\"relu\"}},"
+      "{\"type\":\"Dense\",\"layer\":{\"units\":null,\"activation\":\"softmax\"}}]}";
   webml_model *open = NULL;
   if (!mkdtemp(folder)) return 1;
   snprintf(csv_path, sizeof csv_path, "%s/t.csv", folder);
@@ -100,7 +105,8 @@ int main(void) {
   webml_predictor *p = NULL;
   CHECK_OK(webml_predictor_load(weights_path, device, 8, &p));
   pthread_t threads[6];
-  for (uintptr_t i = 0; i < 6; i++) pthread_create(&threads[i], NULL, i < 4 ? predict : train, i < 4 ? (void *)p : (void *)i);
+  for (uintptr_t i = 0; i < 6; i++)
+    pthread_create(&threads[i], NULL, i < 4 ? predict : train, i < 4 ? (void *)p : (void *)i);
   for (int i = 0; i < 6; i++) pthread_join(threads[i], NULL);
   webml_predictor_destroy(p);
 #ifndef __SANITIZE_THREAD__ /* which does not follow forks of threaded programs */

@@ -12,10 +12,13 @@
 static char folder[] = "/tmp/webml-train-XXXXXX";
 static char csv_path[64], weights_path[64], other_path[64], checkpoint_path[80];
 
-static const char mlp[] = "{\"size\":[null],\"dynamic\":true,\"optimizer\":\"adam\",\"loss\":null,\"layers\":["
-                          "{\"type\":\"Dense\",\"layer\":{\"units\":16,\"activation\":\"relu\",\"kernel_regularizer\":\"l2\"}},"
-                          "{\"type\":\"BatchNormalization\",\"layer\":{}},{\"type\":\"Dropout\",\"layer\":{\"rate\":0.2}},"
-                          "{\"type\":\"Dense\",\"layer\":{\"units\":null,\"activation\":\"softmax\"}}]}";
+static const char mlp[] =
+    "{\"size\":[null],\"dynamic\":true,\"optimizer\":\"adam\",\"loss\":null,\"layers\":["
+    "{\"type\":\"Dense\",\"layer\":{\"units\":16,\"activation\":\"relu\",\"kernel_regularizer\":"
+    "\"l2\"}},"
+    "{\"type\":\"BatchNormalization\",\"layer\":{}},{\"type\":\"Dropout\",\"layer\":{\"rate\":0.2}}"
+    ","
+    "{\"type\":\"Dense\",\"layer\":{\"units\":null,\"activation\":\"softmax\"}}]}";
 
 /* Labels that a small network can learn: the quadrant of (x, y), spoiled by a coloured flag. */
 static void write_table(const char *path, int rows, const char *extra) {
@@ -55,7 +58,8 @@ static void close_world(world *w) {
   webml_model_destroy(w->model);
 }
 
-/* Trains in this process; stops after `stop_after` progress calls by cancelling when that is positive. */
+/* Trains in this process; stops after `stop_after` progress calls by cancelling when that is
+ * positive. */
 typedef struct counter {
   webml_trainer *trainer;
   int calls, stop_after, messages;
@@ -96,7 +100,8 @@ static bool same_tensors(const char *a, const char *b) {
   same = x.file.n == y.file.n;
   for (int i = 0; same && i < x.file.n; i++) {
     const wml_named_tensor *t = wml_safetensors_find(&y.file, x.file.tensors[i].name);
-    same = t && memcmp(t->data, x.file.tensors[i].data, (size_t)wml_named_elements(t) * sizeof(float)) == 0;
+    same = t && memcmp(t->data, x.file.tensors[i].data,
+                       (size_t)wml_named_elements(t) * sizeof(float)) == 0;
   }
   wml_weights_free(&x);
   wml_weights_free(&y);
@@ -108,7 +113,11 @@ static void test_learning(void) {
   counter c = {0};
   char *record = NULL, *json = NULL;
   CHECK_OK(open_world(&w, mlp, csv_path, 0.25));
-  CHECK_OK(train(&w, (webml_train_options){.epochs = 60, .batch_size = 30, .weights_path = weights_path, .learning_rate = 0.01}, &c, &record));
+  CHECK_OK(train(
+      &w,
+      (webml_train_options){
+          .epochs = 60, .batch_size = 30, .weights_path = weights_path, .learning_rate = 0.01},
+      &c, &record));
   CHECK(record && strstr(record, "\"val_loss\"") && strstr(record, "\"accuracy\""));
   webml_predictor *p = NULL;
   CHECK_OK(webml_predictor_load(weights_path, w.device, 16, &p));
@@ -119,7 +128,8 @@ static void test_learning(void) {
   CHECK_OK(webml_predictor_row(p, "{\"x\":0.4,\"y\":0.4,\"colour\":\"red\"}", &json));
   CHECKF(json && strstr(json, "\"quadrant\":\"q3\""), "%s", json ? json : "");
   webml_free(json);
-  CHECK_STATUS(WEBML_ERROR_DATA, webml_predictor_row(p, "{\"x\":0.4,\"y\":0.4,\"colour\":\"rod\"}", &json));
+  CHECK_STATUS(WEBML_ERROR_DATA,
+               webml_predictor_row(p, "{\"x\":0.4,\"y\":0.4,\"colour\":\"rod\"}", &json));
   CHECK_ERROR("did you mean \"red\"?");
   CHECK_STATUS(WEBML_ERROR_DATA, webml_predictor_row(p, "{\"x\":0.4,\"colour\":\"red\"}", &json));
   CHECK_ERROR("no value for the column \"y\"");
@@ -144,7 +154,13 @@ static void test_learning(void) {
 static void test_resume(void) {
   world w;
   counter c = {0};
-  webml_train_options o = {.epochs = 6, .batch_size = 30, .seed = 5, .weights_path = weights_path, .learning_rate = 0.01, .schedule = WEBML_SCHEDULE_COSINE, .warmup_epochs = 1,
+  webml_train_options o = {.epochs = 6,
+                           .batch_size = 30,
+                           .seed = 5,
+                           .weights_path = weights_path,
+                           .learning_rate = 0.01,
+                           .schedule = WEBML_SCHEDULE_COSINE,
+                           .warmup_epochs = 1,
                            .plateau_patience = 1};
   CHECK_OK(open_world(&w, mlp, csv_path, 0.25));
   unlink(checkpoint_path);
@@ -188,35 +204,58 @@ static void test_callbacks(void) {
   counter c = {0};
   char *record = NULL;
   CHECK_OK(open_world(&w, mlp, csv_path, 0.25));
-  CHECK_OK(train(&w, (webml_train_options){.epochs = 50, .batch_size = 30, .learning_rate = 1e-12, .early_stopping_patience = 3, .min_delta = 0.5}, &c, &record));
+  CHECK_OK(train(&w,
+                 (webml_train_options){.epochs = 50,
+                                       .batch_size = 30,
+                                       .learning_rate = 1e-12,
+                                       .early_stopping_patience = 3,
+                                       .min_delta = 0.5},
+                 &c, &record));
   CHECK(record && strstr(record, "\"epochs\":4,")); /* the first is an improvement, three are not */
   webml_free(record);
-  CHECK_STATUS(WEBML_ERROR_ARGUMENT, train(&w, (webml_train_options){.monitor = "val_los"}, &c, NULL));
+  CHECK_STATUS(WEBML_ERROR_ARGUMENT,
+               train(&w, (webml_train_options){.monitor = "val_los"}, &c, NULL));
   CHECK_ERROR("did you mean \"val_loss\"?");
-  CHECK_OK(train(&w, (webml_train_options){.epochs = 2, .balance_classes = true, .initial_weights = weights_path}, &c, NULL));
+  CHECK_OK(train(
+      &w,
+      (webml_train_options){.epochs = 2, .balance_classes = true, .initial_weights = weights_path},
+      &c, NULL));
   double weights[] = {1, 2};
-  CHECK_STATUS(WEBML_ERROR_ARGUMENT, train(&w, (webml_train_options){.class_weights = weights, .n_class_weights = 2}, &c, NULL));
+  CHECK_STATUS(
+      WEBML_ERROR_ARGUMENT,
+      train(&w, (webml_train_options){.class_weights = weights, .n_class_weights = 2}, &c, NULL));
   CHECK_ERROR("2 class weights for 4 classes");
-  CHECK_STATUS(WEBML_ERROR_IO, train(&w, (webml_train_options){.epochs = 1, .weights_path = "/nonexistent/w.safetensors"}, &c, NULL));
+  CHECK_STATUS(
+      WEBML_ERROR_IO,
+      train(&w, (webml_train_options){.epochs = 1, .weights_path = "/nonexistent/w.safetensors"},
+            &c, NULL));
   close_world(&w);
 }
 
 /* A rate that makes the loss overflow: the step is named, weights are kept. */
 static void test_not_finite(void) {
-  static const char regression[] = "{\"size\":[null],\"dynamic\":true,\"optimizer\":\"sgd\",\"loss\":\"mse\",\"layers\":[{\"type\":\"Dense\",\"layer\":{\"units\":8,\"activation\":\"relu\"}},"
-                                   "{\"type\":\"Dense\",\"layer\":{\"units\":null}}]}";
+  static const char regression[] =
+      "{\"size\":[null],\"dynamic\":true,\"optimizer\":\"sgd\",\"loss\":\"mse\",\"layers\":[{"
+      "\"type\":\"Dense\",\"layer\":{\"units\":8,\"activation\":\"relu\"}},"
+      "{\"type\":\"Dense\",\"layer\":{\"units\":null}}]}";
   world w;
   counter c = {0};
   CHECK_OK(open_world(&w, regression, csv_path, 0.25));
   unlink(weights_path);
-  CHECK_STATUS(WEBML_ERROR_NOT_FINITE, train(&w, (webml_train_options){.epochs = 9, .batch_size = 500, .learning_rate = 1e4, .weights_path = weights_path}, &c, NULL));
+  CHECK_STATUS(
+      WEBML_ERROR_NOT_FINITE,
+      train(&w,
+            (webml_train_options){
+                .epochs = 9, .batch_size = 500, .learning_rate = 1e4, .weights_path = weights_path},
+            &c, NULL));
   CHECK_ERROR("not finite in step");
   wml_weights kept;
   if (access(weights_path, F_OK) == 0) {
     CHECK_OK(wml_weights_read(weights_path, &kept));
     bool finite = true;
     for (int i = 0; i < kept.file.n; i++)
-      for (int64_t k = 0; k < wml_named_elements(&kept.file.tensors[i]); k++) finite &= isfinite(kept.file.tensors[i].data[k]);
+      for (int64_t k = 0; k < wml_named_elements(&kept.file.tensors[i]); k++)
+        finite &= isfinite(kept.file.tensors[i].data[k]);
     CHECK(finite);
     wml_weights_free(&kept);
   }
@@ -229,9 +268,13 @@ static webml_status small_life(void) {
   char *json = NULL;
   webml_predictor *p = NULL;
   webml_status status = open_world(&w, mlp, csv_path, 0.25);
-  if (status == WEBML_OK) status = train(&w, (webml_train_options){.epochs = 1, .batch_size = 100, .weights_path = weights_path}, &c, NULL);
+  if (status == WEBML_OK)
+    status = train(
+        &w, (webml_train_options){.epochs = 1, .batch_size = 100, .weights_path = weights_path}, &c,
+        NULL);
   if (status == WEBML_OK) status = webml_predictor_load(weights_path, w.device, 4, &p);
-  if (status == WEBML_OK) status = webml_predictor_row(p, "{\"x\":0.4,\"y\":0.4,\"colour\":\"red\"}", &json);
+  if (status == WEBML_OK)
+    status = webml_predictor_row(p, "{\"x\":0.4,\"y\":0.4,\"colour\":\"red\"}", &json);
   webml_free(json);
   webml_predictor_destroy(p);
   close_world(&w);
@@ -246,10 +289,12 @@ static void test_failing_allocations(void) {
     wml_alloc_fail_from(n);
     webml_status status = small_life();
     wml_alloc_fail_from(0);
-    CHECKF(wml_alloc_live() == live, "allocation %lld failing leaks %lld blocks", (long long)n, (long long)(wml_alloc_live() - live));
+    CHECKF(wml_alloc_live() == live, "allocation %lld failing leaks %lld blocks", (long long)n,
+           (long long)(wml_alloc_live() - live));
     if (status == WEBML_OK) break;
     failures++;
-    CHECKF(status == WEBML_ERROR_MEMORY, "allocation %lld: %s: %s", (long long)n, webml_status_name(status), webml_last_error());
+    CHECKF(status == WEBML_ERROR_MEMORY, "allocation %lld: %s: %s", (long long)n,
+           webml_status_name(status), webml_last_error());
     if (test_failures > 20) break;
   }
   printf("%d allocations failed in turn\n", failures);

@@ -47,8 +47,7 @@ WML_FN float wml_activation_forward(const wml_activation *act, float x) {
   case WML_SELU: return x >= 0.0f ? WML_SELU_SCALE * x : WML_SELU_SCALE_ALPHA * expm1f(x);
   case WML_CELU: return x >= 0.0f ? x : a * expm1f(x / a);
   case WML_GELU: return 0.5f * x * (1.0f + erff(x * 0.70710678f));
-  case WML_GELU_TANH:
-    return 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
+  case WML_GELU_TANH: return 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
   case WML_SIGMOID: return wml_sigmoid(x);
   case WML_TANH: return tanhf(x);
   case WML_EXPONENTIAL: return expf(x);
@@ -197,14 +196,20 @@ WML_FN void wml_activation_row_backward(wml_activation_kind kind, const float *d
   }
   float dot = 0.0f, support = 0.0f;
   for (long i = 0; i < n; i++) {
-    if (kind == WML_SOFTMAX) dot += dy[i] * y[i];
-    else if (kind == WML_LOG_SOFTMAX) dot += dy[i];
-    else if (y[i] > 0.0f) dot += dy[i], support += 1.0f;
+    if (kind == WML_SOFTMAX)
+      dot += dy[i] * y[i];
+    else if (kind == WML_LOG_SOFTMAX)
+      dot += dy[i];
+    else if (y[i] > 0.0f)
+      dot += dy[i], support += 1.0f;
   }
   for (long i = 0; i < n; i++) {
-    if (kind == WML_SOFTMAX) dx[i] = y[i] * (dy[i] - dot);
-    else if (kind == WML_LOG_SOFTMAX) dx[i] = dy[i] - expf(y[i]) * dot;
-    else dx[i] = y[i] > 0.0f ? dy[i] - dot / support : 0.0f;
+    if (kind == WML_SOFTMAX)
+      dx[i] = y[i] * (dy[i] - dot);
+    else if (kind == WML_LOG_SOFTMAX)
+      dx[i] = dy[i] - expf(y[i]) * dot;
+    else
+      dx[i] = y[i] > 0.0f ? dy[i] - dot / support : 0.0f;
   }
 }
 

@@ -82,7 +82,9 @@
 #define WML_ENUM2(symbol, name) WML_##symbol,
 #define WML_ENUM3(symbol, name, extra) WML_##symbol,
 
-typedef enum wml_activation_kind { WML_ACTIVATIONS(WML_ENUM2) WML_N_ACTIVATIONS } wml_activation_kind;
+typedef enum wml_activation_kind {
+  WML_ACTIVATIONS(WML_ENUM2) WML_N_ACTIVATIONS
+} wml_activation_kind;
 typedef enum wml_loss_kind { WML_LOSSES(WML_ENUM2) WML_N_LOSSES } wml_loss_kind;
 typedef enum wml_optimizer_kind { WML_OPTIMIZERS(WML_ENUM3) WML_N_OPTIMIZERS } wml_optimizer_kind;
 typedef enum wml_metric_kind { WML_METRICS(WML_ENUM3) WML_N_METRICS } wml_metric_kind;

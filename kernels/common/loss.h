@@ -30,8 +30,10 @@ WML_FN float wml_target_at(const wml_loss *loss, wml_target target, long j, long
   float t = target.dense ? target.dense[j] : (j == target.label ? 1.0f : 0.0f);
   if (loss->label_smoothing > 0.0f) {
     float s = loss->label_smoothing;
-    if (loss->kind == WML_BINARY_CROSSENTROPY) t = t * (1.0f - s) + 0.5f * s;
-    else if (loss->kind == WML_CATEGORICAL_CROSSENTROPY) t = t * (1.0f - s) + s / (float)k;
+    if (loss->kind == WML_BINARY_CROSSENTROPY)
+      t = t * (1.0f - s) + 0.5f * s;
+    else if (loss->kind == WML_CATEGORICAL_CROSSENTROPY)
+      t = t * (1.0f - s) + s / (float)k;
   }
   return loss->signed_labels ? 2.0f * t - 1.0f : t;
 }

@@ -87,9 +87,12 @@ WML_FN void wml_metric_add(const wml_metric *m, const float *p, wml_target t, lo
   case WML_RECALL:
     for (long j = 0; j < n; j++) {
       bool truth = wml_metric_target(t, j) > 0.5f, said = p[j] > m->threshold;
-      if (truth && said) state[0] += weight;
-      else if (said) state[1] += weight;
-      else if (truth) state[2] += weight;
+      if (truth && said)
+        state[0] += weight;
+      else if (said)
+        state[1] += weight;
+      else if (truth)
+        state[2] += weight;
     }
     return;
   case WML_AUC:
@@ -107,9 +110,7 @@ WML_FN void wml_metric_add(const wml_metric *m, const float *p, wml_target t, lo
       state[3 + 3 * j] += weight * d * d;
     }
     return;
-  default:
-    state[0] += weight * wml_metric_row_value(m, p, t, n);
-    state[1] += weight;
+  default: state[0] += weight * wml_metric_row_value(m, p, t, n); state[1] += weight;
   }
 }
 
@@ -117,7 +118,8 @@ WML_FN void wml_metric_add(const wml_metric *m, const float *p, wml_target t, lo
 WML_FN double wml_metric_auc(const double *state) {
   const double *positive = state, *negative = state + WML_AUC_THRESHOLDS + 1;
   double all_positive = 0.0, all_negative = 0.0, tp = 0.0, fp = 0.0, area = 0.0;
-  for (long b = 0; b <= WML_AUC_THRESHOLDS; b++) all_positive += positive[b], all_negative += negative[b];
+  for (long b = 0; b <= WML_AUC_THRESHOLDS; b++)
+    all_positive += positive[b], all_negative += negative[b];
   if (all_positive == 0.0 || all_negative == 0.0) return 0.0;
   for (long b = WML_AUC_THRESHOLDS; b >= 1; b--) {
     double next_tp = tp + positive[b], next_fp = fp + negative[b];

@@ -1,5 +1,6 @@
 /* Optimizers, one element at a time (Keras 3). t is the 1-based step, g the gradient after
- * regularisers and clipping, w the weight; the order of the state tensors s0..s2 is given at each. */
+ * regularisers and clipping, w the weight; the order of the state tensors s0..s2 is given at each.
+ */
 #ifndef WML_COMMON_OPTIMIZER_H
 #define WML_COMMON_OPTIMIZER_H
 
@@ -15,7 +16,7 @@ typedef struct wml_optimizer {
   float learning_rate; /* of the description; the trainer passes the current one with each step */
   float momentum, rho, beta_1, beta_2, epsilon;
   bool nesterov, centered, amsgrad;
-  float initial_accumulator; /* adagrad, ftrl */
+  float initial_accumulator;                             /* adagrad, ftrl */
   float l1, l2, l2_shrinkage, learning_rate_power, beta; /* ftrl */
   float weight_decay;                                    /* 0: none */
   float clipnorm, clipvalue, global_clipnorm;            /* 0: none; at most one is set */
@@ -23,9 +24,9 @@ typedef struct wml_optimizer {
 
 /* Scalars that depend on the step and not on the element. */
 typedef struct wml_optimizer_step {
-  float rate;         /* learning rate */
-  float alpha;        /* adam: rate * sqrt(1-b2^t)/(1-b1^t); adamax: rate/(1-b1^t) */
-  float decay;        /* 1 - weight_decay * rate */
+  float rate;                      /* learning rate */
+  float alpha;                     /* adam: rate * sqrt(1-b2^t)/(1-b1^t); adamax: rate/(1-b1^t) */
+  float decay;                     /* 1 - weight_decay * rate */
   float nadam_g, nadam_m, nadam_v; /* nadam: (1-mu_t)/(1-P), mu_{t+1}/(1-P mu_{t+1}), 1/(1-b2^t) */
 } wml_optimizer_step;
 
@@ -125,8 +126,8 @@ WML_FN float wml_optimizer_element(const wml_optimizer *o, const wml_optimizer_s
   case WML_NADAM: /* s0: m, s1: v */
     *s0 = o->beta_1 * *s0 + (1.0f - o->beta_1) * g;
     *s1 = o->beta_2 * *s1 + (1.0f - o->beta_2) * g * g;
-    return w - s->rate * (s->nadam_g * g + s->nadam_m * *s0) /
-                   (sqrtf(*s1 * s->nadam_v) + o->epsilon);
+    return w -
+           s->rate * (s->nadam_g * g + s->nadam_m * *s0) / (sqrtf(*s1 * s->nadam_v) + o->epsilon);
   case WML_ADAGRAD: /* s0: sum of g^2 */
     *s0 += g * g;
     return w - s->rate * g / sqrtf(*s0 + o->epsilon);
@@ -137,7 +138,7 @@ WML_FN float wml_optimizer_element(const wml_optimizer *o, const wml_optimizer_s
     return w - s->rate * step;
   }
   case WML_FTRL: return wml_optimizer_ftrl(o, s->rate, w, g, s0, s1); /* s0: n, s1: z */
-  default: { /* lion, s0: m */
+  default: {                                                          /* lion, s0: m */
     float direction = o->beta_1 * *s0 + (1.0f - o->beta_1) * g;
     *s0 = o->beta_2 * *s0 + (1.0f - o->beta_2) * g;
     return w - s->rate * wml_sign(direction);

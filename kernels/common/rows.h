@@ -31,7 +31,8 @@ WML_FN bool wml_rows_are_binary(const wml_rows *r, int64_t rows) {
 WML_FN double wml_rows_weight(const wml_rows *r, const wml_op *op, int64_t row, wml_target t) {
   double w = r->weight ? (double)r->weight[row / r->rows_per_sample] : 1.0;
   if (op->kind != WML_OP_LOSS || !op->u.loss.class_weight) return w;
-  long c = t.dense ? (r->target_k == 1 ? (long)t.dense[0] : wml_argmax(t.dense, r->target_k)) : t.label;
+  long c =
+      t.dense ? (r->target_k == 1 ? (long)t.dense[0] : wml_argmax(t.dense, r->target_k)) : t.label;
   return c >= 0 && c < op->u.loss.n_classes ? w * (double)op->u.loss.class_weight[c] : w;
 }
 
@@ -63,8 +64,10 @@ WML_FN void wml_rows_metric(const wml_op *op, const wml_rows *r, int64_t rows, d
 WML_FN wml_rows wml_rows_of(const wml_graph *g, const wml_op *op, void *const *data) {
   const wml_tensor *p = &g->tensors[op->in[0]], *t = &g->tensors[op->in[1]];
   wml_rows r = {.p = (const float *)data[op->in[0]], .k = p->dim[p->rank - 1]};
-  if (t->dtype == WML_I32) r.target_label = (const int32_t *)data[op->in[1]];
-  else r.target_dense = (const float *)data[op->in[1]];
+  if (t->dtype == WML_I32)
+    r.target_label = (const int32_t *)data[op->in[1]];
+  else
+    r.target_dense = (const float *)data[op->in[1]];
   if (op->in[2] >= 0) r.weight = (const float *)data[op->in[2]];
   r.rows_per_sample = wml_elements(p) / r.k / p->dim[0];
   r.target_k = wml_elements(t) / (wml_elements(p) / r.k);

@@ -43,8 +43,10 @@ static void split(const act_job *job, const wml_tensor *t, cpu_body body) {
 static void run_forward(cpu_step *step, cpu_node *node) {
   const wml_plan *plan = step->plan;
   const wml_tensor *t = cpu_info(plan, node->op.in[0]);
-  act_job job = {.vec = plan->device->vec, .act = &node->op.u.activation,
-                 .x = cpu_f32(plan, node->op.in[0]), .out = cpu_f32(plan, node->op.out[0]),
+  act_job job = {.vec = plan->device->vec,
+                 .act = &node->op.u.activation,
+                 .x = cpu_f32(plan, node->op.in[0]),
+                 .out = cpu_f32(plan, node->op.out[0]),
                  .n = t->dim[t->rank - 1]};
   split(&job, t, forward_range);
 }
@@ -52,9 +54,12 @@ static void run_forward(cpu_step *step, cpu_node *node) {
 static void run_backward(cpu_step *step, cpu_node *node) {
   const wml_plan *plan = step->plan;
   const wml_tensor *t = cpu_info(plan, node->op.out[0]);
-  act_job job = {.vec = plan->device->vec, .act = &node->op.u.activation,
-                 .dy = cpu_f32(plan, node->op.in[0]), .y = cpu_f32(plan, node->op.in[1]),
-                 .x = cpu_f32(plan, node->op.in[2]), .out = cpu_f32(plan, node->op.out[0]),
+  act_job job = {.vec = plan->device->vec,
+                 .act = &node->op.u.activation,
+                 .dy = cpu_f32(plan, node->op.in[0]),
+                 .y = cpu_f32(plan, node->op.in[1]),
+                 .x = cpu_f32(plan, node->op.in[2]),
+                 .out = cpu_f32(plan, node->op.out[0]),
                  .n = t->dim[t->rank - 1]};
   split(&job, t, backward_range);
 }

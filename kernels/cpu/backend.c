@@ -10,13 +10,16 @@
 
 const vec_table *vec_choose(void) {
   const char *limit = getenv("WEBML_ISA");
-  bool baseline = limit && strcmp(limit, "baseline") == 0, avx2 = limit && strcmp(limit, "avx2") == 0;
+  bool baseline = limit && strcmp(limit, "baseline") == 0,
+       avx2 = limit && strcmp(limit, "avx2") == 0;
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (!baseline && !avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+  if (!baseline && !avx2 && __builtin_cpu_supports("avx512f") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl"))
     return &vec_avx512;
-  if (!baseline && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &vec_avx2;
+  if (!baseline && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    return &vec_avx2;
 #else
   (void)baseline;
   (void)avx2;
@@ -32,7 +35,8 @@ static void cpu_close(wml_device *device) {
   device->host.release(device);
 }
 
-static wml_result cpu_open(const wml_host *host, const wml_device_config *config, wml_device **out) {
+static wml_result cpu_open(const wml_host *host, const wml_device_config *config,
+                           wml_device **out) {
   wml_device *device = host->alloc(sizeof *device, 64);
   if (!device) {
     host->error("out of memory for the CPU device");
@@ -44,10 +48,12 @@ static wml_result cpu_open(const wml_host *host, const wml_device_config *config
   device->threads = config->threads > 0 ? config->threads : (int)(cores > 0 ? cores : 1);
   device->vec = vec_choose();
   dnnl_set_primitive_cache_capacity(0); /* unloaded models would keep 17 MB */
-  wml_result result = cpu_check(device, dnnl_engine_create(&device->engine, dnnl_cpu, 0), "engine_create");
+  wml_result result =
+      cpu_check(device, dnnl_engine_create(&device->engine, dnnl_cpu, 0), "engine_create");
   if (result == WML_OK)
-    result = cpu_check(device, dnnl_stream_create(&device->stream, device->engine, dnnl_stream_default_flags),
-                       "stream_create");
+    result = cpu_check(
+        device, dnnl_stream_create(&device->stream, device->engine, dnnl_stream_default_flags),
+        "stream_create");
   if (result == WML_OK && !(device->executor = cpu_executor_create(host, device->threads)))
     result = WML_OUT_OF_MEMORY;
   if (result != WML_OK) {
@@ -55,8 +61,9 @@ static wml_result cpu_open(const wml_host *host, const wml_device_config *config
     return result;
   }
   const dnnl_version_t *v = dnnl_version();
-  snprintf(device->identity, sizeof device->identity, "cpu oneDNN %d.%d.%d isa %d, own %s, %d threads",
-           v->major, v->minor, v->patch, (int)dnnl_get_effective_cpu_isa(), device->vec->name, device->threads);
+  snprintf(device->identity, sizeof device->identity,
+           "cpu oneDNN %d.%d.%d isa %d, own %s, %d threads", v->major, v->minor, v->patch,
+           (int)dnnl_get_effective_cpu_isa(), device->vec->name, device->threads);
   *out = device;
   return WML_OK;
 }
@@ -133,12 +140,14 @@ static wml_result send(wml_device *device, void (*job)(void *), cpu_call *call) 
 
 static void put_job(void *arg) {
   cpu_call *c = arg;
-  c->result = cpu_reorder_now(c->store->device, &c->entry->plain, c->in, &c->entry->own, c->entry->data);
+  c->result =
+      cpu_reorder_now(c->store->device, &c->entry->plain, c->in, &c->entry->own, c->entry->data);
 }
 
 static void get_job(void *arg) {
   cpu_call *c = arg;
-  c->result = cpu_reorder_now(c->store->device, &c->entry->own, c->entry->data, &c->entry->plain, c->out);
+  c->result =
+      cpu_reorder_now(c->store->device, &c->entry->own, c->entry->data, &c->entry->plain, c->out);
 }
 
 static const cpu_entry *usable_entry(wml_store *store, const char *name) {
@@ -152,7 +161,8 @@ static wml_result cpu_put(wml_store *store, const char *name, const float *host)
   cpu_call c = {.store = store, .entry = usable_entry(store, name), .in = host};
   if (!c.entry) return WML_INVALID;
   store->version++;
-  if (!dnnl_memory_desc_equal(&c.entry->plain, &c.entry->own)) return send(store->device, put_job, &c);
+  if (!dnnl_memory_desc_equal(&c.entry->plain, &c.entry->own))
+    return send(store->device, put_job, &c);
   memcpy(c.entry->data, host, (size_t)c.entry->elements * sizeof *host);
   return WML_OK;
 }
@@ -160,7 +170,8 @@ static wml_result cpu_put(wml_store *store, const char *name, const float *host)
 static wml_result cpu_get(wml_store *store, const char *name, float *host) {
   cpu_call c = {.store = store, .entry = usable_entry(store, name), .out = host};
   if (!c.entry) return WML_INVALID;
-  if (!dnnl_memory_desc_equal(&c.entry->plain, &c.entry->own)) return send(store->device, get_job, &c);
+  if (!dnnl_memory_desc_equal(&c.entry->plain, &c.entry->own))
+    return send(store->device, get_job, &c);
   memcpy(host, c.entry->data, (size_t)c.entry->elements * sizeof *host);
   return WML_OK;
 }
@@ -194,7 +205,8 @@ static void run_job(void *arg) {
 
 static bool changes_store(const wml_plan *plan) {
   for (int k = 0; k < plan->n_nodes; k++)
-    if (plan->nodes[k].op.kind == WML_OP_UPDATE || plan->nodes[k].op.kind == WML_OP_BATCHNORM_TRAIN) return true;
+    if (plan->nodes[k].op.kind == WML_OP_UPDATE || plan->nodes[k].op.kind == WML_OP_BATCHNORM_TRAIN)
+      return true;
   return false;
 }
 

@@ -30,8 +30,10 @@ static void sums_range(void *arg, int64_t begin, int64_t end) {
     int64_t r0 = p * NORM_ROWS, n = j->rows - r0 < NORM_ROWS ? j->rows - r0 : NORM_ROWS;
     double *sum = j->partial + p * j->width;
     memset(sum, 0, (size_t)j->width * sizeof *sum);
-    if (j->dy) j->vec->norm_bwd_sums(&j->norm, j->dy + r0 * j->c, j->x + r0 * j->c, sum, n);
-    else j->vec->norm_sums(j->x + r0 * j->c, j->mean, sum, n, j->c);
+    if (j->dy)
+      j->vec->norm_bwd_sums(&j->norm, j->dy + r0 * j->c, j->x + r0 * j->c, sum, n);
+    else
+      j->vec->norm_sums(j->x + r0 * j->c, j->mean, sum, n, j->c);
   }
 }
 
@@ -46,14 +48,19 @@ static void total(norm_job *j) {
 static void apply_range(void *arg, int64_t begin, int64_t end) {
   const norm_job *j = arg;
   int64_t at = begin * j->c;
-  if (j->dy) j->vec->norm_bwd(&j->norm, j->dy + at, j->x + at, j->sums, j->out + at, end - begin);
-  else j->vec->norm(&j->norm, j->x + at, j->out + at, end - begin);
+  if (j->dy)
+    j->vec->norm_bwd(&j->norm, j->dy + at, j->x + at, j->sums, j->out + at, end - begin);
+  else
+    j->vec->norm(&j->norm, j->x + at, j->out + at, end - begin);
 }
 
 static norm_job job_of(const cpu_step *step, const cpu_node *node, int x) {
   const wml_plan *plan = step->plan;
   const wml_tensor *t = cpu_info(plan, x);
-  norm_job j = {.vec = plan->device->vec, .x = cpu_f32(plan, x), .rows = rows_of(t), .c = t->dim[t->rank - 1]};
+  norm_job j = {.vec = plan->device->vec,
+                .x = cpu_f32(plan, x),
+                .rows = rows_of(t),
+                .c = t->dim[t->rank - 1]};
   j.width = j.c;
   j.norm.c = j.c;
   j.norm.epsilon = node->op.u.batchnorm.epsilon;

@@ -23,7 +23,8 @@ static conv_shape shape_of(const wml_plan *plan, const cpu_node *node, int kerne
     s.after[i] = w->pad_after[i];
   }
   int64_t g = w->groups, fg = k[3] / g, f = k[3];
-  dnnl_dims_t grouped = {g, fg, k[2], k[0], k[1]}, grouped_stride = {fg, 1, f, k[1] * k[2] * f, k[2] * f};
+  dnnl_dims_t grouped = {g, fg, k[2], k[0], k[1]},
+              grouped_stride = {fg, 1, f, k[1] * k[2] * f, k[2] * f};
   int skip = g == 1 ? 1 : 0;
   s.weights_rank = 5 - skip;
   for (int i = 0; i < s.weights_rank; i++) s.weights_dim[i] = grouped[i + skip];
@@ -64,8 +65,8 @@ static wml_result forward_hint(wml_plan *plan, const conv_shape *s, const dnnl_m
   any_layout(&s->plain, &w);
   dnnl_convolution_desc_t d;
   dnnl_status_t status = dnnl_dilated_convolution_forward_desc_init(
-      &d, dnnl_forward_training, dnnl_convolution_direct, &fx, &w, NULL, &fy, s->stride, s->dilation,
-      s->before, s->after);
+      &d, dnnl_forward_training, dnnl_convolution_direct, &fx, &w, NULL, &fy, s->stride,
+      s->dilation, s->before, s->after);
   if (status == dnnl_success)
     status = dnnl_primitive_desc_create(hint, &d, NULL, plan->device->engine, NULL);
   return cpu_check(plan->device, status, "convolution hint");
@@ -98,15 +99,16 @@ static wml_result try_layout(wml_plan *plan, cpu_node *node, const conv_pass *pa
   if (result == WML_OK && !forward) result = forward_hint(plan, s, &x, &y, &hint);
   if (result == WML_OK) {
     dnnl_convolution_desc_t d;
-    dnnl_status_t status = describe(pass, s, dnnl_convolution_direct, &x, &w,
-                                    pass->bias >= 0 ? &b : NULL, &y, &d);
+    dnnl_status_t status =
+        describe(pass, s, dnnl_convolution_direct, &x, &w, pass->bias >= 0 ? &b : NULL, &y, &d);
     if (status == dnnl_success)
       status = dnnl_primitive_desc_create(pd, &d, attr, plan->device->engine, hint);
     result = cpu_check(plan->device, status, "convolution");
   }
   dnnl_primitive_desc_destroy(hint);
   dnnl_primitive_attr_destroy(attr);
-  if (result == WML_OK && !layouts.last_resort && strncmp(cpu_implementation_name(*pd), "ref", 3) == 0) {
+  if (result == WML_OK && !layouts.last_resort &&
+      strncmp(cpu_implementation_name(*pd), "ref", 3) == 0) {
     dnnl_primitive_desc_destroy(*pd);
     *pd = NULL;
     result = WML_UNSUPPORTED;
@@ -120,8 +122,10 @@ static int convert(wml_plan *plan, cpu_node *node, int tensor, const dnnl_memory
                    const dnnl_memory_desc_t *want, bool before, wml_result *result) {
   if (dnnl_memory_desc_equal(have, want)) return tensor;
   int temp = cpu_add_temporary(plan, dnnl_memory_desc_get_size(want), (int)(node - plan->nodes));
-  if (temp < 0) *result = WML_OUT_OF_MEMORY;
-  else if (before) *result = cpu_add_reorder(plan, node, tensor, have, temp, want);
+  if (temp < 0)
+    *result = WML_OUT_OF_MEMORY;
+  else if (before)
+    *result = cpu_add_reorder(plan, node, tensor, have, temp, want);
   return temp;
 }
 
@@ -129,10 +133,14 @@ static wml_result finish(wml_plan *plan, cpu_node *node, const conv_pass *pass, 
                          dnnl_primitive_desc_t pd) {
   bool data = pass->prop == dnnl_backward_data, weights = pass->prop == dnnl_backward_weights;
   bool forward = !data && !weights;
-  const dnnl_memory_desc_t *mx = dnnl_primitive_desc_query_md(pd, data ? dnnl_query_diff_src_md : dnnl_query_src_md, 0);
-  const dnnl_memory_desc_t *mw = dnnl_primitive_desc_query_md(pd, weights ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
-  const dnnl_memory_desc_t *my = dnnl_primitive_desc_query_md(pd, forward ? dnnl_query_dst_md : dnnl_query_diff_dst_md, 0);
-  const dnnl_memory_desc_t *mb = dnnl_primitive_desc_query_md(pd, weights ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 1);
+  const dnnl_memory_desc_t *mx =
+      dnnl_primitive_desc_query_md(pd, data ? dnnl_query_diff_src_md : dnnl_query_src_md, 0);
+  const dnnl_memory_desc_t *mw = dnnl_primitive_desc_query_md(
+      pd, weights ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
+  const dnnl_memory_desc_t *my =
+      dnnl_primitive_desc_query_md(pd, forward ? dnnl_query_dst_md : dnnl_query_diff_dst_md, 0);
+  const dnnl_memory_desc_t *mb = dnnl_primitive_desc_query_md(
+      pd, weights ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 1);
   cpu_entry *entry = plan->tensors[pass->weights].entry;
   if (!entry->fixed) {
     entry->plain = s->plain;
@@ -144,7 +152,8 @@ static wml_result finish(wml_plan *plan, cpu_node *node, const conv_pass *pass, 
   cpu_describe(cpu_info(plan, pass->y), &ny);
   wml_result result = WML_OK;
   int x = convert(plan, node, pass->x, &nx, mx, !data, &result);
-  int w = result == WML_OK ? convert(plan, node, pass->weights, &entry->own, mw, !weights, &result) : -1;
+  int w = result == WML_OK ? convert(plan, node, pass->weights, &entry->own, mw, !weights, &result)
+                           : -1;
   int y = result == WML_OK ? convert(plan, node, pass->y, &ny, my, !forward, &result) : -1;
   if (result != WML_OK) return result;
   cpu_arg args[] = {{data ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, x, mx},
@@ -153,18 +162,21 @@ static wml_result finish(wml_plan *plan, cpu_node *node, const conv_pass *pass, 
                     {weights ? DNNL_ARG_DIFF_BIAS : DNNL_ARG_BIAS, pass->bias, mb},
                     {0, -1, NULL}};
   result = cpu_add_primitive(plan, node, pd, args);
-  if (result == WML_OK && data && x != pass->x) result = cpu_add_reorder(plan, node, x, mx, pass->x, &nx);
+  if (result == WML_OK && data && x != pass->x)
+    result = cpu_add_reorder(plan, node, x, mx, pass->x, &nx);
   if (result == WML_OK && weights && w != pass->weights)
     result = cpu_add_reorder(plan, node, w, mw, pass->weights, &entry->own);
-  if (result == WML_OK && forward && y != pass->y) result = cpu_add_reorder(plan, node, y, my, pass->y, &ny);
+  if (result == WML_OK && forward && y != pass->y)
+    result = cpu_add_reorder(plan, node, y, my, pass->y, &ny);
   return result;
 }
 
 static wml_result plan_pass(wml_plan *plan, cpu_node *node, const conv_pass *pass, int kernel) {
   conv_shape s = shape_of(plan, node, kernel);
   dnnl_primitive_desc_t pd = NULL;
-  static const conv_layouts candidates[] = {{false, false, false}, {false, true, false}, {true, false, false},
-                                            {true, true, false},   {false, false, true}, {false, true, true}};
+  static const conv_layouts candidates[] = {{false, false, false}, {false, true, false},
+                                            {true, false, false},  {true, true, false},
+                                            {false, false, true},  {false, true, true}};
   wml_result result = WML_UNSUPPORTED;
   for (size_t i = 0; i < sizeof candidates / sizeof *candidates && result == WML_UNSUPPORTED; i++)
     result = try_layout(plan, node, pass, &s, candidates[i], &pd);

@@ -48,10 +48,10 @@ struct wml_store {
 /* A tensor of the plan: one of the graph's or a temporary of one operation. */
 typedef struct cpu_tensor {
   wml_tensor info;
-  size_t bytes;     /* of a value; from the row-major size unless an operation says otherwise */
-  int alias;        /* shares the bytes of this tensor, or -1 */
-  int first, last;  /* nodes between which it lives */
-  bool pinned;      /* an output: lives to the end of the step */
+  size_t bytes;    /* of a value; from the row-major size unless an operation says otherwise */
+  int alias;       /* shares the bytes of this tensor, or -1 */
+  int first, last; /* nodes between which it lives */
+  bool pinned;     /* an output: lives to the end of the step */
   size_t offset;
   cpu_entry *entry; /* of a persistent tensor */
   void *data;       /* after prepare() */
@@ -78,13 +78,13 @@ typedef struct cpu_step {
 } cpu_step;
 
 struct cpu_node {
-  wml_op op;              /* operands are tensors of the plan */
-  wml_activation post;    /* activation fused behind a convolution or a dense layer */
-  int pooled;             /* MAXPOOL_BWD: relu before the pooling is undone by this value; or -1 */
-  const char *name;       /* of the implementation */
-  const char *why;        /* an implementation that declined says why */
-  bool inline_;           /* can run on the caller's thread */
-  int temp[2];            /* temporaries, or -1 */
+  wml_op op;           /* operands are tensors of the plan */
+  wml_activation post; /* activation fused behind a convolution or a dense layer */
+  int pooled;          /* MAXPOOL_BWD: relu before the pooling is undone by this value; or -1 */
+  const char *name;    /* of the implementation */
+  const char *why;     /* an implementation that declined says why */
+  bool inline_;        /* can run on the caller's thread */
+  int temp[2];         /* temporaries, or -1 */
   void (*run)(cpu_step *step, cpu_node *node);
   int n_primitives;
   cpu_primitive primitive[CPU_MAX_PRIMITIVES];
@@ -102,16 +102,16 @@ typedef struct cpu_fold {
 struct wml_plan {
   wml_store *store;
   wml_device *device;
-  wml_graph graph; /* arrays copied */
+  wml_graph graph;         /* arrays copied */
   int n_tensors, capacity; /* of tensors */
-  cpu_tensor *tensors; /* the graph's first, then temporaries */
+  cpu_tensor *tensors;     /* the graph's first, then temporaries */
   int n_nodes;
   cpu_node *nodes;
   size_t arena_bytes;
   uint8_t *arena;
   cpu_fold *folds;
   cpu_entry *own_entries; /* folded weights */
-  bool inline_; /* small enough to run on the caller's thread */
+  bool inline_;           /* small enough to run on the caller's thread */
   bool prepared;
 };
 
@@ -126,7 +126,8 @@ static inline const wml_tensor *cpu_info(const wml_plan *plan, int tensor) {
 
 /* ---- onednn.c ---- */
 wml_result cpu_check(const wml_device *device, dnnl_status_t status, const char *call);
-/* Descriptor of a row-major tensor of any rank, as oneDNN's logical NCHW over NHWC bytes for rank 4. */
+/* Descriptor of a row-major tensor of any rank, as oneDNN's logical NCHW over NHWC bytes for
+ * rank 4. */
 void cpu_describe(const wml_tensor *t, dnnl_memory_desc_t *md);
 /* Adds a primitive to the node; the scratchpad becomes a temporary. args ends with tensor -1. */
 typedef struct cpu_arg {
@@ -136,8 +137,9 @@ typedef struct cpu_arg {
 } cpu_arg;
 wml_result cpu_add_primitive(wml_plan *plan, cpu_node *node, dnnl_primitive_desc_t pd,
                              const cpu_arg *args);
-wml_result cpu_add_reorder(wml_plan *plan, cpu_node *node, int from, const dnnl_memory_desc_t *from_md,
-                           int to, const dnnl_memory_desc_t *to_md);
+wml_result cpu_add_reorder(wml_plan *plan, cpu_node *node, int from,
+                           const dnnl_memory_desc_t *from_md, int to,
+                           const dnnl_memory_desc_t *to_md);
 wml_result cpu_reorder_now(wml_device *device, const dnnl_memory_desc_t *from_md, const void *from,
                            const dnnl_memory_desc_t *to_md, void *to);
 void cpu_run_primitives(cpu_step *step, cpu_node *node);
@@ -157,7 +159,8 @@ extern const cpu_implementation cpu_dense[], cpu_dense_bwd_data[], cpu_dense_bwd
 extern const cpu_implementation cpu_maxpool[], cpu_maxpool_bwd[];
 extern const cpu_implementation cpu_activation[], cpu_activation_bwd[];
 extern const cpu_implementation cpu_batchnorm_train[], cpu_batchnorm_infer[], cpu_batchnorm_bwd[];
-extern const cpu_implementation cpu_gather[], cpu_dropout[], cpu_reshape[], cpu_loss[], cpu_metric[];
+extern const cpu_implementation cpu_gather[], cpu_dropout[], cpu_reshape[], cpu_loss[],
+    cpu_metric[];
 extern const cpu_implementation cpu_update[];
 
 /* fold.c */

@@ -24,8 +24,10 @@ static void matrix(int64_t rows, int64_t columns, int64_t row_stride, int64_t co
 static void fix_layout(cpu_entry *e, const dense_shape *s) {
   if (e->fixed) return;
   matrix(s->out, s->in, 1, s->out, &e->plain);
-  if (s->in * s->out >= DENSE_TRANSPOSED_FROM) matrix(s->out, s->in, s->in, 1, &e->own);
-  else e->own = e->plain;
+  if (s->in * s->out >= DENSE_TRANSPOSED_FROM)
+    matrix(s->out, s->in, s->in, 1, &e->own);
+  else
+    e->own = e->plain;
   e->fixed = true;
 }
 
@@ -35,8 +37,8 @@ static void run_small(cpu_step *step, cpu_node *node) {
   dense_shape s = shape_of(plan, op->in[0], op->in[1]);
   const vec_table *vec = plan->device->vec;
   float *y = cpu_f32(plan, op->out[0]);
-  vec->dense(cpu_f32(plan, op->in[0]), cpu_f32(plan, op->in[1]), cpu_f32(plan, op->in[2]), y, s.rows,
-             s.in, s.out);
+  vec->dense(cpu_f32(plan, op->in[0]), cpu_f32(plan, op->in[1]), cpu_f32(plan, op->in[2]), y,
+             s.rows, s.in, s.out);
   if (node->post.kind != WML_LINEAR) vec->activation(&node->post, y, y, s.rows * s.out);
 }
 
@@ -93,20 +95,26 @@ static wml_result plan_forward(wml_plan *plan, cpu_node *node) {
   const wml_op *op = &node->op;
   dense_layouts l = layouts_of(plan, op->in[0], op->in[1]);
   dnnl_inner_product_desc_t d;
-  wml_result result = cpu_check(plan->device,
-                                dnnl_inner_product_forward_desc_init(&d, dnnl_forward_training, &l.x, &l.w,
-                                                                     op->in[2] >= 0 ? &l.b : NULL, &l.y),
-                                "inner_product_forward");
+  wml_result result =
+      cpu_check(plan->device,
+                dnnl_inner_product_forward_desc_init(&d, dnnl_forward_training, &l.x, &l.w,
+                                                     op->in[2] >= 0 ? &l.b : NULL, &l.y),
+                "inner_product_forward");
   if (result != WML_OK) return result;
-  cpu_arg args[] = {{DNNL_ARG_SRC, op->in[0], &l.x}, {DNNL_ARG_WEIGHTS, op->in[1], &l.w},
-                    {DNNL_ARG_DST, op->out[0], &l.y}, {DNNL_ARG_BIAS, op->in[2], &l.b}, {0, -1, NULL}};
+  cpu_arg args[] = {{DNNL_ARG_SRC, op->in[0], &l.x},
+                    {DNNL_ARG_WEIGHTS, op->in[1], &l.w},
+                    {DNNL_ARG_DST, op->out[0], &l.y},
+                    {DNNL_ARG_BIAS, op->in[2], &l.b},
+                    {0, -1, NULL}};
   return add(plan, node, &d, args, NULL);
 }
 
 /* Any forward descriptor serves as the hint of the backward ones. */
-static wml_result forward_hint(wml_plan *plan, const dense_layouts *l, dnnl_primitive_desc_t *hint) {
+static wml_result forward_hint(wml_plan *plan, const dense_layouts *l,
+                               dnnl_primitive_desc_t *hint) {
   dnnl_inner_product_desc_t d;
-  dnnl_status_t s = dnnl_inner_product_forward_desc_init(&d, dnnl_forward_training, &l->x, &l->w, NULL, &l->y);
+  dnnl_status_t s =
+      dnnl_inner_product_forward_desc_init(&d, dnnl_forward_training, &l->x, &l->w, NULL, &l->y);
   if (s == dnnl_success) s = dnnl_primitive_desc_create(hint, &d, NULL, plan->device->engine, NULL);
   return cpu_check(plan->device, s, "inner_product hint");
 }
@@ -118,10 +126,13 @@ static wml_result plan_bwd_data(wml_plan *plan, cpu_node *node) {
   wml_result result = forward_hint(plan, &l, &hint);
   dnnl_inner_product_desc_t d;
   if (result == WML_OK)
-    result = cpu_check(plan->device, dnnl_inner_product_backward_data_desc_init(&d, &l.x, &l.w, &l.y),
-                       "inner_product_backward_data");
-  cpu_arg args[] = {{DNNL_ARG_DIFF_SRC, op->out[0], &l.x}, {DNNL_ARG_WEIGHTS, op->in[1], &l.w},
-                    {DNNL_ARG_DIFF_DST, op->in[0], &l.y}, {0, -1, NULL}};
+    result =
+        cpu_check(plan->device, dnnl_inner_product_backward_data_desc_init(&d, &l.x, &l.w, &l.y),
+                  "inner_product_backward_data");
+  cpu_arg args[] = {{DNNL_ARG_DIFF_SRC, op->out[0], &l.x},
+                    {DNNL_ARG_WEIGHTS, op->in[1], &l.w},
+                    {DNNL_ARG_DIFF_DST, op->in[0], &l.y},
+                    {0, -1, NULL}};
   if (result == WML_OK) result = add(plan, node, &d, args, hint);
   dnnl_primitive_desc_destroy(hint);
   return result;
@@ -138,8 +149,11 @@ static wml_result plan_bwd_weights(wml_plan *plan, cpu_node *node) {
                        dnnl_inner_product_backward_weights_desc_init(
                            &d, &l.x, &l.w, op->out[1] >= 0 ? &l.b : NULL, &l.y),
                        "inner_product_backward_weights");
-  cpu_arg args[] = {{DNNL_ARG_SRC, op->in[0], &l.x}, {DNNL_ARG_DIFF_WEIGHTS, op->out[0], &l.w},
-                    {DNNL_ARG_DIFF_DST, op->in[1], &l.y}, {DNNL_ARG_DIFF_BIAS, op->out[1], &l.b}, {0, -1, NULL}};
+  cpu_arg args[] = {{DNNL_ARG_SRC, op->in[0], &l.x},
+                    {DNNL_ARG_DIFF_WEIGHTS, op->out[0], &l.w},
+                    {DNNL_ARG_DIFF_DST, op->in[1], &l.y},
+                    {DNNL_ARG_DIFF_BIAS, op->out[1], &l.b},
+                    {0, -1, NULL}};
   if (result == WML_OK) result = add(plan, node, &d, args, hint);
   dnnl_primitive_desc_destroy(hint);
   return result;

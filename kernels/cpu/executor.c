@@ -91,7 +91,8 @@ void cpu_executor_destroy(cpu_executor *e) {
 
 bool cpu_executor_call(cpu_executor *e, void (*run)(void *arg), void *arg) {
   if (getpid() != e->owner) {
-    e->host.error("this process was forked after the device was opened; open a device in the child");
+    e->host.error(
+        "this process was forked after the device was opened; open a device in the child");
     return false;
   }
   cpu_job job;

@@ -28,9 +28,14 @@ static int add_weights(wml_plan *plan, const wml_tensor *shape) {
 static wml_result fold_into(wml_plan *plan, cpu_node *layer, const wml_op *norm) {
   cpu_fold *f = plan->device->host.alloc(sizeof *f, 64);
   if (!f) return WML_OUT_OF_MEMORY;
-  *f = (cpu_fold){.next = plan->folds, .kernel = layer->op.in[1], .bias = layer->op.in[2],
-                  .gamma = norm->in[1], .beta = norm->in[2], .mean = norm->in[3],
-                  .variance = norm->in[4], .epsilon = norm->u.batchnorm.epsilon};
+  *f = (cpu_fold){.next = plan->folds,
+                  .kernel = layer->op.in[1],
+                  .bias = layer->op.in[2],
+                  .gamma = norm->in[1],
+                  .beta = norm->in[2],
+                  .mean = norm->in[3],
+                  .variance = norm->in[4],
+                  .epsilon = norm->u.batchnorm.epsilon};
   plan->folds = f;
   wml_tensor kernel = *cpu_info(plan, f->kernel), bias = *cpu_info(plan, f->mean);
   f->own_kernel = add_weights(plan, &kernel);
@@ -51,8 +56,10 @@ wml_result cpu_fold_plan(wml_plan *plan) {
                  (before->op.kind == WML_OP_CONV2D || before->op.kind == WML_OP_DENSE) &&
                  before->op.out[0] == node->op.in[0] && before->post.kind == WML_LINEAR &&
                  consumers(plan, node->op.in[0]) == 1;
-    if (folds) result = fold_into(plan, before, &node->op);
-    else plan->nodes[kept++] = *node;
+    if (folds)
+      result = fold_into(plan, before, &node->op);
+    else
+      plan->nodes[kept++] = *node;
   }
   if (result == WML_OK) plan->n_nodes = kept;
   return result;

@@ -46,7 +46,8 @@ static void backward_range(void *arg, int64_t begin, int64_t end) {
   const uint8_t *place = plan->tensors[j->node->op.in[1]].data;
   float *dx = cpu_f32(plan, j->node->op.out[0]);
   for (int64_t n = begin; n < end; n++)
-    plan->device->vec->pool_bwd(&j->pool, dy + n * ys, place + n * ys, y ? y + n * ys : NULL, dx + n * xs);
+    plan->device->vec->pool_bwd(&j->pool, dy + n * ys, place + n * ys, y ? y + n * ys : NULL,
+                                dx + n * xs);
 }
 
 static void run_backward(cpu_step *step, cpu_node *node) {

@@ -32,7 +32,8 @@ wml_result cpu_add_primitive(wml_plan *plan, cpu_node *node, dnnl_primitive_desc
   if (node->n_primitives == CPU_MAX_PRIMITIVES) return WML_INVALID;
   cpu_primitive *p = &node->primitive[node->n_primitives++];
   memset(p, 0, sizeof *p);
-  wml_result result = cpu_check(device, dnnl_primitive_create(&p->primitive, pd), "primitive_create");
+  wml_result result =
+      cpu_check(device, dnnl_primitive_create(&p->primitive, pd), "primitive_create");
   if (result != WML_OK) return result;
   const dnnl_memory_desc_t *pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
   size_t pad_bytes = pad ? dnnl_memory_desc_get_size(pad) : 0;
@@ -46,8 +47,9 @@ wml_result cpu_add_primitive(wml_plan *plan, cpu_node *node, dnnl_primitive_desc
       i = CPU_MAX_ARGS;
     }
     int k = p->n_args;
-    result = cpu_check(device, dnnl_memory_create(&p->arg[k].memory, a.md, device->engine, DNNL_MEMORY_NONE),
-                       "memory_create");
+    result = cpu_check(
+        device, dnnl_memory_create(&p->arg[k].memory, a.md, device->engine, DNNL_MEMORY_NONE),
+        "memory_create");
     if (result != WML_OK) return result;
     p->arg[k].arg = a.arg;
     p->tensor[k] = a.tensor;
@@ -56,8 +58,9 @@ wml_result cpu_add_primitive(wml_plan *plan, cpu_node *node, dnnl_primitive_desc
   return WML_OK;
 }
 
-wml_result cpu_add_reorder(wml_plan *plan, cpu_node *node, int from, const dnnl_memory_desc_t *from_md,
-                           int to, const dnnl_memory_desc_t *to_md) {
+wml_result cpu_add_reorder(wml_plan *plan, cpu_node *node, int from,
+                           const dnnl_memory_desc_t *from_md, int to,
+                           const dnnl_memory_desc_t *to_md) {
   dnnl_primitive_attr_t attr = NULL;
   dnnl_primitive_desc_t pd = NULL;
   wml_result result = cpu_attributes(plan, NULL, &attr);
@@ -67,8 +70,9 @@ wml_result cpu_add_reorder(wml_plan *plan, cpu_node *node, int from, const dnnl_
                                                           plan->device->engine, attr),
                        "reorder");
   if (result == WML_OK)
-    result = cpu_add_primitive(plan, node, pd,
-                               (cpu_arg[]){{DNNL_ARG_FROM, from, from_md}, {DNNL_ARG_TO, to, to_md}, {0, -1, NULL}});
+    result = cpu_add_primitive(
+        plan, node, pd,
+        (cpu_arg[]){{DNNL_ARG_FROM, from, from_md}, {DNNL_ARG_TO, to, to_md}, {0, -1, NULL}});
   dnnl_primitive_desc_destroy(pd);
   dnnl_primitive_attr_destroy(attr);
   return result;
@@ -79,10 +83,11 @@ wml_result cpu_reorder_now(wml_device *device, const dnnl_memory_desc_t *from_md
   dnnl_primitive_desc_t pd = NULL;
   dnnl_primitive_t p = NULL;
   dnnl_memory_t a = NULL, b = NULL;
-  dnnl_status_t s = dnnl_reorder_primitive_desc_create(&pd, from_md, device->engine, to_md,
-                                                       device->engine, NULL);
+  dnnl_status_t s =
+      dnnl_reorder_primitive_desc_create(&pd, from_md, device->engine, to_md, device->engine, NULL);
   if (s == dnnl_success) s = dnnl_primitive_create(&p, pd);
-  if (s == dnnl_success) s = dnnl_memory_create(&a, from_md, device->engine, (void *)(uintptr_t)from);
+  if (s == dnnl_success)
+    s = dnnl_memory_create(&a, from_md, device->engine, (void *)(uintptr_t)from);
   if (s == dnnl_success) s = dnnl_memory_create(&b, to_md, device->engine, to);
   dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, a}, {DNNL_ARG_TO, b}};
   if (s == dnnl_success) s = dnnl_primitive_execute(p, device->stream, 2, args);
@@ -107,7 +112,8 @@ static dnnl_alg_kind_t eltwise_of(const wml_activation *act, float *alpha) {
   *alpha = act->alpha;
   switch (act->kind) {
   case WML_RELU:
-    return act->threshold == 0.0f && isinf(act->max_value) ? dnnl_eltwise_relu : dnnl_alg_kind_undef;
+    return act->threshold == 0.0f && isinf(act->max_value) ? dnnl_eltwise_relu
+                                                           : dnnl_alg_kind_undef;
   case WML_LEAKY_RELU: return dnnl_eltwise_relu;
   case WML_ELU: return dnnl_eltwise_elu;
   case WML_GELU: return dnnl_eltwise_gelu_erf;
@@ -128,7 +134,8 @@ bool cpu_post_activation(const wml_activation *act) {
 
 wml_result cpu_attributes(wml_plan *plan, const wml_activation *post, dnnl_primitive_attr_t *attr) {
   dnnl_status_t s = dnnl_primitive_attr_create(attr);
-  if (s == dnnl_success) s = dnnl_primitive_attr_set_scratchpad_mode(*attr, dnnl_scratchpad_mode_user);
+  if (s == dnnl_success)
+    s = dnnl_primitive_attr_set_scratchpad_mode(*attr, dnnl_scratchpad_mode_user);
   if (s == dnnl_success && post && post->kind != WML_LINEAR) {
     dnnl_post_ops_t ops = NULL;
     float alpha;

@@ -1,6 +1,6 @@
 /* Compiling a graph: fusion, the choice of implementations, lifetimes and memory. */
-#include "cpu.h"
 #include "plan.h"
+#include "cpu.h"
 
 #include <string.h>
 
@@ -29,8 +29,10 @@ static const cpu_implementation *const implementations[WML_N_OPS] = {
 
 static void *take(const wml_device *device, size_t n, size_t size) {
   void *p = device->host.alloc(n > 0 && size > 0 ? n * size : 1, 64);
-  if (p) memset(p, 0, n * size);
-  else device->host.error("out of memory for a plan");
+  if (p)
+    memset(p, 0, n * size);
+  else
+    device->host.error("out of memory for a plan");
   return p;
 }
 
@@ -50,8 +52,11 @@ int cpu_add_temporary(wml_plan *plan, size_t bytes, int node) {
     plan->tensors = grown;
     plan->capacity = capacity;
   }
-  plan->tensors[plan->n_tensors] = (cpu_tensor){
-      .info = {.name = "", .role = WML_ROLE_VALUE}, .bytes = bytes, .alias = -1, .first = node, .last = node};
+  plan->tensors[plan->n_tensors] = (cpu_tensor){.info = {.name = "", .role = WML_ROLE_VALUE},
+                                                .bytes = bytes,
+                                                .alias = -1,
+                                                .first = node,
+                                                .last = node};
   return plan->n_tensors++;
 }
 
@@ -107,7 +112,8 @@ static bool joins_layer(const wml_plan *plan, const cpu_node *before, const cpu_
 
 /* relu, then pooling: going back, the pooled value says whether the winner was positive, so the
  * large activation is neither read nor kept. */
-static bool joins_pooling(const wml_plan *plan, const cpu_node *before, const cpu_node *node, int *pooled) {
+static bool joins_pooling(const wml_plan *plan, const cpu_node *before, const cpu_node *node,
+                          int *pooled) {
   const wml_activation *a = &node->op.u.activation;
   if (node->op.kind != WML_OP_ACTIVATION_BWD || before->op.kind != WML_OP_MAXPOOL_BWD ||
       before->op.out[0] != node->op.in[0] || consumers(plan, node->op.in[0]) != 1 ||
@@ -116,7 +122,8 @@ static bool joins_pooling(const wml_plan *plan, const cpu_node *before, const cp
     return false;
   for (int k = 0; k < plan->n_nodes; k++) {
     const wml_op *pool = &plan->nodes[k].op;
-    if (pool->kind == WML_OP_MAXPOOL && pool->in[0] == node->op.in[1] && pool->out[1] == before->op.in[1]) {
+    if (pool->kind == WML_OP_MAXPOOL && pool->in[0] == node->op.in[1] &&
+        pool->out[1] == before->op.in[1]) {
       *pooled = pool->out[0];
       return true;
     }
@@ -216,7 +223,8 @@ static void alias_in_place(wml_plan *plan) {
     const wml_op *op = &plan->nodes[k].op;
     if (op->kind != WML_OP_RESHAPE && !elementwise(op)) continue;
     int in = op->in[0], out = op->out[0];
-    if (plan->tensors[in].info.role != WML_ROLE_VALUE || (op->kind != WML_OP_RESHAPE && read_after(plan, in, k)))
+    if (plan->tensors[in].info.role != WML_ROLE_VALUE ||
+        (op->kind != WML_OP_RESHAPE && read_after(plan, in, k)))
       continue;
     plan->tensors[out].alias = in;
   }
@@ -259,7 +267,8 @@ static bool small_enough(const wml_plan *plan) {
     if (!n->inline_) return false;
     if (n->op.kind == WML_OP_DENSE)
       work += wml_elements(&plan->tensors[n->op.in[1]].info) * plan->graph.batch;
-    else if (n->op.out[0] >= 0) work += wml_elements(&plan->tensors[n->op.out[0]].info);
+    else if (n->op.out[0] >= 0)
+      work += wml_elements(&plan->tensors[n->op.out[0]].info);
   }
   return work <= inline_limit;
 }
@@ -269,8 +278,8 @@ static wml_result build(wml_plan *plan, const wml_graph *g) {
   plan->graph.tensors = NULL;
   plan->graph.ops = NULL;
   plan->graph.outputs = NULL;
-  plan->graph.update.items = copy(plan->device, g->update.items, (size_t)g->update.n_items,
-                                  sizeof *g->update.items);
+  plan->graph.update.items =
+      copy(plan->device, g->update.items, (size_t)g->update.n_items, sizeof *g->update.items);
   if (!plan->nodes || !plan->graph.update.items) return WML_OUT_OF_MEMORY;
   plan->n_nodes = g->n_ops;
   bool trains = false;
@@ -284,7 +293,8 @@ static wml_result build(wml_plan *plan, const wml_graph *g) {
   if (result == WML_OK && !trains) result = cpu_fold_plan(plan);
   if (result == WML_OK) fuse(plan);
   for (int k = 0; k < plan->n_nodes && result == WML_OK; k++) {
-    settle_layouts(plan); /* a gradient lies as its parameter, whose forward operation came before */
+    settle_layouts(
+        plan); /* a gradient lies as its parameter, whose forward operation came before */
     result = choose(plan, &plan->nodes[k]);
   }
   if (result != WML_OK) return result;
@@ -300,8 +310,10 @@ wml_result cpu_plan_create(wml_store *store, const wml_graph *g, wml_plan **out)
   plan->device = store->device;
   plan->graph = *g;
   wml_result result = build(plan, g);
-  if (result == WML_OK) *out = plan;
-  else cpu_plan_destroy(plan);
+  if (result == WML_OK)
+    *out = plan;
+  else
+    cpu_plan_destroy(plan);
   return result;
 }
 
@@ -336,7 +348,8 @@ void cpu_plan_destroy(wml_plan *plan) {
 }
 
 static size_t entry_bytes(const cpu_entry *e) {
-  return wml_round_up(e->fixed ? dnnl_memory_desc_get_size(&e->own) : (size_t)e->elements * sizeof(float),
+  return wml_round_up(e->fixed ? dnnl_memory_desc_get_size(&e->own)
+                               : (size_t)e->elements * sizeof(float),
                       WML_PACKING_ALIGNMENT);
 }
 
@@ -345,10 +358,13 @@ void cpu_plan_memory(const wml_plan *plan, wml_memory *memory) {
   for (int i = 0; i < plan->n_tensors; i++) {
     const cpu_tensor *t = &plan->tensors[i];
     if (!t->entry) continue;
-    if (t->info.role == WML_ROLE_PARAM || t->info.role == WML_ROLE_STATE) memory->params += entry_bytes(t->entry);
-    else memory->state += entry_bytes(t->entry);
+    if (t->info.role == WML_ROLE_PARAM || t->info.role == WML_ROLE_STATE)
+      memory->params += entry_bytes(t->entry);
+    else
+      memory->state += entry_bytes(t->entry);
   }
-  int forward = 0; /* values that outlive the last forward operation's step into the backward ones */
+  int forward =
+      0; /* values that outlive the last forward operation's step into the backward ones */
   while (forward < plan->n_nodes && plan->nodes[forward].op.kind != WML_OP_LOSS) forward++;
   for (int i = 0; i < plan->n_tensors && forward < plan->n_nodes; i++) {
     const cpu_tensor *t = &plan->tensors[i];
@@ -363,7 +379,8 @@ void cpu_plan_memory(const wml_plan *plan, wml_memory *memory) {
 static wml_result allocate_entries(wml_plan *plan, const int *tensors, int n) {
   size_t total = 0;
   for (int i = 0; i < n; i++)
-    if (!plan->tensors[tensors[i]].entry->data) total += entry_bytes(plan->tensors[tensors[i]].entry);
+    if (!plan->tensors[tensors[i]].entry->data)
+      total += entry_bytes(plan->tensors[tensors[i]].entry);
   if (total == 0) return WML_OK;
   const wml_host *host = &plan->device->host;
   cpu_block *block = take(plan->device, 1, sizeof *block);
@@ -402,7 +419,8 @@ static wml_result allocate_persistent(wml_plan *plan) {
   for (int i = 0; result == WML_OK && i < plan->n_tensors; i++) {
     cpu_entry *e = plan->tensors[i].entry;
     bool folded = e && i >= plan->graph.n_tensors;
-    if (folded && !e->data && !(e->data = take(plan->device, 1, entry_bytes(e)))) result = WML_OUT_OF_MEMORY;
+    if (folded && !e->data && !(e->data = take(plan->device, 1, entry_bytes(e))))
+      result = WML_OUT_OF_MEMORY;
     if (e && !folded) list[n++] = i;
   }
   if (result == WML_OK) result = allocate_entries(plan, list, n);
@@ -418,16 +436,19 @@ wml_result cpu_plan_prepare(wml_plan *plan) {
   if (!plan->arena) return WML_OUT_OF_MEMORY;
   for (int i = 0; i < plan->n_tensors; i++) {
     cpu_tensor *t = &plan->tensors[i];
-    if (t->entry) t->data = t->entry->data;
-    else if (t->info.role == WML_ROLE_VALUE) t->data = plan->arena + plan->tensors[root_of(plan, i)].offset;
+    if (t->entry)
+      t->data = t->entry->data;
+    else if (t->info.role == WML_ROLE_VALUE)
+      t->data = plan->arena + plan->tensors[root_of(plan, i)].offset;
   }
   for (int k = 0; k < plan->n_nodes; k++)
     for (int i = 0; i < plan->nodes[k].n_primitives; i++) {
       cpu_primitive *p = &plan->nodes[k].primitive[i];
       for (int a = 0; a < p->n_args && result == WML_OK; a++)
-        result = cpu_check(plan->device,
-                           dnnl_memory_set_data_handle(p->arg[a].memory, plan->tensors[p->tensor[a]].data),
-                           "memory_set_data_handle");
+        result = cpu_check(
+            plan->device,
+            dnnl_memory_set_data_handle(p->arg[a].memory, plan->tensors[p->tensor[a]].data),
+            "memory_set_data_handle");
     }
   plan->prepared = result == WML_OK;
   return result;

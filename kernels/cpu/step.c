@@ -22,15 +22,18 @@ static void gather_range(void *arg, int64_t begin, int64_t end) {
   uint8_t *out = plan->tensors[j->node->op.out[0]].data;
   for (int64_t i = begin; i < end; i++) {
     int64_t at = j->step->index * plan->graph.batch + i;
-    const uint8_t *row = j->base + (size_t)(run->rows ? run->rows[at] : run->first_row + at) * bytes;
+    const uint8_t *row =
+        j->base + (size_t)(run->rows ? run->rows[at] : run->first_row + at) * bytes;
     if (t->dtype == WML_U8)
       plan->device->vec->from_u8(row, (float *)(void *)out + i * j->n, j->n, j->node->op.u.scale);
-    else memcpy(out + (size_t)i * bytes, row, bytes);
+    else
+      memcpy(out + (size_t)i * bytes, row, bytes);
   }
 }
 
 static void run_gather(cpu_step *step, cpu_node *node) {
-  gather_job job = {.step = step, .node = node, .n = wml_row_elements(cpu_info(step->plan, node->op.in[0]))};
+  gather_job job = {
+      .step = step, .node = node, .n = wml_row_elements(cpu_info(step->plan, node->op.in[0]))};
   for (int i = 0; i < step->run->n_feeds; i++)
     if (step->run->feeds[i].tensor == node->op.in[0]) job.base = step->run->feeds[i].base;
   cpu_parallel(step->plan->graph.batch, 1 + 4096 / (job.n + 1), gather_range, &job);
@@ -86,8 +89,10 @@ static wml_rows rows_of(const cpu_step *step, const cpu_node *node) {
   const wml_op *op = &node->op;
   const wml_tensor *p = cpu_info(plan, op->in[0]), *t = cpu_info(plan, op->in[1]);
   wml_rows r = {.p = cpu_f32(plan, op->in[0]), .k = p->dim[p->rank - 1]};
-  if (t->dtype == WML_I32) r.target_label = plan->tensors[op->in[1]].data;
-  else r.target_dense = cpu_f32(plan, op->in[1]);
+  if (t->dtype == WML_I32)
+    r.target_label = plan->tensors[op->in[1]].data;
+  else
+    r.target_dense = cpu_f32(plan, op->in[1]);
   r.weight = cpu_f32(plan, op->in[2]);
   r.rows_per_sample = wml_elements(p) / r.k / p->dim[0];
   r.target_k = wml_elements(t) / (wml_elements(p) / r.k);

@@ -15,7 +15,8 @@ typedef struct update_job {
 
 /* What a parameter occupies in the flat buffers, in floats. */
 static int64_t padded(const cpu_entry *e) {
-  return (int64_t)(wml_round_up(dnnl_memory_desc_get_size(&e->own), WML_PACKING_ALIGNMENT) / sizeof(float));
+  return (int64_t)(wml_round_up(dnnl_memory_desc_get_size(&e->own), WML_PACKING_ALIGNMENT) /
+                   sizeof(float));
 }
 
 static void look_range(void *arg, int64_t begin, int64_t end) {
@@ -99,7 +100,8 @@ static void update_items(cpu_step *step, update_job *j, int first, int count, do
 static void run_update(cpu_step *step, cpu_node *node) {
   const wml_plan *plan = step->plan;
   const wml_update *u = &plan->graph.update;
-  update_job j = {.vec = plan->device->vec, .square = plan->tensors[node->temp[0]].data,
+  update_job j = {.vec = plan->device->vec,
+                  .square = plan->tensors[node->temp[0]].data,
                   .finite = plan->tensors[node->temp[1]].data};
   int64_t all = 0;
   for (int i = 0; i < u->n_items; i++) {

@@ -20,7 +20,8 @@ static bool plain_relu(const wml_activation *a) {
   return a->kind == WML_RELU && a->threshold == 0.0f && a->alpha == 0.0f && isinf(a->max_value);
 }
 
-/* Calls the formula with a constant kind, so that its switch is gone before the loop is compiled. */
+/* Calls the formula with a constant kind, so that its switch is gone before the loop is compiled.
+ */
 #define WITH_CONSTANT_KIND(symbol, name)                                                           \
   case WML_##symbol:                                                                               \
     a.kind = WML_##symbol;                                                                         \
@@ -60,9 +61,8 @@ static void activation_bwd(const wml_activation *act, const float *dy, const flo
 enum { DENSE_BLOCK = 32 };
 
 /* A block of outputs stays in registers while the inputs pass by. */
-static void dense(const float *restrict x, const float *restrict kernel,
-                  const float *restrict bias, float *restrict y, int64_t rows, int64_t in,
-                  int64_t out) {
+static void dense(const float *restrict x, const float *restrict kernel, const float *restrict bias,
+                  float *restrict y, int64_t rows, int64_t in, int64_t out) {
   for (int64_t r = 0; r < rows; r++, x += in, y += out) {
     int64_t o = 0;
     for (; o + DENSE_BLOCK <= out; o += DENSE_BLOCK) {

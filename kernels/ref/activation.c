@@ -9,7 +9,8 @@ void ref_activation(ref_step *s, const wml_op *op) {
   const wml_activation *act = &op->u.activation;
   if (WML_ACTIVATION_IS_ROW(act->kind))
     for (int64_t r = 0; r < total / n; r++)
-      wml_activation_row_forward(act->kind, x + r * n, y + r * wml_activation_width(act->kind, n), n);
+      wml_activation_row_forward(act->kind, x + r * n, y + r * wml_activation_width(act->kind, n),
+                                 n);
   else
     for (int64_t i = 0; i < total; i++) y[i] = wml_activation_forward(act, x[i]);
 }

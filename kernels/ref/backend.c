@@ -52,8 +52,10 @@ static const ref_function functions[WML_N_OPS] = {
 
 static void *take(const wml_host *host, size_t bytes) {
   void *p = host->alloc(bytes ? bytes : 1, 64);
-  if (p) memset(p, 0, bytes);
-  else host->error("out of memory: %zu bytes for the reference back end", bytes);
+  if (p)
+    memset(p, 0, bytes);
+  else
+    host->error("out of memory: %zu bytes for the reference back end", bytes);
   return p;
 }
 
@@ -189,8 +191,10 @@ static wml_result ref_compile(wml_store *store, const wml_graph *g, wml_plan **o
   for (size_t i = 0; result == WML_OK && i < n; i++)
     if (persistent(g->tensors[i].role) && !(plan->entry[i] = add_entry(store, &g->tensors[i])))
       result = WML_OUT_OF_MEMORY;
-  if (result == WML_OK) *out = plan;
-  else ref_plan_destroy(plan);
+  if (result == WML_OK)
+    *out = plan;
+  else
+    ref_plan_destroy(plan);
   return result;
 }
 
@@ -199,9 +203,12 @@ static void ref_memory(const wml_plan *plan, wml_memory *memory) {
   for (int i = 0; i < plan->graph.n_tensors; i++) {
     const wml_tensor *t = &plan->graph.tensors[i];
     size_t bytes = buffer_bytes(t);
-    if (t->role == WML_ROLE_PARAM || t->role == WML_ROLE_STATE) memory->params += bytes;
-    else if (t->role == WML_ROLE_SLOT || t->role == WML_ROLE_GRAD) memory->state += bytes;
-    else if (t->role == WML_ROLE_VALUE) memory->saved += bytes;
+    if (t->role == WML_ROLE_PARAM || t->role == WML_ROLE_STATE)
+      memory->params += bytes;
+    else if (t->role == WML_ROLE_SLOT || t->role == WML_ROLE_GRAD)
+      memory->state += bytes;
+    else if (t->role == WML_ROLE_VALUE)
+      memory->saved += bytes;
   }
 }
 

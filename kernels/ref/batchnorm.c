@@ -19,7 +19,8 @@ static void normalise(const ref_step *s, const wml_op *op, const float *mean, co
   float *y = ref_f32(s, op->out[0]);
   for (int64_t i = 0; i < n.rows * n.c; i++) {
     int64_t c = i % n.c;
-    double xhat = ((double)x[i] - (double)mean[c]) / sqrt((double)var[c] + (double)op->u.batchnorm.epsilon);
+    double xhat =
+        ((double)x[i] - (double)mean[c]) / sqrt((double)var[c] + (double)op->u.batchnorm.epsilon);
     y[i] = (float)(xhat * (gamma ? (double)gamma[c] : 1.0) + (beta ? (double)beta[c] : 0.0));
   }
 }
@@ -54,9 +55,11 @@ void ref_batchnorm_infer(ref_step *s, const wml_op *op) {
  * where the statistics are constants. */
 static void backward(ref_step *s, const wml_op *op, bool batch_statistics) {
   ref_norm n = norm_of(s, op->in[1]);
-  const float *dy = ref_f32(s, op->in[0]), *x = ref_f32(s, op->in[1]), *gamma = ref_f32(s, op->in[2]);
+  const float *dy = ref_f32(s, op->in[0]), *x = ref_f32(s, op->in[1]),
+              *gamma = ref_f32(s, op->in[2]);
   const float *mean = ref_f32(s, op->in[3]), *var = ref_f32(s, op->in[4]);
-  float *dx = ref_f32(s, op->out[0]), *dgamma = ref_f32(s, op->out[1]), *dbeta = ref_f32(s, op->out[2]);
+  float *dx = ref_f32(s, op->out[0]), *dgamma = ref_f32(s, op->out[1]),
+        *dbeta = ref_f32(s, op->out[2]);
   for (int64_t c = 0; c < n.c; c++) {
     double inverse = 1.0 / sqrt((double)var[c] + (double)op->u.batchnorm.epsilon);
     double sum = 0.0, dot = 0.0, g = gamma ? (double)gamma[c] : 1.0;
@@ -74,6 +77,10 @@ static void backward(ref_step *s, const wml_op *op, bool batch_statistics) {
   }
 }
 
-void ref_batchnorm_bwd(ref_step *s, const wml_op *op) { backward(s, op, true); }
+void ref_batchnorm_bwd(ref_step *s, const wml_op *op) {
+  backward(s, op, true);
+}
 
-void ref_batchnorm_bwd_infer(ref_step *s, const wml_op *op) { backward(s, op, false); }
+void ref_batchnorm_bwd_infer(ref_step *s, const wml_op *op) {
+  backward(s, op, false);
+}

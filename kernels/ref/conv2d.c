@@ -11,8 +11,17 @@ typedef struct ref_conv {
 
 static ref_conv conv_of(const ref_step *s, const wml_op *op, int x, int kernel, int y) {
   const int64_t *xd = ref_dim(s, x), *kd = ref_dim(s, kernel), *yd = ref_dim(s, y);
-  return (ref_conv){.window = &op->u.window, .n = xd[0], .h = xd[1], .w = xd[2], .c = xd[3],
-                    .kh = kd[0], .kw = kd[1], .cg = kd[2], .f = kd[3], .oh = yd[1], .ow = yd[2],
+  return (ref_conv){.window = &op->u.window,
+                    .n = xd[0],
+                    .h = xd[1],
+                    .w = xd[2],
+                    .c = xd[3],
+                    .kh = kd[0],
+                    .kw = kd[1],
+                    .cg = kd[2],
+                    .f = kd[3],
+                    .oh = yd[1],
+                    .ow = yd[2],
                     .fg = kd[3] / op->u.window.groups};
 }
 

@@ -1,4 +1,5 @@
-/* Dense: y = x kernel + bias over the last axis; x: [rows, in], kernel: [in, out], y: [rows, out] */
+/* Dense: y = x kernel + bias over the last axis; x: [rows, in], kernel: [in, out], y: [rows, out]
+ */
 #include "ref.h"
 
 typedef struct ref_matrix {
@@ -30,7 +31,8 @@ void ref_dense_bwd_data(ref_step *s, const wml_op *op) {
   for (int64_t r = 0; r < m.rows; r++)
     for (int64_t i = 0; i < m.in; i++) {
       double sum = 0.0;
-      for (int64_t o = 0; o < m.out; o++) sum += (double)dy[r * m.out + o] * (double)k[i * m.out + o];
+      for (int64_t o = 0; o < m.out; o++)
+        sum += (double)dy[r * m.out + o] * (double)k[i * m.out + o];
       dx[r * m.in + i] = (float)sum;
     }
 }

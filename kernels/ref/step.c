@@ -12,17 +12,19 @@ void ref_gather(ref_step *s, const wml_op *op) {
   size_t row_bytes = (size_t)n * wml_dtype_size(t->dtype);
   for (int64_t i = 0; i < batch; i++) {
     int64_t at = s->index * batch + i;
-    const uint8_t *row = base + (size_t)(s->run->rows ? s->run->rows[at] : s->run->first_row + at) * row_bytes;
+    const uint8_t *row =
+        base + (size_t)(s->run->rows ? s->run->rows[at] : s->run->first_row + at) * row_bytes;
     if (t->dtype == WML_U8)
-      for (int64_t j = 0; j < n; j++) ref_f32(s, op->out[0])[i * n + j] = (float)row[j] * op->u.scale;
+      for (int64_t j = 0; j < n; j++)
+        ref_f32(s, op->out[0])[i * n + j] = (float)row[j] * op->u.scale;
     else
       memcpy((uint8_t *)s->data[op->out[0]] + (size_t)i * row_bytes, row, row_bytes);
   }
 }
 
 void ref_dropout(ref_step *s, const wml_op *op) {
-  wml_dropout_apply(s->run->seed, s->run->step + s->index, op->u.dropout.stream, op->u.dropout.rate, 0,
-                    ref_f32(s, op->in[0]), ref_f32(s, op->out[0]),
+  wml_dropout_apply(s->run->seed, s->run->step + s->index, op->u.dropout.stream, op->u.dropout.rate,
+                    0, ref_f32(s, op->in[0]), ref_f32(s, op->out[0]),
                     wml_elements(&s->graph->tensors[op->in[0]]));
 }
 

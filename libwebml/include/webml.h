@@ -8,11 +8,11 @@
  * next failing call of that thread. The library never prints, never exits, and never asserts on its
  * input; progress and messages go to callbacks.
  *
- * Ownership. Objects made by *_create, *_open, *_parse, *_load belong to the caller and are freed by
- * the *_destroy of their type; NULL is fine there. A `char **` result is freed with webml_free().
- * `const char *` results live as long as the object they came from. An object may be destroyed
- * while others that were made from it live: they hold on to what they need, except that a device
- * must outlive its trainers and predictors.
+ * Ownership. Objects made by *_create, *_open, *_parse, *_load belong to the caller and are freed
+ * by the *_destroy of their type; NULL is fine there. A `char **` result is freed with
+ * webml_free(). `const char *` results live as long as the object they came from. An object may be
+ * destroyed while others that were made from it live: they hold on to what they need, except that a
+ * device must outlive its trainers and predictors.
  *
  * Threads. A model, a data set, a device and a predictor may be used by several threads at once. A
  * trainer belongs to one thread at a time, but webml_trainer_cancel() may be called from any thread
@@ -122,12 +122,13 @@ WEBML_API webml_status webml_plan_memory(const webml_model *model, webml_device 
 
 typedef struct webml_dataset_options {
   size_t struct_size;
-  double validation_split; /* 0 <= v < 1: this share is kept for validation where the data set has no
-                              such part; the last rows of tables and IDX files, the last files of
+  double validation_split; /* 0 <= v < 1: this share is kept for validation where the data set has
+                              no such part; the last rows of tables and IDX files, the last files of
                               each class of image folders */
   bool skip_broken;        /* images that cannot be read are left out and counted; else an error */
   /* Tables. Columns by name or 0-based index, separated by commas; NULL: from the model, else the
-   * last column is the output, labels are one-hot encoded, and all others that can be are inputs. */
+   * last column is the output, labels are one-hot encoded, and all others that can be are inputs.
+   */
   const char *inputs, *outputs, *one_hot;
 } webml_dataset_options;
 
@@ -144,8 +145,8 @@ WEBML_API webml_status webml_dataset_properties(const webml_dataset *dataset, ch
 
 /* ---- devices -------------------------------------------------------------------------------- */
 
-/* "auto", "cpu", "cuda:0", ... ; threads: of the CPU, 0 for all cores. "ref" opens the slow reference back
- * end (for comparisons). WEBML_ERROR_ARGUMENT, _DEVICE, _MEMORY. */
+/* "auto", "cpu", "cuda:0", ... ; threads: of the CPU, 0 for all cores. "ref" opens the slow
+ * reference back end (for comparisons). WEBML_ERROR_ARGUMENT, _DEVICE, _MEMORY. */
 WEBML_API webml_status webml_device_open(const char *name, int threads, webml_device **device);
 WEBML_API void webml_device_destroy(webml_device *device);
 /* All devices of this machine as JSON: {"devices":[{"name","kind","description",...}],
@@ -182,34 +183,35 @@ typedef enum webml_schedule {
 
 typedef struct webml_train_options {
   size_t struct_size;
-  int64_t epochs;        /* 0: 10 */
-  int64_t batch_size;    /* 0: 32 */
-  uint64_t seed;         /* of initial weights, order and dropout */
-  bool no_shuffle;       /* keep the order of the data */
-  double learning_rate;  /* 0: the description's */
+  int64_t epochs;       /* 0: 10 */
+  int64_t batch_size;   /* 0: 32 */
+  uint64_t seed;        /* of initial weights, order and dropout */
+  bool no_shuffle;      /* keep the order of the data */
+  double learning_rate; /* 0: the description's */
   webml_schedule schedule;
-  double warmup_epochs;  /* the rate rises linearly from 0 over so many epochs */
+  double warmup_epochs;            /* the rate rises linearly from 0 over so many epochs */
   double step_epochs, step_factor; /* of SCHEDULE_STEP; 0: 10 epochs, factor 0.1 */
-  double final_rate;     /* of SCHEDULE_COSINE */
-  /* Watched: "loss", "val_loss", a metric or "val_" and a metric. NULL: val_loss, without validation
-   * loss. */
+  double final_rate;               /* of SCHEDULE_COSINE */
+  /* Watched: "loss", "val_loss", a metric or "val_" and a metric. NULL: val_loss, without
+   * validation loss. */
   const char *monitor;
   int64_t early_stopping_patience; /* epochs without improvement; 0: never stop early */
   double min_delta;                /* least change that counts as an improvement */
-  int64_t plateau_patience;        /* reduce the rate after so many epochs without improvement; 0: never */
-  double plateau_factor;           /* 0: 0.1 */
+  int64_t plateau_patience; /* reduce the rate after so many epochs without improvement; 0: never */
+  double plateau_factor;    /* 0: 0.1 */
   double plateau_min_rate;
-  bool keep_last;               /* the weights file gets the last epoch's weights, not the best */
-  bool balance_classes;         /* class weights n / (classes * count of the class) */
-  const double *class_weights;  /* [n_class_weights] or NULL */
+  bool keep_last;              /* the weights file gets the last epoch's weights, not the best */
+  bool balance_classes;        /* class weights n / (classes * count of the class) */
+  const double *class_weights; /* [n_class_weights] or NULL */
   size_t n_class_weights;
-  const char *initial_weights;  /* a weights file to start from; layers match by name and shape */
-  const char *weights_path;     /* written when training ends, atomically; NULL: nowhere */
-  const char *checkpoint_path;  /* NULL: weights_path with ".checkpoint" behind; none without either */
-  double checkpoint_seconds;    /* also so often within an epoch; 0: 60 */
-  bool resume;                  /* go on from the checkpoint when there is one */
+  const char *initial_weights; /* a weights file to start from; layers match by name and shape */
+  const char *weights_path;    /* written when training ends, atomically; NULL: nowhere */
+  const char
+      *checkpoint_path;      /* NULL: weights_path with ".checkpoint" behind; none without either */
+  double checkpoint_seconds; /* also so often within an epoch; 0: 60 */
+  bool resume;               /* go on from the checkpoint when there is one */
   void (*progress)(const webml_progress *progress, void *user);
-  double progress_seconds;      /* least time between calls within an epoch; 0: 0.1 */
+  double progress_seconds; /* least time between calls within an epoch; 0: 0.1 */
   void (*message)(const char *text, void *user); /* one sentence: what was chosen or noticed */
   void *user;
 } webml_train_options;
@@ -218,11 +220,12 @@ typedef struct webml_train_options {
  * model must fit the data set (webml_model_shape_to). WEBML_ERROR_MODEL, _DATA, _MEMORY,
  * _MISMATCH (checkpoint or weights of another model or other data; the message names it), _IO. */
 WEBML_API webml_status webml_trainer_create(const webml_model *model, const webml_dataset *dataset,
-                                            webml_device *device, const webml_train_options *options,
+                                            webml_device *device,
+                                            const webml_train_options *options,
                                             webml_trainer **trainer);
 /* Trains to the end, then writes the weights file. WEBML_ERROR_CANCELLED after
- * webml_trainer_cancel() (the checkpoint is written), WEBML_ERROR_NOT_FINITE (the step is named, the
- * best weights so far are written), _IO. */
+ * webml_trainer_cancel() (the checkpoint is written), WEBML_ERROR_NOT_FINITE (the step is named,
+ * the best weights so far are written), _IO. */
 WEBML_API webml_status webml_trainer_run(webml_trainer *trainer);
 /* Any thread, signal handlers too: the running step is finished, then the training stops. */
 WEBML_API void webml_trainer_cancel(webml_trainer *trainer);
@@ -239,23 +242,27 @@ WEBML_API void webml_predictor_destroy(webml_predictor *predictor);
 /* Number of values of one input row and of one output row, after the pipeline. */
 WEBML_API size_t webml_predictor_input_size(const webml_predictor *predictor);
 WEBML_API size_t webml_predictor_output_size(const webml_predictor *predictor);
-/* inputs: [n, input_size] float32, as the network sees them (images scaled by 1/255, tables through the
- * pipeline); outputs: [n, output_size]. Allocates nothing. */
-WEBML_API webml_status webml_predictor_run(webml_predictor *predictor, const float *inputs, int64_t n,
-                                           float *outputs);
+/* inputs: [n, input_size] float32, as the network sees them (images scaled by 1/255, tables through
+ * the pipeline); outputs: [n, output_size]. Allocates nothing. */
+WEBML_API webml_status webml_predictor_run(webml_predictor *predictor, const float *inputs,
+                                           int64_t n, float *outputs);
 /* Images only. pixels: [n, height, width, channels] bytes. */
 WEBML_API webml_status webml_predictor_run_pixels(webml_predictor *predictor, const uint8_t *pixels,
                                                   int64_t n, float *outputs);
 /* One PNG or JPEG file; the answer is JSON: {"input","class","index","probability",
  * "top":[{"class","index","probability"}]}. */
-WEBML_API webml_status webml_predictor_image(webml_predictor *predictor, const char *path, char **json);
+WEBML_API webml_status webml_predictor_image(webml_predictor *predictor, const char *path,
+                                             char **json);
 /* One table row as a JSON object {"column": value, ...}; the answer has every output decoded to its
  * label or unit: {"outputs":{"column":value},"probabilities":{...}}. */
-WEBML_API webml_status webml_predictor_row(webml_predictor *predictor, const char *row_json, char **json);
-/* Metrics and report over a data set (its validation part where it has one and `validation` is set): {"samples",
- * "loss", metrics, "classes", "confusion", "per_class"} or {"outputs":[{"name","mae","rmse","r2"}]}. */
-WEBML_API webml_status webml_predictor_evaluate(webml_predictor *predictor, const webml_dataset *dataset,
-                                                bool validation, char **json);
+WEBML_API webml_status webml_predictor_row(webml_predictor *predictor, const char *row_json,
+                                           char **json);
+/* Metrics and report over a data set (its validation part where it has one and `validation` is
+ * set): {"samples", "loss", metrics, "classes", "confusion", "per_class"} or
+ * {"outputs":[{"name","mae","rmse","r2"}]}. */
+WEBML_API webml_status webml_predictor_evaluate(webml_predictor *predictor,
+                                                const webml_dataset *dataset, bool validation,
+                                                char **json);
 /* The model of the weights file; lives as long as the predictor. */
 WEBML_API const webml_model *webml_predictor_model(const webml_predictor *predictor);
 

@@ -7,7 +7,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   webml_model *model = NULL, *again = NULL;
   char *json = NULL, *summary = NULL;
   if (webml_model_parse((const char *)data, size, &model) == WEBML_OK) {
-    if (webml_model_to_json(model, &json) == WEBML_OK && webml_model_parse(json, strlen(json), &again) != WEBML_OK) __builtin_trap();
+    if (webml_model_to_json(model, &json) == WEBML_OK &&
+        webml_model_parse(json, strlen(json), &again) != WEBML_OK)
+      __builtin_trap();
     webml_model_summary(model, &summary);
   }
   webml_free(json);

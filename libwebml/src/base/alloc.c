@@ -19,7 +19,8 @@ static int must_fail(void) {
 
 void *wml_alloc(size_t bytes) {
   void *p = NULL;
-  if (bytes > SIZE_MAX / 2 || must_fail() || posix_memalign(&p, 64, bytes ? bytes : 1) != 0) return NULL;
+  if (bytes > SIZE_MAX / 2 || must_fail() || posix_memalign(&p, 64, bytes ? bytes : 1) != 0)
+    return NULL;
   atomic_fetch_add_explicit(&count, 1, memory_order_relaxed);
   atomic_fetch_add_explicit(&live, 1, memory_order_relaxed);
   return p;

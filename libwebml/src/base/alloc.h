@@ -12,7 +12,8 @@ void *wml_calloc(size_t count, size_t size); /* zeroed; NULL also when count * s
 void wml_free(void *pointer);
 char *wml_strdup(const char *text);
 char *wml_strndup(const char *text, size_t length);
-/* A new block of `bytes` with the first `keep` bytes of the old one, which is freed; NULL keeps it. */
+/* A new block of `bytes` with the first `keep` bytes of the old one, which is freed; NULL keeps it.
+ */
 void *wml_regrow(void *old, size_t keep, size_t bytes);
 
 /* As realloc(); for vendor libraries that take such a function. */

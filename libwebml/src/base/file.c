@@ -22,8 +22,10 @@ webml_status wml_file_read(const char *path, size_t limit, char **data, size_t *
   }
   if (S_ISDIR(info.st_mode) || info.st_size < 0 || (size_t)info.st_size > limit) {
     fclose(f);
-    if (S_ISDIR(info.st_mode)) return wml_fail(WEBML_ERROR_IO, "cannot read %s: it is a folder", path);
-    return wml_fail(WEBML_ERROR_IO, "cannot read %s: its %lld bytes are more than the limit of %zu", path, (long long)info.st_size, limit);
+    if (S_ISDIR(info.st_mode))
+      return wml_fail(WEBML_ERROR_IO, "cannot read %s: it is a folder", path);
+    return wml_fail(WEBML_ERROR_IO, "cannot read %s: its %lld bytes are more than the limit of %zu",
+                    path, (long long)info.st_size, limit);
   }
   size_t bytes = (size_t)info.st_size;
   char *buffer = wml_alloc(bytes + 1);

@@ -12,8 +12,8 @@ webml_status wml_file_read(const char *path, size_t limit, char **data, size_t *
 bool wml_file_exists(const char *path);
 bool wml_is_directory(const char *path);
 
-/* A file that appears under its name only when it is whole: written beside it, synced, renamed. A kill at any
- * instant leaves the old file or the new one. */
+/* A file that appears under its name only when it is whole: written beside it, synced, renamed. A
+ * kill at any instant leaves the old file or the new one. */
 typedef struct wml_atomic_file {
   FILE *file;
   char *path, *temporary;

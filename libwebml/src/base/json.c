@@ -19,8 +19,10 @@ static webml_status complain(const reader *r, const char *what) {
 
 static void skip_space(reader *r) {
   for (; r->at < r->end; r->at++) {
-    if (*r->at == '\n') r->line++;
-    else if (*r->at != ' ' && *r->at != '\t' && *r->at != '\r') return;
+    if (*r->at == '\n')
+      r->line++;
+    else if (*r->at != ' ' && *r->at != '\t' && *r->at != '\r')
+      return;
   }
 }
 
@@ -51,7 +53,8 @@ static size_t put_utf8(char *out, unsigned c) {
   if (c < 0x80) return out[0] = (char)c, 1;
   if (c < 0x800) return out[0] = (char)(0xC0 | c >> 6), out[1] = (char)(0x80 | (c & 63)), 2;
   if (c < 0x10000) {
-    out[0] = (char)(0xE0 | c >> 12), out[1] = (char)(0x80 | (c >> 6 & 63)), out[2] = (char)(0x80 | (c & 63));
+    out[0] = (char)(0xE0 | c >> 12), out[1] = (char)(0x80 | (c >> 6 & 63)),
+    out[2] = (char)(0x80 | (c & 63));
     return 3;
   }
   out[0] = (char)(0xF0 | c >> 18), out[1] = (char)(0x80 | (c >> 12 & 63));
@@ -66,8 +69,8 @@ static size_t utf8_length(const unsigned char *s, size_t left) {
   if (s[0] >= 0xF5 || n == 0 || n > left) return 0;
   for (size_t i = 1; i < n; i++)
     if ((s[i] & 0xC0) != 0x80) return 0;
-  if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) || (s[0] == 0xF0 && s[1] < 0x90) ||
-      (s[0] == 0xF4 && s[1] > 0x8F))
+  if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) ||
+      (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F))
     return 0;
   return n;
 }
@@ -81,10 +84,13 @@ static webml_status parse_escape(reader *r, char *out, size_t *length) {
     return WEBML_OK;
   }
   int high = c == 'u' && r->end - r->at >= 4 ? hex4(r->at) : -1;
-  if (high < 0) return complain(r, "a backslash in a string must be followed by one of \"\\/bfnrt or by u and four hex digits");
+  if (high < 0)
+    return complain(r, "a backslash in a string must be followed by one of \"\\/bfnrt or by u and "
+                       "four hex digits");
   r->at += 4;
   unsigned code = (unsigned)high;
-  if (high >= 0xD800 && high < 0xDC00 && r->end - r->at >= 6 && r->at[0] == '\\' && r->at[1] == 'u') {
+  if (high >= 0xD800 && high < 0xDC00 && r->end - r->at >= 6 && r->at[0] == '\\' &&
+      r->at[1] == 'u') {
     int low = hex4(r->at + 2);
     if (low >= 0xDC00 && low < 0xE000) {
       code = 0x10000u + (((unsigned)high - 0xD800u) << 10) + ((unsigned)low - 0xDC00u);
@@ -132,7 +138,8 @@ static webml_status parse_number(reader *r, wml_json **out) {
   wml_json *v = new_value(r, WML_JSON_NUMBER);
   if (!v) return wml_no_memory(sizeof *v, "a JSON value");
   bool zeros = n > digit + 1 && from[digit] == '0' && isdigit((unsigned char)from[digit + 1]);
-  bool form = *from != '+' && digit < n && isdigit((unsigned char)from[digit]) && from[n - 1] != '.';
+  bool form =
+      *from != '+' && digit < n && isdigit((unsigned char)from[digit]) && from[n - 1] != '.';
   if (!form || zeros || !wml_parse_number(from, n, &v->number))
     return wml_fail(WEBML_ERROR_PARSE, "%s, line %d: \"%.*s\" is not a number", r->name, r->line,
                     (int)(n < 40 ? n : 40), from);
@@ -151,7 +158,8 @@ static webml_status parse_items(reader *r, wml_json *parent, bool members) {
       WML_TRY(parse_string(r, &key));
       if (parent->count >= MAX_KEYS) return complain(r, "more than 20000 keys in one object");
       if (wml_json_get(parent, key))
-        return wml_fail(WEBML_ERROR_PARSE, "%s, line %d: the key \"%s\" stands twice in one object", r->name, r->line, key);
+        return wml_fail(WEBML_ERROR_PARSE, "%s, line %d: the key \"%s\" stands twice in one object",
+                        r->name, r->line, key);
       if (!take(r, ':')) return complain(r, "expected : after a key");
     }
     wml_json *item = NULL;
@@ -178,10 +186,13 @@ static webml_status parse_word(reader *r, wml_json **out) {
   }
   wml_json *v = new_value(r, WML_JSON_NULL);
   if (!v) return wml_no_memory(sizeof *v, "a JSON value");
-  if (n == 4 && memcmp(from, "true", 4) == 0) v->kind = WML_JSON_BOOL, v->boolean = true;
-  else if (n == 5 && memcmp(from, "false", 5) == 0) v->kind = WML_JSON_BOOL;
+  if (n == 4 && memcmp(from, "true", 4) == 0)
+    v->kind = WML_JSON_BOOL, v->boolean = true;
+  else if (n == 5 && memcmp(from, "false", 5) == 0)
+    v->kind = WML_JSON_BOOL;
   else if (n != 4 || memcmp(from, "null", 4) != 0)
-    return complain(r, "expected a value: a string in double quotes, a number, true, false, null, [ or {");
+    return complain(
+        r, "expected a value: a string in double quotes, a number, true, false, null, [ or {");
   *out = v;
   return WEBML_OK;
 }
@@ -199,7 +210,9 @@ static webml_status parse_value(reader *r, wml_json **out) {
     return status;
   }
   r->at++;
-  wml_json *v = new_value(r, c == '{' ? WML_JSON_OBJECT : c == '[' ? WML_JSON_ARRAY : WML_JSON_STRING);
+  wml_json *v = new_value(r, c == '{'   ? WML_JSON_OBJECT
+                             : c == '[' ? WML_JSON_ARRAY
+                                        : WML_JSON_STRING);
   if (!v) return wml_no_memory(sizeof *v, "a JSON value");
   *out = v;
   if (c == '"') return parse_string(r, &v->string);
@@ -230,7 +243,8 @@ const wml_json *wml_json_get(const wml_json *object, const char *key) {
 }
 
 const char *wml_json_kind_name(wml_json_kind kind) {
-  static const char *const names[] = {"null", "true or false", "a number", "a string", "an array", "an object"};
+  static const char *const names[] = {"null",     "true or false", "a number",
+                                      "a string", "an array",      "an object"};
   return names[kind];
 }
 

@@ -86,9 +86,12 @@ static void quoted(wml_text *t, const char *s, size_t n) {
     wml_text_add(t, s + from, i - from);
     from = i + 1;
     if (i == n) break;
-    if (c == '"' || c == '\\') wml_text_format(t, "\\%c", c);
-    else if (c == '\n') wml_text_add(t, "\\n", 2);
-    else wml_text_format(t, "\\u%04x", c);
+    if (c == '"' || c == '\\')
+      wml_text_format(t, "\\%c", c);
+    else if (c == '\n')
+      wml_text_add(t, "\\n", 2);
+    else
+      wml_text_format(t, "\\u%04x", c);
   }
   wml_text_add(t, "\"", 1);
 }
@@ -131,8 +134,10 @@ char *wml_format_number(double value, char buffer[WML_NUMBER_BYTES]) {
 void wml_json_number(wml_text *t, double value) {
   char buffer[WML_NUMBER_BYTES];
   separate(t);
-  if (isfinite(value)) wml_text_string(t, wml_format_number(value, buffer));
-  else wml_text_add(t, "null", 4);
+  if (isfinite(value))
+    wml_text_string(t, wml_format_number(value, buffer));
+  else
+    wml_text_add(t, "null", 4);
 }
 
 void wml_json_bool(wml_text *t, bool value) {
@@ -173,7 +178,8 @@ bool wml_parse_number(const char *s, size_t n, double *value) {
   }
   if (end != n) return false;
   if (digits <= 15 && end == after && after <= whole + 16) { /* exact in a double: one division */
-    static const double tens[] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+    static const double tens[] = {1,   1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                  1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
     double mantissa = 0.0;
     for (size_t k = i; k < after; k++)
       if (s[k] != '.') mantissa = mantissa * 10.0 + (s[k] - '0');
@@ -187,8 +193,10 @@ bool wml_parse_number(const char *s, size_t n, double *value) {
   const char *local = localeconv()->decimal_point;
   size_t local_length = local && *local ? strlen(local) : 1, k = 0;
   for (size_t j = 0; j < n; j++) {
-    if (s[j] != '.') buffer[k++] = s[j];
-    else if (local_length < 4) memcpy(buffer + k, local && *local ? local : ".", local_length), k += local_length;
+    if (s[j] != '.')
+      buffer[k++] = s[j];
+    else if (local_length < 4)
+      memcpy(buffer + k, local && *local ? local : ".", local_length), k += local_length;
   }
   buffer[k] = '\0';
   *value = strtod(buffer, NULL);

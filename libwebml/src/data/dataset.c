@@ -18,25 +18,34 @@ static webml_status open_at(webml_dataset *d, const webml_dataset_options *o) {
   d->validation_split = o->validation_split;
   d->skip_broken = o->skip_broken;
   if (!(d->validation_split >= 0.0 && d->validation_split < 1.0))
-    return wml_fail(WEBML_ERROR_ARGUMENT, "a validation split of %g is out of range; it must be from 0 to below 1", d->validation_split);
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "a validation split of %g is out of range; it must be from 0 to below 1",
+                    d->validation_split);
   if (!wml_file_exists(d->path)) return wml_fail(WEBML_ERROR_IO, "there is nothing at %s", d->path);
   d->format = wml_is_directory(d->path) ? WML_FORMAT_IMAGES : WML_FORMAT_CSV;
   if (d->format == WML_FORMAT_CSV) return wml_table_read(d->path, &d->table);
   return wml_idx_present(d->path) ? wml_idx_open(d) : wml_folder_open(d);
 }
 
-webml_status webml_dataset_open(const char *path, const webml_dataset_options *options, webml_dataset **out) {
+webml_status webml_dataset_open(const char *path, const webml_dataset_options *options,
+                                webml_dataset **out) {
   webml_dataset_options o = {.struct_size = sizeof o};
-  if (!path || !out) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_dataset_open: path and dataset must not be NULL");
-  if (options && options->struct_size > sizeof o) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_dataset_open: struct_size %zu is not that of webml_dataset_options", options->struct_size);
+  if (!path || !out)
+    return wml_fail(WEBML_ERROR_ARGUMENT, "webml_dataset_open: path and dataset must not be NULL");
+  if (options && options->struct_size > sizeof o)
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "webml_dataset_open: struct_size %zu is not that of webml_dataset_options",
+                    options->struct_size);
   if (options) memcpy(&o, options, options->struct_size);
   webml_dataset *d = wml_calloc(1, sizeof *d);
   if (!d) return wml_no_memory(sizeof *d, "a data set");
   atomic_init(&d->references, 1);
   webml_status status = keep_text(d, path, &d->path);
   if (status == WEBML_OK) status = open_at(d, &o);
-  if (status == WEBML_OK) *out = d;
-  else webml_dataset_destroy(d);
+  if (status == WEBML_OK)
+    *out = d;
+  else
+    webml_dataset_destroy(d);
   return status;
 }
 
@@ -92,15 +101,20 @@ static void write_images(wml_text *t, const webml_dataset *d) {
 }
 
 webml_status webml_dataset_properties(const webml_dataset *dataset, char **json) {
-  if (!dataset || !json) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_dataset_properties: dataset and json must not be NULL");
+  if (!dataset || !json)
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "webml_dataset_properties: dataset and json must not be NULL");
   wml_text t = {0};
-  if (dataset->format == WML_FORMAT_CSV) wml_table_write_properties(&t, &dataset->table);
-  else write_images(&t, dataset);
+  if (dataset->format == WML_FORMAT_CSV)
+    wml_table_write_properties(&t, &dataset->table);
+  else
+    write_images(&t, dataset);
   return wml_text_take(&t, json);
 }
 
 /* Keras: the first floor(n (1 - v)) rows train. */
 int64_t wml_dataset_training_rows(const webml_dataset *d) {
   double n = (double)d->table.rows;
-  return d->validation_split > 0.0 ? (int64_t)floor(n * (1.0 - d->validation_split)) : d->table.rows;
+  return d->validation_split > 0.0 ? (int64_t)floor(n * (1.0 - d->validation_split))
+                                   : d->table.rows;
 }

@@ -44,7 +44,8 @@ webml_dataset *wml_dataset_retain(const webml_dataset *dataset);
 webml_status wml_folder_open(webml_dataset *dataset);
 bool wml_idx_present(const char *folder);
 webml_status wml_idx_open(webml_dataset *dataset);
-/* Reads one IDX file, plain or gzip: images give [n, height, width], labels [n]. For tests and fuzzing too. */
+/* Reads one IDX file, plain or gzip: images give [n, height, width], labels [n]. For tests and
+ * fuzzing too. */
 webml_status wml_idx_read(const char *path, int rank, int64_t dims[3], uint8_t **bytes);
 
 /* Rows as a plan is fed with them. */
@@ -63,12 +64,14 @@ typedef struct wml_loaded {
 } wml_loaded;
 
 /* given: the pipeline of a weights file, or NULL to fit one on the training part. */
-webml_status wml_dataset_load(const webml_dataset *dataset, const webml_model *model, const wml_pipeline *given, wml_loaded *loaded);
+webml_status wml_dataset_load(const webml_dataset *dataset, const webml_model *model,
+                              const wml_pipeline *given, wml_loaded *loaded);
 void wml_loaded_free(wml_loaded *loaded);
 
 /* Which columns are inputs and outputs: the options' choice, else the model's, else all but the
  * last, and the last. Freed with wml_selection_free(). */
-webml_status wml_dataset_select(const webml_dataset *dataset, const webml_model *model, wml_selection *selection);
+webml_status wml_dataset_select(const webml_dataset *dataset, const webml_model *model,
+                                wml_selection *selection);
 void wml_selection_free(wml_selection *selection);
 /* Rows of the training part of a table. */
 int64_t wml_dataset_training_rows(const webml_dataset *dataset);

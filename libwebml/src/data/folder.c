@@ -45,13 +45,16 @@ static int compare(const void *a, const void *b) {
 /* Full paths of the entries that are folders (or files), sorted by name. */
 static webml_status list_entries(const char *folder, bool folders, names *out) {
   DIR *dir = opendir(folder);
-  if (!dir) return wml_fail(WEBML_ERROR_IO, "cannot read the folder %s: %s", folder, strerror(errno));
+  if (!dir)
+    return wml_fail(WEBML_ERROR_IO, "cannot read the folder %s: %s", folder, strerror(errno));
   webml_status status = WEBML_OK;
   for (struct dirent *e; status == WEBML_OK && (e = readdir(dir)) != NULL;) {
     if (e->d_name[0] == '.') continue;
     char *path = wml_path_join(folder, e->d_name);
-    if (path && wml_is_directory(path) != folders) wml_free(path);
-    else status = add_name(out, path);
+    if (path && wml_is_directory(path) != folders)
+      wml_free(path);
+    else
+      status = add_name(out, path);
   }
   closedir(dir);
   if (out->n) qsort(out->items, out->n, sizeof *out->items, compare);
@@ -60,7 +63,8 @@ static webml_status list_entries(const char *folder, bool folders, names *out) {
 
 static bool is_image(const char *path) {
   const char *dot = strrchr(path, '.');
-  return dot && (strcasecmp(dot, ".png") == 0 || strcasecmp(dot, ".jpg") == 0 || strcasecmp(dot, ".jpeg") == 0);
+  return dot && (strcasecmp(dot, ".png") == 0 || strcasecmp(dot, ".jpg") == 0 ||
+                 strcasecmp(dot, ".jpeg") == 0);
 }
 
 /* Files of a folder, then those of its folders. */
@@ -73,7 +77,8 @@ static webml_status walk(const char *folder, int depth, names *files) {
       here.items[i] = NULL;
     }
   if (status == WEBML_OK && depth < MAX_WALK_DEPTH) status = list_entries(folder, true, &below);
-  for (size_t i = 0; i < below.n && status == WEBML_OK; i++) status = walk(below.items[i], depth + 1, files);
+  for (size_t i = 0; i < below.n && status == WEBML_OK; i++)
+    status = walk(below.items[i], depth + 1, files);
   free_names(&here);
   free_names(&below);
   return status;
@@ -84,7 +89,8 @@ static const char *base_name(const char *path) {
   return slash ? slash + 1 : path;
 }
 
-static webml_status append_files(webml_dataset *d, wml_image_part *part, char *const *paths, size_t n, int label) {
+static webml_status append_files(webml_dataset *d, wml_image_part *part, char *const *paths,
+                                 size_t n, int label) {
   size_t have = (size_t)part->n;
   if (n == 0) return WEBML_OK;
   wml_image_file *files = wml_regrow(part->files, have * sizeof *files, (have + n) * sizeof *files);
@@ -100,12 +106,17 @@ static webml_status append_files(webml_dataset *d, wml_image_part *part, char *c
 
 static webml_status set_classes(webml_dataset *d, const names *folders) {
   if (folders->n == 0)
-    return wml_fail(WEBML_ERROR_DATA, "%s holds no class folders; expected training_data/<class>/ and validation_data/<class>/, <class>/ with PNG or JPEG files, or a pair of IDX files", d->path);
+    return wml_fail(
+        WEBML_ERROR_DATA,
+        "%s holds no class folders; expected training_data/<class>/ and validation_data/<class>/, "
+        "<class>/ with PNG or JPEG files, or a pair of IDX files",
+        d->path);
   d->classes = wml_arena_alloc(&d->arena, folders->n * sizeof *d->classes);
   if (!d->classes) return wml_no_memory(folders->n * sizeof *d->classes, "class names");
   for (size_t i = 0; i < folders->n; i++) {
     const char *name = base_name(folders->items[i]);
-    if (!(d->classes[i] = wml_arena_copy(&d->arena, name, strlen(name)))) return wml_no_memory(strlen(name), "a class name");
+    if (!(d->classes[i] = wml_arena_copy(&d->arena, name, strlen(name))))
+      return wml_no_memory(strlen(name), "a class name");
   }
   d->n_classes = (int)folders->n;
   return WEBML_OK;
@@ -118,37 +129,48 @@ static int class_index(const webml_dataset *d, const char *name) {
 }
 
 /* Keras: of each class the first int(v n) files are for validation, the rest for training. */
-static webml_status read_class(webml_dataset *d, const char *folder, int label, int part, double split) {
+static webml_status read_class(webml_dataset *d, const char *folder, int label, int part,
+                               double split) {
   names files = {0};
   webml_status status = walk(folder, 0, &files);
   size_t held = (size_t)(split * (double)files.n);
-  if (status == WEBML_OK) status = append_files(d, &d->parts[WML_PART_VALIDATION], files.items, held, label);
-  if (status == WEBML_OK) status = append_files(d, &d->parts[part], files.items + held, files.n - held, label);
+  if (status == WEBML_OK)
+    status = append_files(d, &d->parts[WML_PART_VALIDATION], files.items, held, label);
+  if (status == WEBML_OK)
+    status = append_files(d, &d->parts[part], files.items + held, files.n - held, label);
   free_names(&files);
   return status;
 }
 
-static webml_status read_part(webml_dataset *d, const char *folder, int part, double split, bool defines_classes) {
+static webml_status read_part(webml_dataset *d, const char *folder, int part, double split,
+                              bool defines_classes) {
   names folders = {0};
   webml_status status = list_entries(folder, true, &folders);
   if (status == WEBML_OK && defines_classes) status = set_classes(d, &folders);
   for (size_t i = 0; i < folders.n && status == WEBML_OK; i++) {
     const char *name = base_name(folders.items[i]);
     int label = class_index(d, name);
-    if (label < 0) status = wml_fail(WEBML_ERROR_DATA, "the class \"%s\" is in %s but not in the training part", name, folder);
-    else status = read_class(d, folders.items[i], label, part, split);
+    if (label < 0)
+      status = wml_fail(WEBML_ERROR_DATA, "the class \"%s\" is in %s but not in the training part",
+                        name, folder);
+    else
+      status = read_class(d, folders.items[i], label, part, split);
   }
   free_names(&folders);
   return status;
 }
 
 webml_status wml_folder_open(webml_dataset *d) {
-  char *training = wml_path_join(d->path, "training_data"), *validation = wml_path_join(d->path, "validation_data");
-  webml_status status = training && validation ? WEBML_OK : wml_no_memory(strlen(d->path), "a path");
+  char *training = wml_path_join(d->path, "training_data"),
+       *validation = wml_path_join(d->path, "validation_data");
+  webml_status status =
+      training && validation ? WEBML_OK : wml_no_memory(strlen(d->path), "a path");
   if (status == WEBML_OK) {
     bool split = wml_is_directory(training), held = split && wml_is_directory(validation);
-    status = read_part(d, split ? training : d->path, WML_PART_TRAINING, held ? 0.0 : d->validation_split, true);
-    if (status == WEBML_OK && held) status = read_part(d, validation, WML_PART_VALIDATION, 0.0, false);
+    status = read_part(d, split ? training : d->path, WML_PART_TRAINING,
+                       held ? 0.0 : d->validation_split, true);
+    if (status == WEBML_OK && held)
+      status = read_part(d, validation, WML_PART_VALIDATION, 0.0, false);
   }
   wml_free(training);
   wml_free(validation);

@@ -41,15 +41,17 @@ static webml_status read_exactly(gzFile f, const char *path, uint8_t *out, int64
     if (got <= 0) {
       int code;
       const char *why = gzerror(f, &code);
-      return wml_fail(WEBML_ERROR_PARSE, "%s: cut off after %lld of %lld bytes%s%s", path, (long long)at, (long long)n,
-                      code != Z_OK && code != Z_BUF_ERROR ? ": " : "", code != Z_OK && code != Z_BUF_ERROR ? why : "");
+      return wml_fail(WEBML_ERROR_PARSE, "%s: cut off after %lld of %lld bytes%s%s", path,
+                      (long long)at, (long long)n, code != Z_OK && code != Z_BUF_ERROR ? ": " : "",
+                      code != Z_OK && code != Z_BUF_ERROR ? why : "");
     }
     at += got;
   }
   return WEBML_OK;
 }
 
-static webml_status read_open(gzFile f, const char *path, int rank, int64_t dims[3], uint8_t **bytes) {
+static webml_status read_open(gzFile f, const char *path, int rank, int64_t dims[3],
+                              uint8_t **bytes) {
   uint8_t head[16];
   int64_t total = 1;
   WML_TRY(read_exactly(f, path, head, 4 + 4 * rank));
@@ -57,8 +59,11 @@ static webml_status read_open(gzFile f, const char *path, int rank, int64_t dims
     return wml_fail(WEBML_ERROR_PARSE, "%s: not an IDX file of %d-dimensional bytes", path, rank);
   for (int i = 0; i < rank; i++) {
     dims[i] = big_endian(head + 4 + 4 * i);
-    if (dims[i] < 1) return wml_fail(WEBML_ERROR_PARSE, "%s: dimension %d is 0; there is nothing in it", path, i);
-    if (dims[i] > max_bytes / total) return wml_fail(WEBML_ERROR_PARSE, "%s: dimension %d of %lld makes it larger than any file", path, i, (long long)dims[i]);
+    if (dims[i] < 1)
+      return wml_fail(WEBML_ERROR_PARSE, "%s: dimension %d is 0; there is nothing in it", path, i);
+    if (dims[i] > max_bytes / total)
+      return wml_fail(WEBML_ERROR_PARSE, "%s: dimension %d of %lld makes it larger than any file",
+                      path, i, (long long)dims[i]);
     total *= dims[i];
   }
   /* Grow with what is really there: a header alone must not make the library allocate gigabytes. */
@@ -69,15 +74,18 @@ static webml_status read_open(gzFile f, const char *path, int rank, int64_t dims
     int64_t next = have ? have * 4 : 1 << 24;
     if (next > total) next = total;
     uint8_t *grown = wml_regrow(data, (size_t)have, (size_t)next);
-    if (!grown) status = wml_no_memory((size_t)next, path);
+    if (!grown)
+      status = wml_no_memory((size_t)next, path);
     else {
       data = grown;
       status = read_exactly(f, path, data + have, next - have);
       have = next;
     }
   }
-  if (status == WEBML_OK) *bytes = data;
-  else wml_free(data);
+  if (status == WEBML_OK)
+    *bytes = data;
+  else
+    wml_free(data);
   return status;
 }
 
@@ -90,22 +98,28 @@ webml_status wml_idx_read(const char *path, int rank, int64_t dims[3], uint8_t *
   return status;
 }
 
-static webml_status read_pair(const char *images, const char *labels, wml_image_part *part, int *classes) {
+static webml_status read_pair(const char *images, const char *labels, wml_image_part *part,
+                              int *classes) {
   int64_t dims[3], count[3];
   uint8_t *bytes = NULL;
   WML_TRY(wml_idx_read(images, 3, dims, &part->pixels));
   WML_TRY(wml_idx_read(labels, 1, count, &bytes));
   webml_status status = WEBML_OK;
   if (count[0] != dims[0])
-    status = wml_fail(WEBML_ERROR_DATA, "%s has %lld images, but %s has %lld labels", images, (long long)dims[0], labels, (long long)count[0]);
-  if (status == WEBML_OK && (dims[1] > 4096 || dims[2] > 4096)) status = wml_fail(WEBML_ERROR_DATA, "%s: images of %lldx%lld are too large", images, (long long)dims[1], (long long)dims[2]);
-  if (status == WEBML_OK && !(part->labels = wml_alloc((size_t)dims[0] * sizeof *part->labels))) status = wml_no_memory((size_t)dims[0] * 4, "labels");
+    status = wml_fail(WEBML_ERROR_DATA, "%s has %lld images, but %s has %lld labels", images,
+                      (long long)dims[0], labels, (long long)count[0]);
+  if (status == WEBML_OK && (dims[1] > 4096 || dims[2] > 4096))
+    status = wml_fail(WEBML_ERROR_DATA, "%s: images of %lldx%lld are too large", images,
+                      (long long)dims[1], (long long)dims[2]);
+  if (status == WEBML_OK && !(part->labels = wml_alloc((size_t)dims[0] * sizeof *part->labels)))
+    status = wml_no_memory((size_t)dims[0] * 4, "labels");
   for (int64_t i = 0; status == WEBML_OK && i < dims[0]; i++) {
     part->labels[i] = bytes[i];
     if (bytes[i] >= *classes) *classes = bytes[i] + 1;
   }
   wml_free(bytes);
-  if (status == WEBML_OK) part->n = dims[0], part->height = (int)dims[1], part->width = (int)dims[2];
+  if (status == WEBML_OK)
+    part->n = dims[0], part->height = (int)dims[1], part->width = (int)dims[2];
   return status;
 }
 
@@ -116,8 +130,11 @@ static webml_status read_named(webml_dataset *d, const char *prefix, int part, i
   snprintf(name, sizeof name, "%s-labels-idx1-ubyte", prefix);
   char *labels = find_file(d->path, name);
   webml_status status = WEBML_OK;
-  if (images && labels) status = read_pair(images, labels, &d->parts[part], classes);
-  else if (part == WML_PART_TRAINING) status = wml_fail(WEBML_ERROR_IO, "%s has %s-images-idx3-ubyte but not its labels", d->path, prefix);
+  if (images && labels)
+    status = read_pair(images, labels, &d->parts[part], classes);
+  else if (part == WML_PART_TRAINING)
+    status =
+        wml_fail(WEBML_ERROR_IO, "%s has %s-images-idx3-ubyte but not its labels", d->path, prefix);
   wml_free(images);
   wml_free(labels);
   return status;
@@ -136,7 +153,8 @@ static webml_status name_classes(webml_dataset *d, int n) {
     char number[16];
     size_t length = strcspn(at, "\r\n");
     snprintf(number, sizeof number, "%d", i);
-    d->classes[i] = length ? wml_arena_copy(&d->arena, at, length) : wml_arena_copy(&d->arena, number, strlen(number));
+    d->classes[i] = length ? wml_arena_copy(&d->arena, at, length)
+                           : wml_arena_copy(&d->arena, number, strlen(number));
     if (!d->classes[i]) status = wml_no_memory(length, "a class name");
     at += length + strspn(at + length, "\r\n");
   }

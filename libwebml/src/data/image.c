@@ -5,12 +5,16 @@
 
 #include <string.h>
 
-webml_status wml_image_decode(const uint8_t *bytes, size_t size, const char *name, wml_image *image) {
+webml_status wml_image_decode(const uint8_t *bytes, size_t size, const char *name,
+                              wml_image *image) {
   static const uint8_t png[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1A, '\n'};
   *image = (wml_image){0};
-  if (size >= sizeof png && memcmp(bytes, png, sizeof png) == 0) return wml_png_decode(bytes, size, name, image);
-  if (size >= 3 && bytes[0] == 0xFF && bytes[1] == 0xD8 && bytes[2] == 0xFF) return wml_jpeg_decode(bytes, size, name, image);
-  return wml_fail(WEBML_ERROR_PARSE, "%s: neither a PNG nor a JPEG file%s", name, size == 0 ? " (it is empty)" : "");
+  if (size >= sizeof png && memcmp(bytes, png, sizeof png) == 0)
+    return wml_png_decode(bytes, size, name, image);
+  if (size >= 3 && bytes[0] == 0xFF && bytes[1] == 0xD8 && bytes[2] == 0xFF)
+    return wml_jpeg_decode(bytes, size, name, image);
+  return wml_fail(WEBML_ERROR_PARSE, "%s: neither a PNG nor a JPEG file%s", name,
+                  size == 0 ? " (it is empty)" : "");
 }
 
 /* Pillow's rule: x starts at half a step and n/m is added for each pixel, in double. */
@@ -28,8 +32,10 @@ static uint8_t grey_of(const uint8_t *p) {
 }
 
 static void put_pixel(const uint8_t *from, int have, uint8_t *to, int want) {
-  if (have == want) memcpy(to, from, (size_t)want);
-  else if (want == 1) *to = grey_of(from);
+  if (have == want)
+    memcpy(to, from, (size_t)want);
+  else if (want == 1)
+    *to = grey_of(from);
   else {
     to[0] = from[0];
     to[1] = from[have == 1 ? 0 : 1];
@@ -38,15 +44,18 @@ static void put_pixel(const uint8_t *from, int have, uint8_t *to, int want) {
   }
 }
 
-webml_status wml_image_fit(const wml_image *image, int height, int width, int channels, uint8_t *out) {
+webml_status wml_image_fit(const wml_image *image, int height, int width, int channels,
+                           uint8_t *out) {
   if (channels != 1 && channels != 3 && channels != 4)
-    return wml_fail(WEBML_ERROR_DATA, "pictures have 1, 3 or 4 channels, the model wants %d", channels);
+    return wml_fail(WEBML_ERROR_DATA, "pictures have 1, 3 or 4 channels, the model wants %d",
+                    channels);
   int *index = wml_alloc((size_t)(width + height) * sizeof *index);
   if (!index) return wml_no_memory((size_t)(width + height) * sizeof *index, "resizing");
   nearest_indices(image->width, width, index);
   nearest_indices(image->height, height, index + width);
   for (int y = 0; y < height; y++) {
-    const uint8_t *row = image->pixels + (size_t)index[width + y] * (size_t)image->width * (size_t)image->channels;
+    const uint8_t *row =
+        image->pixels + (size_t)index[width + y] * (size_t)image->width * (size_t)image->channels;
     for (int x = 0; x < width; x++, out += channels)
       put_pixel(row + index[x] * image->channels, image->channels, out, channels);
   }

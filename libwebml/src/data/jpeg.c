@@ -42,16 +42,20 @@ static void cmyk_to_rgb(const uint8_t *cmyk, uint8_t *rgb, size_t pixels, bool i
     }
 }
 
-static webml_status decode(struct jpeg_decompress_struct *info, jpeg_failure *f, const uint8_t *bytes, size_t size,
-                           const char *name, wml_image *image, uint8_t *volatile *pixels, uint8_t *volatile *line) {
-  if (setjmp(f->jump)) return wml_fail(WEBML_ERROR_PARSE, "%s: not a sound JPEG file: %s", name, f->message);
+static webml_status decode(struct jpeg_decompress_struct *info, jpeg_failure *f,
+                           const uint8_t *bytes, size_t size, const char *name, wml_image *image,
+                           uint8_t *volatile *pixels, uint8_t *volatile *line) {
+  if (setjmp(f->jump))
+    return wml_fail(WEBML_ERROR_PARSE, "%s: not a sound JPEG file: %s", name, f->message);
   struct jpeg_progress_mgr progress = {.progress_monitor = on_progress};
   jpeg_mem_src(info, bytes, (unsigned long)size);
   jpeg_read_header(info, TRUE);
   info->progress = &progress;
   size_t width = info->image_width, height = info->image_height;
-  if (width > WML_IMAGE_MAX_SIDE || height > WML_IMAGE_MAX_SIDE || width * height > WML_IMAGE_MAX_PIXELS)
-    return wml_fail(WEBML_ERROR_PARSE, "%s: %zux%zu pixels are more than the limit", name, width, height);
+  if (width > WML_IMAGE_MAX_SIDE || height > WML_IMAGE_MAX_SIDE ||
+      width * height > WML_IMAGE_MAX_PIXELS)
+    return wml_fail(WEBML_ERROR_PARSE, "%s: %zux%zu pixels are more than the limit", name, width,
+                    height);
   bool cmyk = info->num_components == 4, grey = info->jpeg_color_space == JCS_GRAYSCALE;
   info->out_color_space = cmyk ? JCS_CMYK : grey ? JCS_GRAYSCALE : JCS_RGB;
   jpeg_start_decompress(info);
@@ -70,7 +74,8 @@ static webml_status decode(struct jpeg_decompress_struct *info, jpeg_failure *f,
   return WEBML_OK;
 }
 
-webml_status wml_jpeg_decode(const uint8_t *bytes, size_t size, const char *name, wml_image *image) {
+webml_status wml_jpeg_decode(const uint8_t *bytes, size_t size, const char *name,
+                             wml_image *image) {
   struct jpeg_decompress_struct info;
   jpeg_failure failure = {.message = ""};
   info.err = jpeg_std_error(&failure.manager);

@@ -17,7 +17,7 @@ typedef struct wml_encoder {
   const char *column;
   wml_column_type type;
   wml_encoding encoding;
-  int width; /* values it becomes */
+  int width;           /* values it becomes */
   const char **labels; /* [width] of a one-hot label */
   double *numbers;     /* [width] of a one-hot number */
   double mean, scale;
@@ -40,7 +40,8 @@ typedef struct wml_selection {
   bool *one_hot;         /* [columns] */
 } wml_selection;
 
-webml_status wml_pipeline_fit(const wml_table *table, const wml_selection *selection, int64_t rows, wml_pipeline *p);
+webml_status wml_pipeline_fit(const wml_table *table, const wml_selection *selection, int64_t rows,
+                              wml_pipeline *p);
 webml_status wml_pipeline_classes(const char *const *classes, int n, wml_pipeline *p);
 void wml_pipeline_free(wml_pipeline *p);
 void wml_pipeline_write(wml_text *text, const wml_pipeline *p);
@@ -49,7 +50,8 @@ webml_status wml_pipeline_read(const wml_json *json, wml_pipeline *p);
 /* One cell: out [encoder->width]. WEBML_ERROR_DATA for a value the encoder does not know. */
 webml_status wml_encode_label(const wml_encoder *e, const char *text, float *out);
 webml_status wml_encode_number(const wml_encoder *e, double value, float *out);
-webml_status wml_encode_cell(const wml_encoder *e, const wml_column *column, int64_t row, float *out);
+webml_status wml_encode_cell(const wml_encoder *e, const wml_column *column, int64_t row,
+                             float *out);
 /* Value of an output: index of the class of a one-hot, or the number in its unit. */
 double wml_decode_number(const wml_encoder *e, const float *values);
 /* True where the outputs are one class out of several: trained with class indices. */

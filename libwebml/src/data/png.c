@@ -44,7 +44,8 @@ static void give(png_structp png, png_voidp p) {
 /* Everything that may jump. pixels and rows are volatile: they are freed after a jump. */
 static webml_status decode(png_structp png, png_infop info, png_source *source, const char *name,
                            wml_image *image, uint8_t *volatile *pixels, png_bytep *volatile *rows) {
-  if (setjmp(png_jmpbuf(png))) return wml_fail(WEBML_ERROR_PARSE, "%s: not a sound PNG file: %s", name, source->message);
+  if (setjmp(png_jmpbuf(png)))
+    return wml_fail(WEBML_ERROR_PARSE, "%s: not a sound PNG file: %s", name, source->message);
   png_set_read_fn(png, source, read_bytes);
   png_set_user_limits(png, WML_IMAGE_MAX_SIDE, WML_IMAGE_MAX_SIDE);
   png_set_chunk_malloc_max(png, 1 << 23);
@@ -52,7 +53,8 @@ static webml_status decode(png_structp png, png_infop info, png_source *source, 
   int type = png_get_color_type(png, info);
   size_t width = png_get_image_width(png, info), height = png_get_image_height(png, info);
   if (width * height > WML_IMAGE_MAX_PIXELS)
-    return wml_fail(WEBML_ERROR_PARSE, "%s: %zux%zu pixels are more than the limit of %d", name, width, height, WML_IMAGE_MAX_PIXELS);
+    return wml_fail(WEBML_ERROR_PARSE, "%s: %zux%zu pixels are more than the limit of %d", name,
+                    width, height, WML_IMAGE_MAX_PIXELS);
   png_set_expand(png); /* palettes to RGB, 1, 2 and 4 bits to 8 */
   png_set_strip_16(png);
   png_set_strip_alpha(png);
@@ -60,7 +62,8 @@ static webml_status decode(png_structp png, png_infop info, png_source *source, 
   png_read_update_info(png, info);
   bool grey = type == PNG_COLOR_TYPE_GRAY || type == PNG_COLOR_TYPE_GRAY_ALPHA;
   size_t channels = grey ? 1 : 3, row_bytes = png_get_rowbytes(png, info);
-  if (row_bytes != width * channels) return wml_fail(WEBML_ERROR_PARSE, "%s: unexpected PNG layout", name);
+  if (row_bytes != width * channels)
+    return wml_fail(WEBML_ERROR_PARSE, "%s: unexpected PNG layout", name);
   *pixels = wml_alloc(height * row_bytes);
   *rows = wml_alloc(height * sizeof(png_bytep));
   if (!*pixels || !*rows) return wml_no_memory(height * row_bytes, name);
@@ -72,11 +75,13 @@ static webml_status decode(png_structp png, png_infop info, png_source *source, 
 
 webml_status wml_png_decode(const uint8_t *bytes, size_t size, const char *name, wml_image *image) {
   png_source source = {.bytes = bytes, .left = size};
-  png_structp png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &source, on_error, on_warning, NULL, take, give);
+  png_structp png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &source, on_error, on_warning,
+                                             NULL, take, give);
   png_infop info = png ? png_create_info_struct(png) : NULL;
   uint8_t *volatile pixels = NULL;
   png_bytep *volatile rows = NULL;
-  webml_status status = info ? decode(png, info, &source, name, image, &pixels, &rows) : wml_no_memory(1024, name);
+  webml_status status =
+      info ? decode(png, info, &source, name, image, &pixels, &rows) : wml_no_memory(1024, name);
   png_destroy_read_struct(&png, &info, NULL);
   wml_free(rows);
   if (status != WEBML_OK) {

@@ -23,12 +23,18 @@ static wml_layer *last_dense(fit *f) {
 static webml_status set_units(fit *f, int64_t width, const char *what) {
   wml_layer *dense = last_dense(f);
   char text[160];
-  if (!dense) return wml_fail(WEBML_ERROR_MODEL, "the model has no Dense layer whose units could be shaped to the %lld outputs", (long long)width);
+  if (!dense)
+    return wml_fail(WEBML_ERROR_MODEL,
+                    "the model has no Dense layer whose units could be shaped to the %lld outputs",
+                    (long long)width);
   if (dense->u.dense.units == width) return WEBML_OK;
   if (dense->u.dense.units && !f->changed.dynamic)
-    return wml_fail(WEBML_ERROR_MODEL, "layer \"%s\" has %d units, but the data set has %lld outputs (%s); set units to %lld or to null",
+    return wml_fail(WEBML_ERROR_MODEL,
+                    "layer \"%s\" has %d units, but the data set has %lld outputs (%s); set units "
+                    "to %lld or to null",
                     dense->name, dense->u.dense.units, (long long)width, what, (long long)width);
-  snprintf(text, sizeof text, "units of \"%.40s\": %lld (%.60s)", dense->name, (long long)width, what);
+  snprintf(text, sizeof text, "units of \"%.40s\": %lld (%.60s)", dense->name, (long long)width,
+           what);
   say(f, text);
   dense->u.dense.units = (int)width;
   return WEBML_OK;
@@ -47,15 +53,20 @@ static void choose_compile(fit *f, wml_loss_kind loss) {
     say(f, "optimizer: adam");
   }
   if (f->changed.n_metrics == 0 && loss != WML_MEAN_SQUARED_ERROR)
-    f->changed.metrics[f->changed.n_metrics++] = (wml_metric_spec){"accuracy", true, {WML_BINARY_ACCURACY, 5, 0.5f}};
+    f->changed.metrics[f->changed.n_metrics++] =
+        (wml_metric_spec){"accuracy", true, {WML_BINARY_ACCURACY, 5, 0.5f}};
   else if (f->changed.n_metrics == 0)
-    f->changed.metrics[f->changed.n_metrics++] = (wml_metric_spec){"mean_absolute_error", false, {WML_METRIC_MAE, 5, 0.5f}};
+    f->changed.metrics[f->changed.n_metrics++] =
+        (wml_metric_spec){"mean_absolute_error", false, {WML_METRIC_MAE, 5, 0.5f}};
 }
 
 static webml_status shape_images(fit *f, const webml_dataset *d) {
   wml_layer *dense = last_dense(f);
   bool sigmoid = dense && dense->u.dense.units == 1 && d->n_classes == 2;
-  if (d->n_classes < 2) return wml_fail(WEBML_ERROR_DATA, "%s has only one class, \"%s\"; at least two are needed to learn anything", d->path, d->classes[0]);
+  if (d->n_classes < 2)
+    return wml_fail(WEBML_ERROR_DATA,
+                    "%s has only one class, \"%s\"; at least two are needed to learn anything",
+                    d->path, d->classes[0]);
   if (!sigmoid) WML_TRY(set_units(f, d->n_classes, "the number of classes"));
   choose_compile(f, sigmoid ? WML_BINARY_CROSSENTROPY : WML_CATEGORICAL_CROSSENTROPY);
   return WEBML_OK;
@@ -64,10 +75,13 @@ static webml_status shape_images(fit *f, const webml_dataset *d) {
 static webml_status set_input(fit *f, int64_t width) {
   char text[96];
   wml_shape *in = &f->changed.input;
-  if (in->rank != 1) return wml_fail(WEBML_ERROR_MODEL, "size: a model for tables has one dimension, [features]");
+  if (in->rank != 1)
+    return wml_fail(WEBML_ERROR_MODEL, "size: a model for tables has one dimension, [features]");
   if (in->dim[0] == width) return WEBML_OK;
   if (in->dim[0] >= 0 && !f->changed.dynamic)
-    return wml_fail(WEBML_ERROR_MODEL, "size: the model takes %lld features, but the chosen input columns give %lld; set size to [%lld] or [null]",
+    return wml_fail(WEBML_ERROR_MODEL,
+                    "size: the model takes %lld features, but the chosen input columns give %lld; "
+                    "set size to [%lld] or [null]",
                     (long long)in->dim[0], (long long)width, (long long)width);
   snprintf(text, sizeof text, "size: %lld features after encoding", (long long)width);
   say(f, text);
@@ -80,7 +94,8 @@ static webml_status build(fit *f, webml_model **shaped) {
   wml_text t = {0};
   f->changed.dynamic = false;
   wml_model_write_json(&t, &f->changed);
-  webml_status status = t.failed ? wml_no_memory(t.length, "the model") : webml_model_parse(t.data, t.length, shaped);
+  webml_status status =
+      t.failed ? wml_no_memory(t.length, "the model") : webml_model_parse(t.data, t.length, shaped);
   wml_text_free(&t);
   return status;
 }
@@ -89,19 +104,24 @@ static webml_status fill_from_pipeline(fit *f, const wml_pipeline *p) {
   bool classes = wml_pipeline_is_classes(p), binary = true;
   for (int i = 0; i < p->n_outputs; i++) binary &= p->outputs[i].encoding != WML_ENCODE_STANDARD;
   WML_TRY(set_input(f, p->input_width));
-  WML_TRY(set_units(f, p->output_width, classes ? "the labels of the output" : "the outputs after encoding"));
-  choose_compile(f, classes ? WML_CATEGORICAL_CROSSENTROPY : binary ? WML_BINARY_CROSSENTROPY : WML_MEAN_SQUARED_ERROR);
+  WML_TRY(set_units(f, p->output_width,
+                    classes ? "the labels of the output" : "the outputs after encoding"));
+  choose_compile(f, classes  ? WML_CATEGORICAL_CROSSENTROPY
+                    : binary ? WML_BINARY_CROSSENTROPY
+                             : WML_MEAN_SQUARED_ERROR);
   return WEBML_OK;
 }
 
 /* The chosen columns are kept in the model. */
-static webml_status shape_table(fit *f, const webml_dataset *d, const webml_model *model, webml_model **shaped) {
+static webml_status shape_table(fit *f, const webml_dataset *d, const webml_model *model,
+                                webml_model **shaped) {
   wml_selection s;
   wml_pipeline p = {0};
   WML_TRY(wml_dataset_select(d, model, &s));
   int *one_hot = wml_calloc((size_t)d->table.n_columns, sizeof *one_hot), n = 0;
-  webml_status status = one_hot ? wml_pipeline_fit(&d->table, &s, wml_dataset_training_rows(d), &p)
-                                : wml_no_memory((size_t)d->table.n_columns * sizeof *one_hot, "columns");
+  webml_status status =
+      one_hot ? wml_pipeline_fit(&d->table, &s, wml_dataset_training_rows(d), &p)
+              : wml_no_memory((size_t)d->table.n_columns * sizeof *one_hot, "columns");
   if (status == WEBML_OK) status = fill_from_pipeline(f, &p);
   if (status == WEBML_OK) {
     for (int i = 0; i < d->table.n_columns; i++)
@@ -117,10 +137,14 @@ static webml_status shape_table(fit *f, const webml_dataset *d, const webml_mode
   return status;
 }
 
-webml_status webml_model_shape_to(const webml_model *model, const webml_dataset *d, webml_model **shaped, char **chosen) {
-  if (!model || !d || !shaped) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_model_shape_to: model, dataset and shaped must not be NULL");
+webml_status webml_model_shape_to(const webml_model *model, const webml_dataset *d,
+                                  webml_model **shaped, char **chosen) {
+  if (!model || !d || !shaped)
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "webml_model_shape_to: model, dataset and shaped must not be NULL");
   if (model->format != d->format)
-    return wml_fail(WEBML_ERROR_MISMATCH, "the model takes %s, but %s is %s", model->format == WML_FORMAT_IMAGES ? "images" : "a table", d->path,
+    return wml_fail(WEBML_ERROR_MISMATCH, "the model takes %s, but %s is %s",
+                    model->format == WML_FORMAT_IMAGES ? "images" : "a table", d->path,
                     d->format == WML_FORMAT_IMAGES ? "a set of images" : "a table");
   fit f = {.said = {0}};
   size_t bytes = (size_t)model->n_layers * sizeof *f.layers;
@@ -130,7 +154,8 @@ webml_status webml_model_shape_to(const webml_model *model, const webml_dataset 
   memcpy(f.layers, model->layers, bytes);
   f.changed.layers = f.layers;
   webml_status status;
-  if (d->format == WML_FORMAT_CSV) status = shape_table(&f, d, model, shaped);
+  if (d->format == WML_FORMAT_CSV)
+    status = shape_table(&f, d, model, shaped);
   else {
     status = shape_images(&f, d);
     if (status == WEBML_OK) status = build(&f, shaped);

@@ -37,7 +37,11 @@ static bool reserve(void **p, size_t used, size_t *size, size_t more, size_t ite
 /* Position of the first byte that is not UTF-8, or n. */
 static size_t bad_utf8(const unsigned char *s, size_t n) {
   for (size_t i = 0; i < n;) {
-    size_t length = s[i] < 0x80 ? 1 : s[i] >= 0xF0 && s[i] < 0xF5 ? 4 : s[i] >= 0xE0 && s[i] < 0xF0 ? 3 : s[i] >= 0xC2 && s[i] < 0xE0 ? 2 : 0;
+    size_t length = s[i] < 0x80                   ? 1
+                    : s[i] >= 0xF0 && s[i] < 0xF5 ? 4
+                    : s[i] >= 0xE0 && s[i] < 0xF0 ? 3
+                    : s[i] >= 0xC2 && s[i] < 0xE0 ? 2
+                                                  : 0;
     if (length == 0 || i + length > n) return i;
     for (size_t k = 1; k < length; k++)
       if ((s[i + k] & 0xC0) != 0x80) return i;
@@ -55,7 +59,9 @@ static void on_cell(void *bytes, size_t n, void *arg) {
     return;
   }
   if (bad_utf8(bytes, n) < n || memchr(bytes, 0, n)) {
-    c->status = wml_fail(WEBML_ERROR_PARSE, "%s: row %lld, column %zu is not UTF-8 text; convert the file to UTF-8", c->name, (long long)c->row, column + 1);
+    c->status = wml_fail(WEBML_ERROR_PARSE,
+                         "%s: row %lld, column %zu is not UTF-8 text; convert the file to UTF-8",
+                         c->name, (long long)c->row, column + 1);
     return;
   }
   if (!reserve((void **)&c->text, c->used, &c->size, n + 1, 1) ||
@@ -81,7 +87,8 @@ static void on_row(int end, void *arg) {
     return;
   }
   if (c->in_row != c->columns)
-    c->status = wml_fail(WEBML_ERROR_PARSE, "%s: row %lld has %zu fields, but the header has %zu", c->name, (long long)c->row, c->in_row, c->columns);
+    c->status = wml_fail(WEBML_ERROR_PARSE, "%s: row %lld has %zu fields, but the header has %zu",
+                         c->name, (long long)c->row, c->in_row, c->columns);
   c->row++;
   c->in_row = 0;
 }
@@ -106,9 +113,12 @@ static webml_status split(const char *bytes, size_t size, cells *c) {
   csv_set_free_func(&parser, wml_free);
   csv_set_delim(&parser, separator_of(bytes, size));
   if (csv_parse(&parser, bytes, size, on_cell, on_row, c) != size && c->status == WEBML_OK)
-    c->status = csv_error(&parser) == CSV_ENOMEM ? wml_no_memory(size, c->name)
-                                                 : wml_fail(WEBML_ERROR_PARSE, "%s: row %lld: %s", c->name, (long long)c->row, csv_strerror(csv_error(&parser)));
-  if (c->status == WEBML_OK && csv_fini(&parser, on_cell, on_row, c) != 0) c->status = wml_no_memory(size, c->name);
+    c->status = csv_error(&parser) == CSV_ENOMEM
+                    ? wml_no_memory(size, c->name)
+                    : wml_fail(WEBML_ERROR_PARSE, "%s: row %lld: %s", c->name, (long long)c->row,
+                               csv_strerror(csv_error(&parser)));
+  if (c->status == WEBML_OK && csv_fini(&parser, on_cell, on_row, c) != 0)
+    c->status = wml_no_memory(size, c->name);
   csv_free(&parser);
   return c->status;
 }
@@ -116,7 +126,8 @@ static webml_status split(const char *bytes, size_t size, cells *c) {
 /* ---- types ---- */
 
 bool wml_cell_missing(const char *s) {
-  return !*s || strcmp(s, "NA") == 0 || strcmp(s, "?") == 0 || strcmp(s, "NaN") == 0 || strcmp(s, "nan") == 0;
+  return !*s || strcmp(s, "NA") == 0 || strcmp(s, "?") == 0 || strcmp(s, "NaN") == 0 ||
+         strcmp(s, "nan") == 0;
 }
 
 bool wml_cell_number(const char *s, double *value) {
@@ -173,13 +184,16 @@ static webml_status make_labels(wml_table *t, const cells *c, int index, wml_col
   webml_status status = WEBML_OK;
   for (int64_t r = 0; r < t->rows; r++) {
     const char *text = cell(c, r, index);
-    const char **found = wml_cell_missing(text) ? NULL : bsearch(&text, sorted, unique, sizeof *sorted, compare_texts);
+    const char **found = wml_cell_missing(text)
+                             ? NULL
+                             : bsearch(&text, sorted, unique, sizeof *sorted, compare_texts);
     col->codes[r] = found ? (int32_t)(found - sorted) : -1;
   }
   col->values = wml_arena_alloc(&t->arena, (unique + 1) * sizeof *col->values);
   if (!col->values) status = wml_no_memory(unique, "labels");
   for (size_t i = 0; i < unique && status == WEBML_OK; i++)
-    if (!(col->values[i] = wml_arena_copy(&t->arena, sorted[i], strlen(sorted[i])))) status = wml_no_memory(unique, "labels");
+    if (!(col->values[i] = wml_arena_copy(&t->arena, sorted[i], strlen(sorted[i]))))
+      status = wml_no_memory(unique, "labels");
   wml_free(sorted);
   return status;
 }
@@ -204,7 +218,10 @@ static webml_status infer(wml_table *t, const cells *c, int index) {
     col->numbers[r] = value;
   }
   if (col->missing == t->rows) numeric = true;
-  col->type = !numeric ? WML_COLUMN_LABEL : binary ? WML_COLUMN_BINARY : whole ? WML_COLUMN_INT : WML_COLUMN_FLOAT;
+  col->type = !numeric ? WML_COLUMN_LABEL
+              : binary ? WML_COLUMN_BINARY
+              : whole  ? WML_COLUMN_INT
+                       : WML_COLUMN_FLOAT;
   if (numeric) return count_numbers(t, col);
   wml_free(col->numbers);
   col->numbers = NULL;
@@ -214,11 +231,15 @@ static webml_status infer(wml_table *t, const cells *c, int index) {
 static webml_status name_columns(wml_table *t, const cells *c) {
   for (int i = 0; i < t->n_columns; i++) {
     const char *name = c->text + c->offset[i];
-    if (!*name) return wml_fail(WEBML_ERROR_PARSE, "%s: column %d has no name in the header", c->name, i + 1);
+    if (!*name)
+      return wml_fail(WEBML_ERROR_PARSE, "%s: column %d has no name in the header", c->name, i + 1);
     for (int k = 0; k < i && t->n_columns <= 20000; k++)
       if (strcmp(t->columns[k].name, name) == 0)
-        return wml_fail(WEBML_ERROR_PARSE, "%s: columns %d and %d are both named \"%s\"; names must differ", c->name, k + 1, i + 1, name);
-    if (!(t->columns[i].name = wml_arena_copy(&t->arena, name, strlen(name)))) return wml_no_memory(strlen(name), "a name");
+        return wml_fail(WEBML_ERROR_PARSE,
+                        "%s: columns %d and %d are both named \"%s\"; names must differ", c->name,
+                        k + 1, i + 1, name);
+    if (!(t->columns[i].name = wml_arena_copy(&t->arena, name, strlen(name))))
+      return wml_no_memory(strlen(name), "a name");
   }
   return WEBML_OK;
 }
@@ -227,13 +248,17 @@ webml_status wml_table_parse(const char *bytes, size_t size, const char *name, w
   *t = (wml_table){0};
   cells c = {.name = name};
   webml_status status = split(bytes, size, &c);
-  if (status == WEBML_OK && (c.row == 0 || c.columns == 0)) status = wml_fail(WEBML_ERROR_DATA, "%s is empty; a header row with column names and data rows are needed", name);
-  if (status == WEBML_OK && c.row == 1) status = wml_fail(WEBML_ERROR_DATA, "%s has a header and no data rows", name);
+  if (status == WEBML_OK && (c.row == 0 || c.columns == 0))
+    status = wml_fail(WEBML_ERROR_DATA,
+                      "%s is empty; a header row with column names and data rows are needed", name);
+  if (status == WEBML_OK && c.row == 1)
+    status = wml_fail(WEBML_ERROR_DATA, "%s has a header and no data rows", name);
   if (status == WEBML_OK) {
     t->rows = c.row - 1;
     t->n_columns = (int)c.columns;
     t->columns = wml_calloc(c.columns, sizeof *t->columns);
-    status = t->columns ? name_columns(t, &c) : wml_no_memory(c.columns * sizeof *t->columns, "columns");
+    status =
+        t->columns ? name_columns(t, &c) : wml_no_memory(c.columns * sizeof *t->columns, "columns");
   }
   for (int i = 0; status == WEBML_OK && i < t->n_columns; i++) status = infer(t, &c, i);
   wml_free(c.text);
@@ -275,21 +300,30 @@ int wml_table_find(const wml_table *t, const char *word, size_t length) {
   name[length] = '\0';
   for (int i = 0; i < t->n_columns; i++)
     if (strcmp(t->columns[i].name, name) == 0) return i;
-  if (wml_parse_number(name, length, &index) && index == floor(index) && index >= 0 && index < t->n_columns) return (int)index;
+  if (wml_parse_number(name, length, &index) && index == floor(index) && index >= 0 &&
+      index < t->n_columns)
+    return (int)index;
   const char **names = wml_alloc((size_t)t->n_columns * sizeof *names);
   for (int i = 0; names && i < t->n_columns; i++) names[i] = t->columns[i].name;
   const char *meant = names ? wml_suggest(name, names, (size_t)t->n_columns) : NULL;
-  if (meant) wml_fail(WEBML_ERROR_DATA, "there is no column \"%s\", did you mean \"%s\"?", name, meant);
-  else wml_fail(WEBML_ERROR_DATA, "there is no column \"%s\"; name one of the %d columns or give its index from 0", name, t->n_columns);
+  if (meant)
+    wml_fail(WEBML_ERROR_DATA, "there is no column \"%s\", did you mean \"%s\"?", name, meant);
+  else
+    wml_fail(WEBML_ERROR_DATA,
+             "there is no column \"%s\"; name one of the %d columns or give its index from 0", name,
+             t->n_columns);
   wml_free(names);
   return -1;
 }
 
 static void write_cell(wml_text *out, const wml_column *col, int64_t row) {
   if (col->type == WML_COLUMN_LABEL) {
-    if (col->codes[row] >= 0) wml_json_string(out, col->values[col->codes[row]]);
-    else wml_json_null(out);
-  } else wml_json_number(out, col->numbers[row]);
+    if (col->codes[row] >= 0)
+      wml_json_string(out, col->values[col->codes[row]]);
+    else
+      wml_json_null(out);
+  } else
+    wml_json_number(out, col->numbers[row]);
 }
 
 static void write_feature(wml_text *out, const wml_column *col) {

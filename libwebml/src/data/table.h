@@ -6,7 +6,12 @@
 #include "base/status.h"
 #include "base/text.h"
 
-typedef enum wml_column_type { WML_COLUMN_INT, WML_COLUMN_FLOAT, WML_COLUMN_LABEL, WML_COLUMN_BINARY } wml_column_type;
+typedef enum wml_column_type {
+  WML_COLUMN_INT,
+  WML_COLUMN_FLOAT,
+  WML_COLUMN_LABEL,
+  WML_COLUMN_BINARY
+} wml_column_type;
 
 enum { WML_LABEL_LIMIT = 1000 }; /* a label column with more values is blocked */
 
@@ -16,9 +21,9 @@ typedef struct wml_column {
   int64_t missing, first_missing; /* 0-based row, -1 */
   int64_t unique;
   bool blocked;
-  double *numbers;       /* [rows], all types but label; NaN where missing */
-  int32_t *codes;        /* [rows] of a label: index into values, -1 where missing */
-  const char **values;   /* [unique] of a label, in code-point order */
+  double *numbers;     /* [rows], all types but label; NaN where missing */
+  int32_t *codes;      /* [rows] of a label: index into values, -1 where missing */
+  const char **values; /* [unique] of a label, in code-point order */
 } wml_column;
 
 typedef struct wml_table {

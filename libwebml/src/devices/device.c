@@ -15,10 +15,13 @@ static const struct {
 
 webml_status webml_device_open(const char *name, int threads, webml_device **out) {
   if (!out) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_device_open: device must not be NULL");
-  if (threads < 0 || threads > 1024) return wml_fail(WEBML_ERROR_ARGUMENT, "%d threads are out of range; 0 stands for all cores", threads);
+  if (threads < 0 || threads > 1024)
+    return wml_fail(WEBML_ERROR_ARGUMENT, "%d threads are out of range; 0 stands for all cores",
+                    threads);
   if (!name || strcmp(name, "auto") == 0) name = "cpu";
   if (strncmp(name, "cuda", 4) == 0)
-    return wml_fail(WEBML_ERROR_UNSUPPORTED, "device %s: this build has no CUDA back end; use \"cpu\"", name);
+    return wml_fail(WEBML_ERROR_UNSUPPORTED,
+                    "device %s: this build has no CUDA back end; use \"cpu\"", name);
   for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
     if (strcmp(name, backends[i].name) != 0) continue;
     webml_device *d = wml_calloc(1, sizeof *d);
@@ -26,8 +29,10 @@ webml_status webml_device_open(const char *name, int threads, webml_device **out
     *d = (webml_device){.backend = backends[i].backend, .name = backends[i].name};
     wml_device_config config = {.threads = threads};
     webml_status status = wml_from_result(d->backend->open(&wml_library_host, &config, &d->handle));
-    if (status == WEBML_OK) *out = d;
-    else wml_free(d);
+    if (status == WEBML_OK)
+      *out = d;
+    else
+      wml_free(d);
     return status;
   }
   return wml_fail(WEBML_ERROR_ARGUMENT, "unknown device \"%s\"; use auto, cpu or cuda:N", name);
@@ -52,7 +57,9 @@ size_t wml_device_available(const webml_device *d) {
     if (sscanf(line, "MemAvailable: %zu kB", &kilobytes) == 1) bytes = kilobytes * 1024;
   if (f) fclose(f);
   struct rlimit limit;
-  if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < bytes) bytes = limit.rlim_cur;
+  if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+      limit.rlim_cur < bytes)
+    bytes = limit.rlim_cur;
   return bytes;
 }
 

@@ -16,7 +16,8 @@ int64_t wml_named_elements(const wml_named_tensor *t) {
 
 /* ---- writing ---- */
 
-static void write_header(wml_text *t, const wml_named_tensor *tensors, int n_tensors, const wml_named_string *strings, int n_strings) {
+static void write_header(wml_text *t, const wml_named_tensor *tensors, int n_tensors,
+                         const wml_named_string *strings, int n_strings) {
   int64_t offset = 0;
   wml_json_open(t, '{');
   if (n_strings) {
@@ -47,7 +48,8 @@ static void write_header(wml_text *t, const wml_named_tensor *tensors, int n_ten
     offset += bytes;
   }
   wml_json_close(t, '}');
-  while (t->length % 64 != 56 && !t->failed) wml_text_add(t, " ", 1); /* the data begins at a multiple of 64 */
+  while (t->length % 64 != 56 && !t->failed)
+    wml_text_add(t, " ", 1); /* the data begins at a multiple of 64 */
 }
 
 webml_status wml_safetensors_write(const char *path, const wml_named_tensor *tensors, int n_tensors,
@@ -68,7 +70,8 @@ webml_status wml_safetensors_write(const char *path, const wml_named_tensor *ten
   for (int i = 0; i < 8; i++) length[i] = (uint8_t)((uint64_t)header.length >> (8 * i));
   status = wml_atomic_write(&f, length, sizeof length);
   if (status == WEBML_OK) status = wml_atomic_write(&f, header.data, header.length);
-  for (int i = 0; i < n_tensors && status == WEBML_OK; i++) /* little-endian machines only, as all we build for */
+  for (int i = 0; i < n_tensors && status == WEBML_OK;
+       i++) /* little-endian machines only, as all we build for */
     status = wml_atomic_write(&f, tensors[i].data, (size_t)wml_named_elements(&tensors[i]) * 4);
   wml_text_free(&header);
   if (status == WEBML_OK) return wml_atomic_commit(&f);
@@ -79,7 +82,9 @@ webml_status wml_safetensors_write(const char *path, const wml_named_tensor *ten
 /* ---- reading ---- */
 
 static bool whole(const wml_json *v, double limit, int64_t *out) {
-  if (!v || v->kind != WML_JSON_NUMBER || v->number < 0 || v->number > limit || v->number != floor(v->number)) return false;
+  if (!v || v->kind != WML_JSON_NUMBER || v->number < 0 || v->number > limit ||
+      v->number != floor(v->number))
+    return false;
   *out = (int64_t)v->number;
   return true;
 }
@@ -88,20 +93,29 @@ static webml_status damaged(const char *name, const char *what) {
   return wml_fail(WEBML_ERROR_PARSE, "%s is not a sound weights file: %s", name, what);
 }
 
-static webml_status read_tensor(const wml_json *json, const char *data, size_t data_bytes, const char *name, wml_named_tensor *t, int64_t *begin, int64_t *end) {
-  const wml_json *shape = wml_json_get(json, "shape"), *offsets = wml_json_get(json, "data_offsets");
-  if (!shape || shape->kind != WML_JSON_ARRAY || !offsets || offsets->kind != WML_JSON_ARRAY || offsets->count != 2)
+static webml_status read_tensor(const wml_json *json, const char *data, size_t data_bytes,
+                                const char *name, wml_named_tensor *t, int64_t *begin,
+                                int64_t *end) {
+  const wml_json *shape = wml_json_get(json, "shape"),
+                 *offsets = wml_json_get(json, "data_offsets");
+  if (!shape || shape->kind != WML_JSON_ARRAY || !offsets || offsets->kind != WML_JSON_ARRAY ||
+      offsets->count != 2)
     return damaged(name, "a tensor without shape or data_offsets");
   if (strcmp(wml_json_get_string(json, "dtype", ""), "F32") != 0)
-    return wml_fail(WEBML_ERROR_UNSUPPORTED, "%s: tensor \"%s\" is %s; only F32 is supported", name, json->key, wml_json_get_string(json, "dtype", "of no type"));
+    return wml_fail(WEBML_ERROR_UNSUPPORTED, "%s: tensor \"%s\" is %s; only F32 is supported", name,
+                    json->key, wml_json_get_string(json, "dtype", "of no type"));
   if (shape->count > 4) return damaged(name, "a tensor of more than four dimensions");
-  if (!whole(offsets->first, (double)data_bytes, begin) || !whole(offsets->first->next, (double)data_bytes, end) || *end < *begin)
+  if (!whole(offsets->first, (double)data_bytes, begin) ||
+      !whole(offsets->first->next, (double)data_bytes, end) || *end < *begin)
     return damaged(name, "data_offsets beyond the end of the file");
-  *t = (wml_named_tensor){.name = json->key, .rank = shape->count, .data = (const float *)(const void *)(data + *begin)};
+  *t = (wml_named_tensor){.name = json->key,
+                          .rank = shape->count,
+                          .data = (const float *)(const void *)(data + *begin)};
   int64_t n = 1;
   int i = 0;
   for (const wml_json *d = shape->first; d; d = d->next, i++) {
-    if (!whole(d, 1e15, &t->dim[i]) || (t->dim[i] && n > ((int64_t)1 << 50) / t->dim[i])) return damaged(name, "a shape that is too large");
+    if (!whole(d, 1e15, &t->dim[i]) || (t->dim[i] && n > ((int64_t)1 << 50) / t->dim[i]))
+      return damaged(name, "a shape that is too large");
     n *= t->dim[i];
   }
   if (n * 4 != *end - *begin) return damaged(name, "a shape that does not match its data_offsets");
@@ -133,7 +147,9 @@ static webml_status parse(wml_safetensors *f, size_t size, const char *name) {
     if (begin != expected) return damaged(name, "holes or overlaps between tensors");
     expected = end;
   }
-  return (size_t)expected == data_bytes ? WEBML_OK : damaged(name, "bytes that belong to no tensor, or too few");
+  return (size_t)expected == data_bytes
+             ? WEBML_OK
+             : damaged(name, "bytes that belong to no tensor, or too few");
 }
 
 webml_status wml_safetensors_parse(char *bytes, size_t size, const char *name, wml_safetensors *f) {

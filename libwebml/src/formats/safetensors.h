@@ -31,7 +31,8 @@ typedef struct wml_safetensors {
 
 webml_status wml_safetensors_read(const char *path, wml_safetensors *file);
 /* The same from memory; takes over `bytes` (wml_alloc) in any case. */
-webml_status wml_safetensors_parse(char *bytes, size_t size, const char *name, wml_safetensors *file);
+webml_status wml_safetensors_parse(char *bytes, size_t size, const char *name,
+                                   wml_safetensors *file);
 void wml_safetensors_free(wml_safetensors *file);
 const wml_named_tensor *wml_safetensors_find(const wml_safetensors *file, const char *name);
 int64_t wml_named_elements(const wml_named_tensor *tensor);

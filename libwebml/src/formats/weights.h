@@ -10,7 +10,7 @@ typedef struct wml_weights {
   wml_safetensors file;
   webml_model *model;
   wml_pipeline pipeline;
-  wml_arena arena; /* of the parsed metadata */
+  wml_arena arena;                     /* of the parsed metadata */
   const wml_json *record, *checkpoint; /* or NULL */
 } wml_weights;
 

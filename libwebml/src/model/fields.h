@@ -33,7 +33,7 @@ typedef struct wml_field {
   double low, high;
   double otherwise; /* the default of numbers and booleans */
   bool required, nullable;
-  const char *cure;         /* IGNORED: the only value that is fine; others: default as JSON text or NULL */
+  const char *cure; /* IGNORED: the only value that is fine; others: default as JSON text or NULL */
 } wml_field;
 
 /* Fills `object` from the members of `json` (NULL: all defaults). Unknown keys, wrong kinds and
@@ -47,10 +47,12 @@ void wml_fields_write(wml_text *text, const wml_field *fields, int n, const void
 bool wml_number_of(const wml_json *json, double *value);
 
 /* values.c: the kinds that have structure of their own. */
-webml_status wml_read_activation(const wml_json *json, const char *path, wml_activation *out, wml_issues *issues);
+webml_status wml_read_activation(const wml_json *json, const char *path, wml_activation *out,
+                                 wml_issues *issues);
 webml_status wml_read_initializer(wml_arena *arena, const wml_json *json, const char *path,
                                   wml_initializer *out, wml_issues *issues);
-webml_status wml_read_regularizer(const wml_json *json, const char *path, wml_regularizer *out, wml_issues *issues);
+webml_status wml_read_regularizer(const wml_json *json, const char *path, wml_regularizer *out,
+                                  wml_issues *issues);
 void wml_write_activation(wml_text *text, const wml_activation *activation);
 void wml_write_initializer(wml_text *text, const wml_initializer *initializer);
 void wml_write_regularizer(wml_text *text, const wml_regularizer *regularizer);
@@ -58,9 +60,12 @@ void wml_write_regularizer(wml_text *text, const wml_regularizer *regularizer);
 bool wml_initializer_by_name(const char *name, wml_initializer *out);
 
 /* compile.c: optimizer, loss, metrics. */
-webml_status wml_read_optimizer(wml_arena *arena, const wml_json *json, webml_model *model, wml_issues *issues);
-webml_status wml_read_loss(wml_arena *arena, const wml_json *json, webml_model *model, wml_issues *issues);
-webml_status wml_read_metrics(wml_arena *arena, const wml_json *json, webml_model *model, wml_issues *issues);
+webml_status wml_read_optimizer(wml_arena *arena, const wml_json *json, webml_model *model,
+                                wml_issues *issues);
+webml_status wml_read_loss(wml_arena *arena, const wml_json *json, webml_model *model,
+                           wml_issues *issues);
+webml_status wml_read_metrics(wml_arena *arena, const wml_json *json, webml_model *model,
+                              wml_issues *issues);
 void wml_write_optimizer(wml_text *text, const wml_optimizer *optimizer);
 void wml_write_loss(wml_text *text, const wml_loss *loss);
 void wml_write_metrics(wml_text *text, const webml_model *model);

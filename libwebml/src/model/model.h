@@ -14,12 +14,12 @@
 typedef enum wml_padding { WML_PADDING_VALID, WML_PADDING_SAME } wml_padding;
 
 typedef enum wml_initializer_kind {
-  WML_INIT_CONSTANT,          /* zeros, ones, constant */
-  WML_INIT_UNIFORM,           /* random_uniform: a..b */
-  WML_INIT_NORMAL,            /* random_normal: mean a, deviation b */
-  WML_INIT_TRUNCATED_NORMAL,  /* the same, redrawn outside two deviations */
-  WML_INIT_VARIANCE_SCALING,  /* glorot, he, lecun: scale a by fans */
-  WML_INIT_ORTHOGONAL         /* gain a */
+  WML_INIT_CONSTANT,         /* zeros, ones, constant */
+  WML_INIT_UNIFORM,          /* random_uniform: a..b */
+  WML_INIT_NORMAL,           /* random_normal: mean a, deviation b */
+  WML_INIT_TRUNCATED_NORMAL, /* the same, redrawn outside two deviations */
+  WML_INIT_VARIANCE_SCALING, /* glorot, he, lecun: scale a by fans */
+  WML_INIT_ORTHOGONAL        /* gain a */
 } wml_initializer_kind;
 
 typedef struct wml_initializer {
@@ -155,6 +155,7 @@ bool wml_metric_more_is_better(wml_metric_kind kind);
 
 /* Window geometry, as Keras computes it. */
 int64_t wml_window_output(int64_t n, int size, int stride, int dilation, wml_padding padding);
-void wml_window_pads(int64_t n, int size, int stride, int dilation, wml_padding padding, int *before, int *after);
+void wml_window_pads(int64_t n, int size, int stride, int dilation, wml_padding padding,
+                     int *before, int *after);
 
 #endif

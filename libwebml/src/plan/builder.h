@@ -20,15 +20,16 @@ typedef struct wml_builder {
   struct wml_layer_tensors {
     int in, pre, out; /* before and after the activation */
     int param[WML_MAX_PARAMS];
-    int index;         /* of a pooling */
+    int index;          /* of a pooling */
     int mean, variance; /* of a normalisation: batch statistics */
     uint32_t stream;    /* of a dropout */
-  } *layers;
+  } * layers;
 } wml_builder;
 
 int wml_build_tensor(wml_builder *b, wml_tensor tensor, const char *prefix, const char *name);
 /* A value with the layer's shape behind the batch. */
-int wml_build_value(wml_builder *b, const wml_layer *layer, const char *prefix, const wml_shape *shape);
+int wml_build_value(wml_builder *b, const wml_layer *layer, const char *prefix,
+                    const wml_shape *shape);
 wml_op *wml_build_op(wml_builder *b, wml_op_kind kind, const char *layer);
 
 /* layers.c: forward emission of a layer reading `x`; returns its output. Backward: gradient dy of

@@ -8,7 +8,8 @@ static bool training(const wml_builder *b) {
 }
 
 /* Gradient tensor of a parameter with its place in the update; -1 when it is not trained. */
-static int gradient_of(wml_builder *b, const wml_layer *layer, const struct wml_layer_tensors *t, int k) {
+static int gradient_of(wml_builder *b, const wml_layer *layer, const struct wml_layer_tensors *t,
+                       int k) {
   if (k < 0 || t->param[k] < 0 || !layer->params[k].trainable) return -1;
   wml_tensor g = b->tensors[t->param[k]];
   g.role = WML_ROLE_GRAD;
@@ -19,16 +20,17 @@ static int gradient_of(wml_builder *b, const wml_layer *layer, const struct wml_
   return tensor;
 }
 
-
 static wml_window window_of(const wml_layer *l) {
   bool conv = l->type == WML_LAYER_CONV2D;
   wml_window w = {.groups = 1};
   for (int i = 0; i < 2; i++) {
     w.size[i] = conv ? l->u.conv.kernel_size[i] : l->u.pool.pool_size[i];
-    w.stride[i] = conv ? l->u.conv.strides[i] : (l->u.pool.strides[i] ? l->u.pool.strides[i] : w.size[i]);
+    w.stride[i] =
+        conv ? l->u.conv.strides[i] : (l->u.pool.strides[i] ? l->u.pool.strides[i] : w.size[i]);
     w.dilation[i] = conv ? l->u.conv.dilation_rate[i] : 1;
-    wml_window_pads(l->in.dim[i], w.size[i], w.stride[i], w.dilation[i], conv ? l->u.conv.padding : l->u.pool.padding,
-                    &w.pad_before[i], &w.pad_after[i]);
+    wml_window_pads(l->in.dim[i], w.size[i], w.stride[i], w.dilation[i],
+                    conv ? l->u.conv.padding : l->u.pool.padding, &w.pad_before[i],
+                    &w.pad_after[i]);
   }
   if (conv) w.groups = l->u.conv.groups;
   return w;
@@ -41,7 +43,8 @@ static wml_shape pre_shape(const wml_layer *l) {
   return s;
 }
 
-static int forward_linear(wml_builder *b, const wml_layer *l, struct wml_layer_tensors *t, int x, wml_op_kind kind) {
+static int forward_linear(wml_builder *b, const wml_layer *l, struct wml_layer_tensors *t, int x,
+                          wml_op_kind kind) {
   wml_shape shape = pre_shape(l);
   t->pre = wml_build_value(b, l, "pre/", &shape);
   wml_op *op = wml_build_op(b, kind, l->name);
@@ -63,8 +66,9 @@ static bool needs_input(const wml_activation *a) {
   return !wml_activation_from_output(a);
 }
 
-static int backward_linear(wml_builder *b, const wml_layer *l, struct wml_layer_tensors *t, int dy, bool skip_activation,
-                           bool need_dx, wml_op_kind data, wml_op_kind weights) {
+static int backward_linear(wml_builder *b, const wml_layer *l, struct wml_layer_tensors *t, int dy,
+                           bool skip_activation, bool need_dx, wml_op_kind data,
+                           wml_op_kind weights) {
   if (l->activation.kind != WML_LINEAR && !skip_activation) {
     wml_shape shape = pre_shape(l);
     int dpre = wml_build_value(b, l, "dpre/", &shape);
@@ -109,7 +113,8 @@ static int forward_pool(wml_builder *b, const wml_layer *l, struct wml_layer_ten
   return t->out;
 }
 
-static int backward_pool(wml_builder *b, const wml_layer *l, const struct wml_layer_tensors *t, int dy) {
+static int backward_pool(wml_builder *b, const wml_layer *l, const struct wml_layer_tensors *t,
+                         int dy) {
   int dx = wml_build_value(b, l, "dx/", &l->in);
   wml_op *op = wml_build_op(b, WML_OP_MAXPOOL_BWD, l->name);
   op->in[0] = dy;
@@ -120,7 +125,8 @@ static int backward_pool(wml_builder *b, const wml_layer *l, const struct wml_la
 }
 
 /* The same elements under another shape: Flatten and its way back. */
-static int reshape(wml_builder *b, const wml_layer *l, int x, const char *prefix, const wml_shape *shape) {
+static int reshape(wml_builder *b, const wml_layer *l, int x, const char *prefix,
+                   const wml_shape *shape) {
   int y = wml_build_value(b, l, prefix, shape);
   wml_op *op = wml_build_op(b, WML_OP_RESHAPE, l->name);
   op->in[0] = x;
@@ -139,20 +145,31 @@ static int dropout(wml_builder *b, const wml_layer *l, int x, const char *prefix
 }
 
 /* Indices of gamma and beta among the layer's parameters, -1 where the layer has none. */
-static int gamma_index(const wml_layer *l) { return l->u.norm.scale ? 0 : -1; }
-static int beta_index(const wml_layer *l) { return l->u.norm.center ? (l->u.norm.scale ? 1 : 0) : -1; }
-static int mean_index(const wml_layer *l) { return (l->u.norm.scale ? 1 : 0) + (l->u.norm.center ? 1 : 0); }
+static int gamma_index(const wml_layer *l) {
+  return l->u.norm.scale ? 0 : -1;
+}
+static int beta_index(const wml_layer *l) {
+  return l->u.norm.center ? (l->u.norm.scale ? 1 : 0) : -1;
+}
+static int mean_index(const wml_layer *l) {
+  return (l->u.norm.scale ? 1 : 0) + (l->u.norm.center ? 1 : 0);
+}
 
 static int forward_norm(wml_builder *b, const wml_layer *l, struct wml_layer_tensors *t, int x) {
   bool batch_statistics = training(b) && l->trainable; /* a frozen layer works as in prediction */
   int gamma = gamma_index(l), beta = beta_index(l), mean = mean_index(l);
   t->out = wml_build_value(b, l, "out/", &l->out);
   if (batch_statistics) {
-    wml_tensor vector = {.dtype = WML_F32, .role = WML_ROLE_VALUE, .rank = 1, .dim = {l->in.dim[l->in.rank - 1]}, .like = -1};
+    wml_tensor vector = {.dtype = WML_F32,
+                         .role = WML_ROLE_VALUE,
+                         .rank = 1,
+                         .dim = {l->in.dim[l->in.rank - 1]},
+                         .like = -1};
     t->mean = wml_build_tensor(b, vector, "mean/", l->name);
     t->variance = wml_build_tensor(b, vector, "variance/", l->name);
   }
-  wml_op *op = wml_build_op(b, batch_statistics ? WML_OP_BATCHNORM_TRAIN : WML_OP_BATCHNORM_INFER, l->name);
+  wml_op *op =
+      wml_build_op(b, batch_statistics ? WML_OP_BATCHNORM_TRAIN : WML_OP_BATCHNORM_INFER, l->name);
   op->in[0] = x;
   op->in[1] = gamma < 0 ? -1 : t->param[gamma];
   op->in[2] = beta < 0 ? -1 : t->param[beta];
@@ -166,12 +183,14 @@ static int forward_norm(wml_builder *b, const wml_layer *l, struct wml_layer_ten
   return t->out;
 }
 
-static int backward_norm(wml_builder *b, const wml_layer *l, struct wml_layer_tensors *t, int dy, bool need_dx) {
+static int backward_norm(wml_builder *b, const wml_layer *l, struct wml_layer_tensors *t, int dy,
+                         bool need_dx) {
   int gamma = gamma_index(l), mean = mean_index(l);
   int dgamma = gradient_of(b, l, t, gamma), dbeta = gradient_of(b, l, t, beta_index(l));
   int dx = need_dx ? wml_build_value(b, l, "dx/", &l->in) : -1;
   if (dx < 0 && dgamma < 0 && dbeta < 0) return -1;
-  wml_op *op = wml_build_op(b, t->mean >= 0 ? WML_OP_BATCHNORM_BWD : WML_OP_BATCHNORM_BWD_INFER, l->name);
+  wml_op *op =
+      wml_build_op(b, t->mean >= 0 ? WML_OP_BATCHNORM_BWD : WML_OP_BATCHNORM_BWD_INFER, l->name);
   op->in[0] = dy;
   op->in[1] = t->in;
   op->in[2] = gamma < 0 ? -1 : t->param[gamma];
@@ -201,13 +220,15 @@ int wml_build_forward(wml_builder *b, const wml_layer *l, struct wml_layer_tenso
   }
 }
 
-int wml_build_backward(wml_builder *b, const wml_layer *l, struct wml_layer_tensors *t, int dy, bool skip_activation,
-                       bool need_dx) {
+int wml_build_backward(wml_builder *b, const wml_layer *l, struct wml_layer_tensors *t, int dy,
+                       bool skip_activation, bool need_dx) {
   switch (l->type) {
   case WML_LAYER_CONV2D:
-    return backward_linear(b, l, t, dy, skip_activation, need_dx, WML_OP_CONV2D_BWD_DATA, WML_OP_CONV2D_BWD_WEIGHTS);
+    return backward_linear(b, l, t, dy, skip_activation, need_dx, WML_OP_CONV2D_BWD_DATA,
+                           WML_OP_CONV2D_BWD_WEIGHTS);
   case WML_LAYER_DENSE:
-    return backward_linear(b, l, t, dy, skip_activation, need_dx, WML_OP_DENSE_BWD_DATA, WML_OP_DENSE_BWD_WEIGHTS);
+    return backward_linear(b, l, t, dy, skip_activation, need_dx, WML_OP_DENSE_BWD_DATA,
+                           WML_OP_DENSE_BWD_WEIGHTS);
   case WML_LAYER_BATCH_NORMALIZATION: return backward_norm(b, l, t, dy, need_dx);
   case WML_LAYER_MAX_POOLING2D: return need_dx ? backward_pool(b, l, t, dy) : -1;
   case WML_LAYER_FLATTEN: return need_dx ? reshape(b, l, dy, "dx/", &l->in) : -1;

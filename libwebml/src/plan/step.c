@@ -17,8 +17,13 @@ int wml_build_tensor(wml_builder *b, wml_tensor tensor, const char *prefix, cons
   return b->n_tensors++;
 }
 
-int wml_build_value(wml_builder *b, const wml_layer *layer, const char *prefix, const wml_shape *shape) {
-  wml_tensor t = {.dtype = WML_F32, .role = WML_ROLE_VALUE, .rank = shape->rank + 1, .dim = {b->spec->batch}, .like = -1};
+int wml_build_value(wml_builder *b, const wml_layer *layer, const char *prefix,
+                    const wml_shape *shape) {
+  wml_tensor t = {.dtype = WML_F32,
+                  .role = WML_ROLE_VALUE,
+                  .rank = shape->rank + 1,
+                  .dim = {b->spec->batch},
+                  .like = -1};
   for (int i = 0; i < shape->rank; i++) t.dim[i + 1] = shape->dim[i];
   return wml_build_tensor(b, t, prefix, layer ? layer->name : "model");
 }
@@ -36,8 +41,13 @@ wml_op *wml_build_op(wml_builder *b, wml_op_kind kind, const char *layer) {
 }
 
 /* A feed with the operation that gathers its rows; returns the gathered value. */
-static int add_feed(wml_builder *b, const char *name, wml_dtype dtype, const wml_shape *shape, int *feed) {
-  wml_tensor t = {.dtype = dtype, .role = WML_ROLE_FEED, .rank = shape->rank + 1, .dim = {b->spec->batch}, .like = -1};
+static int add_feed(wml_builder *b, const char *name, wml_dtype dtype, const wml_shape *shape,
+                    int *feed) {
+  wml_tensor t = {.dtype = dtype,
+                  .role = WML_ROLE_FEED,
+                  .rank = shape->rank + 1,
+                  .dim = {b->spec->batch},
+                  .like = -1};
   for (int i = 0; i < shape->rank; i++) t.dim[i + 1] = shape->dim[i];
   *feed = wml_build_tensor(b, t, "feed/", name);
   t.role = WML_ROLE_VALUE;
@@ -56,7 +66,10 @@ static void add_params(wml_builder *b) {
   for (int i = 0; i < m->n_layers; i++)
     for (int k = 0; k < m->layers[i].n_params; k++) {
       const wml_param *p = &m->layers[i].params[k];
-      wml_tensor t = {.dtype = WML_F32, .role = p->statistic ? WML_ROLE_STATE : WML_ROLE_PARAM, .rank = p->rank, .like = -1};
+      wml_tensor t = {.dtype = WML_F32,
+                      .role = p->statistic ? WML_ROLE_STATE : WML_ROLE_PARAM,
+                      .rank = p->rank,
+                      .like = -1};
       memcpy(t.dim, p->dim, sizeof t.dim);
       int tensor = b->layers[i].param[k] = wml_build_tensor(b, t, "", p->name);
       bool penalty = p->regularizer.l1 != 0.0f || p->regularizer.l2 != 0.0f;
@@ -86,7 +99,8 @@ static int add_forward(wml_builder *b, int x) {
 
 bool wml_loss_uses_logits(const webml_model *m) {
   const wml_layer *last = &m->layers[m->n_layers - 1];
-  bool cross = m->loss.kind == WML_BINARY_CROSSENTROPY || m->loss.kind == WML_CATEGORICAL_CROSSENTROPY ||
+  bool cross = m->loss.kind == WML_BINARY_CROSSENTROPY ||
+               m->loss.kind == WML_CATEGORICAL_CROSSENTROPY ||
                m->loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY;
   bool tagged = last->activation.kind == WML_SOFTMAX || last->activation.kind == WML_SIGMOID;
   return cross && tagged && (last->type == WML_LAYER_CONV2D || last->type == WML_LAYER_DENSE);
@@ -117,7 +131,9 @@ static wml_metric resolve(const wml_builder *b, const wml_metric_spec *spec, int
   wml_metric metric = spec->metric;
   if (!spec->by_shape) return metric;
   bool sparse = b->spec->target == WML_I32 || b->spec->target_width == 1;
-  metric.kind = width == 1 ? WML_BINARY_ACCURACY : sparse ? WML_SPARSE_CATEGORICAL_ACCURACY : WML_CATEGORICAL_ACCURACY;
+  metric.kind = width == 1 ? WML_BINARY_ACCURACY
+                : sparse   ? WML_SPARSE_CATEGORICAL_ACCURACY
+                           : WML_CATEGORICAL_ACCURACY;
   return metric;
 }
 
@@ -146,7 +162,8 @@ static void add_backward(wml_builder *b, int dy, bool from_logits) {
   int first = 0;
   while (first < m->n_layers && !(m->layers[first].trainable && m->layers[first].n_params)) first++;
   for (int i = m->n_layers - 1; i >= first && dy >= 0; i--)
-    dy = wml_build_backward(b, &m->layers[i], &b->layers[i], dy, from_logits && i == m->n_layers - 1, i > first);
+    dy = wml_build_backward(b, &m->layers[i], &b->layers[i], dy,
+                            from_logits && i == m->n_layers - 1, i > first);
 }
 
 static void add_training(wml_builder *b, int output) {
@@ -175,7 +192,8 @@ static webml_status build(wml_builder *b) {
   int x = add_feed(b, "input", spec->input, &spec->model->input, &step->input);
   step->output = add_forward(b, x);
   if (spec->mode != WML_MODE_PREDICT) add_training(b, step->output);
-  if (b->failed) return wml_no_memory((size_t)b->max_tensors * sizeof *b->tensors, "the graph of a step");
+  if (b->failed)
+    return wml_no_memory((size_t)b->max_tensors * sizeof *b->tensors, "the graph of a step");
   int *outputs = wml_arena_alloc(&step->arena, sizeof *outputs);
   if (!outputs) return wml_no_memory(sizeof *outputs, "the graph of a step");
   outputs[0] = step->output;
@@ -193,14 +211,18 @@ static webml_status build(wml_builder *b) {
 webml_status wml_step_build(const wml_step_spec *spec, wml_step *step) {
   *step = (wml_step){.target = -1, .weight = -1};
   int layers = spec->model->n_layers;
-  wml_builder b = {.spec = spec, .step = step, .max_tensors = layers * WML_LAYER_TENSORS + WML_OTHER_TENSORS,
+  wml_builder b = {.spec = spec,
+                   .step = step,
+                   .max_tensors = layers * WML_LAYER_TENSORS + WML_OTHER_TENSORS,
                    .max_ops = layers * WML_LAYER_OPS + WML_OTHER_OPS};
   b.tensors = wml_arena_alloc(&step->arena, (size_t)b.max_tensors * sizeof *b.tensors);
   b.ops = wml_arena_alloc(&step->arena, (size_t)b.max_ops * sizeof *b.ops);
   b.items = wml_arena_alloc(&step->arena, (size_t)layers * WML_MAX_PARAMS * sizeof *b.items);
   b.layers = wml_arena_alloc(&step->arena, (size_t)layers * sizeof *b.layers);
   bool allocated = b.tensors && b.ops && b.items && b.layers;
-  webml_status status = allocated ? build(&b) : wml_no_memory((size_t)b.max_tensors * sizeof *b.tensors, "the graph of a step");
+  webml_status status =
+      allocated ? build(&b)
+                : wml_no_memory((size_t)b.max_tensors * sizeof *b.tensors, "the graph of a step");
   if (status != WEBML_OK) wml_step_free(step);
   return status;
 }

@@ -14,8 +14,8 @@ typedef struct wml_step_spec {
   const webml_model *model;
   wml_mode mode;
   int64_t batch;
-  wml_dtype input;   /* WML_U8: bytes, scaled by 1/255; WML_F32 */
-  wml_dtype target;  /* WML_I32: class per sample; WML_F32: [target_width] per sample */
+  wml_dtype input;  /* WML_U8: bytes, scaled by 1/255; WML_F32 */
+  wml_dtype target; /* WML_I32: class per sample; WML_F32: [target_width] per sample */
   int64_t target_width;
   bool sample_weight;
   const float *class_weight; /* [n_classes] or NULL; outlives the plan */

@@ -2,10 +2,12 @@
 
 #include "base/alloc.h"
 
-webml_status wml_unit_create(webml_device *device, wml_store *store, const wml_step_spec *spec, wml_unit *unit) {
+webml_status wml_unit_create(webml_device *device, wml_store *store, const wml_step_spec *spec,
+                             wml_unit *unit) {
   *unit = (wml_unit){.device = device};
   WML_TRY(wml_step_build(spec, &unit->step));
-  webml_status status = wml_from_result(device->backend->compile(store, &unit->step.graph, &unit->plan));
+  webml_status status =
+      wml_from_result(device->backend->compile(store, &unit->step.graph, &unit->plan));
   if (status != WEBML_OK) {
     wml_step_free(&unit->step);
     *unit = (wml_unit){0};
@@ -41,13 +43,19 @@ webml_status wml_check_memory(const webml_device *device, const webml_memory *me
   const size_t room = (size_t)64 << 20;
   size_t available = wml_device_available(device);
   if (available < room || memory->total > available - room)
-    return wml_fail(WEBML_ERROR_MEMORY, "this needs %.0f MB, but device %s has %.0f MB available; use a smaller batch or model",
-                    (double)memory->total / 1e6, device->name, (double)available / 1e6);
+    return wml_fail(
+        WEBML_ERROR_MEMORY,
+        "this needs %.0f MB, but device %s has %.0f MB available; use a smaller batch or model",
+        (double)memory->total / 1e6, device->name, (double)available / 1e6);
   return WEBML_OK;
 }
 
-webml_status webml_plan_memory(const webml_model *model, webml_device *device, int64_t batch, bool training, webml_memory *memory) {
-  if (!model || !device || !memory || batch < 1) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_plan_memory: model, device, memory and a batch of at least 1 are needed");
+webml_status webml_plan_memory(const webml_model *model, webml_device *device, int64_t batch,
+                               bool training, webml_memory *memory) {
+  if (!model || !device || !memory || batch < 1)
+    return wml_fail(
+        WEBML_ERROR_ARGUMENT,
+        "webml_plan_memory: model, device, memory and a batch of at least 1 are needed");
   wml_shape out = wml_model_output(model);
   int64_t width = out.dim[out.rank - 1];
   if (model->dynamic || wml_shape_elements(&model->input) < 0 || width < 0)
@@ -55,8 +63,12 @@ webml_status webml_plan_memory(const webml_model *model, webml_device *device, i
   *memory = (webml_memory){0};
   wml_store *store = NULL;
   WML_TRY(wml_from_result(device->backend->store_create(device->handle, &store)));
-  wml_step_spec spec = {.model = model, .mode = training ? WML_MODE_TRAIN : WML_MODE_PREDICT, .batch = batch,
-                        .input = model->format == WML_FORMAT_IMAGES ? WML_U8 : WML_F32, .target = WML_F32, .target_width = width};
+  wml_step_spec spec = {.model = model,
+                        .mode = training ? WML_MODE_TRAIN : WML_MODE_PREDICT,
+                        .batch = batch,
+                        .input = model->format == WML_FORMAT_IMAGES ? WML_U8 : WML_F32,
+                        .target = WML_F32,
+                        .target_width = width};
   wml_unit unit;
   webml_status status = wml_unit_create(device, store, &spec, &unit);
   if (status == WEBML_OK) wml_unit_memory(&unit, false, memory), wml_unit_destroy(&unit);

@@ -12,7 +12,8 @@ typedef struct wml_unit {
 } wml_unit;
 
 /* Builds and compiles; nothing large is allocated yet. */
-webml_status wml_unit_create(webml_device *device, wml_store *store, const wml_step_spec *spec, wml_unit *unit);
+webml_status wml_unit_create(webml_device *device, wml_store *store, const wml_step_spec *spec,
+                             wml_unit *unit);
 /* Adds the unit's needs to `memory`. Parameters and state are counted where `shared` is false. */
 void wml_unit_memory(const wml_unit *unit, bool shared, webml_memory *memory);
 webml_status wml_unit_prepare(wml_unit *unit);

@@ -14,7 +14,8 @@ static webml_status make_buckets(webml_predictor *p, wml_dtype type, wml_buckets
   for (int i = 0; i < 3; i++) {
     if (i && sizes[i] <= sizes[i - 1]) continue;
     if (sizes[i] > p->max_batch) continue;
-    wml_step_spec spec = {.model = p->weights.model, .mode = WML_MODE_PREDICT, .batch = sizes[i], .input = type};
+    wml_step_spec spec = {
+        .model = p->weights.model, .mode = WML_MODE_PREDICT, .batch = sizes[i], .input = type};
     WML_TRY(wml_unit_create(p->device, p->store, &spec, &b->units[b->n]));
     b->n++;
   }
@@ -30,7 +31,8 @@ static webml_status put_weights(webml_predictor *p) {
   for (int i = 0; i < m->n_layers; i++)
     for (int k = 0; k < m->layers[i].n_params; k++) {
       const char *name = m->layers[i].params[k].name;
-      WML_TRY(wml_from_result(p->device->backend->put(p->store, name, wml_safetensors_find(&p->weights.file, name)->data)));
+      WML_TRY(wml_from_result(p->device->backend->put(
+          p->store, name, wml_safetensors_find(&p->weights.file, name)->data)));
     }
   return WEBML_OK;
 }
@@ -46,20 +48,29 @@ static webml_status load(webml_predictor *p, const char *path) {
   WML_TRY(put_weights(p));
   p->rows = wml_alloc((size_t)p->max_batch * sizeof *p->rows);
   p->outputs = wml_alloc((size_t)p->max_batch * (size_t)p->output_width * sizeof *p->outputs);
-  return p->rows && p->outputs ? WEBML_OK : wml_no_memory((size_t)p->max_batch * (size_t)p->output_width * 4, "predictions");
+  return p->rows && p->outputs
+             ? WEBML_OK
+             : wml_no_memory((size_t)p->max_batch * (size_t)p->output_width * 4, "predictions");
 }
 
-webml_status webml_predictor_load(const char *path, webml_device *device, int64_t max_batch, webml_predictor **out) {
-  if (!path || !device || !out) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_predictor_load: path, device and predictor must not be NULL");
-  if (max_batch < 0 || max_batch > 1 << 20) return wml_fail(WEBML_ERROR_ARGUMENT, "a largest batch of %lld is out of range", (long long)max_batch);
+webml_status webml_predictor_load(const char *path, webml_device *device, int64_t max_batch,
+                                  webml_predictor **out) {
+  if (!path || !device || !out)
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "webml_predictor_load: path, device and predictor must not be NULL");
+  if (max_batch < 0 || max_batch > 1 << 20)
+    return wml_fail(WEBML_ERROR_ARGUMENT, "a largest batch of %lld is out of range",
+                    (long long)max_batch);
   webml_predictor *p = wml_calloc(1, sizeof *p);
   if (!p) return wml_no_memory(sizeof *p, "a predictor");
   pthread_mutex_init(&p->mutex, NULL);
   p->device = device;
   p->max_batch = max_batch ? max_batch : 64;
   webml_status status = load(p, path);
-  if (status == WEBML_OK) *out = p;
-  else webml_predictor_destroy(p);
+  if (status == WEBML_OK)
+    *out = p;
+  else
+    webml_predictor_destroy(p);
   return status;
 }
 
@@ -79,9 +90,15 @@ void webml_predictor_destroy(webml_predictor *p) {
   wml_free(p);
 }
 
-size_t webml_predictor_input_size(const webml_predictor *p) { return (size_t)p->input_width; }
-size_t webml_predictor_output_size(const webml_predictor *p) { return (size_t)p->output_width; }
-const webml_model *webml_predictor_model(const webml_predictor *p) { return p->weights.model; }
+size_t webml_predictor_input_size(const webml_predictor *p) {
+  return (size_t)p->input_width;
+}
+size_t webml_predictor_output_size(const webml_predictor *p) {
+  return (size_t)p->output_width;
+}
+const webml_model *webml_predictor_model(const webml_predictor *p) {
+  return p->weights.model;
+}
 
 /* ---- running ---- */
 
@@ -96,7 +113,8 @@ static wml_unit *pick(wml_buckets *b, int64_t n) {
   return &b->units[0];
 }
 
-static webml_status run_rows(webml_predictor *p, wml_buckets *b, const void *inputs, int64_t n, float *outputs) {
+static webml_status run_rows(webml_predictor *p, wml_buckets *b, const void *inputs, int64_t n,
+                             float *outputs) {
   for (int64_t at = 0; at < n;) {
     wml_unit *unit = pick(b, n - at);
     int64_t batch = unit->step.graph.batch, here = n - at < batch ? n - at : batch;
@@ -106,14 +124,19 @@ static webml_status run_rows(webml_predictor *p, wml_buckets *b, const void *inp
     WML_TRY(wml_from_result(p->device->backend->run(unit->plan, &run)));
     float *to = here == batch ? outputs + at * p->output_width : p->outputs;
     WML_TRY(wml_from_result(p->device->backend->read(unit->plan, unit->step.output, to)));
-    if (here != batch) memcpy(outputs + at * p->output_width, p->outputs, (size_t)(here * p->output_width) * sizeof *outputs);
+    if (here != batch)
+      memcpy(outputs + at * p->output_width, p->outputs,
+             (size_t)(here * p->output_width) * sizeof *outputs);
     at += here;
   }
   return WEBML_OK;
 }
 
-webml_status webml_predictor_run(webml_predictor *p, const float *inputs, int64_t n, float *outputs) {
-  if (!p || !inputs || !outputs || n < 0) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_predictor_run: predictor, inputs and outputs must not be NULL");
+webml_status webml_predictor_run(webml_predictor *p, const float *inputs, int64_t n,
+                                 float *outputs) {
+  if (!p || !inputs || !outputs || n < 0)
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "webml_predictor_run: predictor, inputs and outputs must not be NULL");
   pthread_mutex_lock(&p->mutex);
   webml_status status = p->floats.n ? WEBML_OK : make_buckets(p, WML_F32, &p->floats);
   if (status == WEBML_OK) status = run_rows(p, &p->floats, inputs, n, outputs);
@@ -121,8 +144,11 @@ webml_status webml_predictor_run(webml_predictor *p, const float *inputs, int64_
   return status;
 }
 
-webml_status webml_predictor_run_pixels(webml_predictor *p, const uint8_t *pixels, int64_t n, float *outputs) {
-  if (!p || !pixels || !outputs || n < 0) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_predictor_run_pixels: predictor, pixels and outputs must not be NULL");
+webml_status webml_predictor_run_pixels(webml_predictor *p, const uint8_t *pixels, int64_t n,
+                                        float *outputs) {
+  if (!p || !pixels || !outputs || n < 0)
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "webml_predictor_run_pixels: predictor, pixels and outputs must not be NULL");
   if (!p->bytes.n) return wml_fail(WEBML_ERROR_MISMATCH, "this model takes tables, not pixels");
   pthread_mutex_lock(&p->mutex);
   webml_status status = run_rows(p, &p->bytes, pixels, n, outputs);
@@ -161,7 +187,8 @@ static void write_top(const webml_predictor *p, wml_text *t, const float *y) {
     int at = count < TOP ? count++ : TOP;
     if (at == TOP && !(probability(p, y, c) > probability(p, y, order[TOP - 1]))) continue;
     if (at == TOP) at = TOP - 1;
-    while (at > 0 && probability(p, y, c) > probability(p, y, order[at - 1])) order[at] = order[at - 1], at--;
+    while (at > 0 && probability(p, y, c) > probability(p, y, order[at - 1]))
+      order[at] = order[at - 1], at--;
     order[at] = c;
   }
   write_class(p, t, y, order[0]);
@@ -176,13 +203,18 @@ static void write_top(const webml_predictor *p, wml_text *t, const float *y) {
 }
 
 webml_status webml_predictor_image(webml_predictor *p, const char *path, char **json) {
-  if (!p || !path || !json) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_predictor_image: predictor, path and json must not be NULL");
+  if (!p || !path || !json)
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "webml_predictor_image: predictor, path and json must not be NULL");
   const webml_model *m = p->weights.model;
-  if (m->format != WML_FORMAT_IMAGES) return wml_fail(WEBML_ERROR_MISMATCH, "this model takes table rows, not images");
+  if (m->format != WML_FORMAT_IMAGES)
+    return wml_fail(WEBML_ERROR_MISMATCH, "this model takes table rows, not images");
   uint8_t *pixels = wml_alloc((size_t)p->input_width);
   float *y = wml_alloc((size_t)p->output_width * sizeof *y);
   webml_status status = pixels && y ? WEBML_OK : wml_no_memory((size_t)p->input_width, "an image");
-  if (status == WEBML_OK) status = wml_image_load(path, (int)m->input.dim[0], (int)m->input.dim[1], (int)m->input.dim[2], pixels);
+  if (status == WEBML_OK)
+    status = wml_image_load(path, (int)m->input.dim[0], (int)m->input.dim[1], (int)m->input.dim[2],
+                            pixels);
   if (status == WEBML_OK) status = webml_predictor_run_pixels(p, pixels, 1, y);
   if (status == WEBML_OK) {
     wml_text t = {0};
@@ -201,32 +233,40 @@ webml_status webml_predictor_image(webml_predictor *p, const char *path, char **
 /* The value of one input column in the row object. */
 static webml_status encode_member(const wml_json *row, const wml_encoder *e, float *out) {
   const wml_json *v = wml_json_get(row, e->column);
-  if (!v) return wml_fail(WEBML_ERROR_DATA, "the row has no value for the column \"%s\"", e->column);
+  if (!v)
+    return wml_fail(WEBML_ERROR_DATA, "the row has no value for the column \"%s\"", e->column);
   switch (v->kind) {
   case WML_JSON_STRING: return wml_encode_label(e, v->string, out);
   case WML_JSON_NUMBER: return wml_encode_number(e, v->number, out);
   case WML_JSON_BOOL: return wml_encode_number(e, v->boolean ? 1.0 : 0.0, out);
-  default: return wml_fail(WEBML_ERROR_DATA, "column \"%s\" takes a string or a number, not %s", e->column, wml_json_kind_name(v->kind));
+  default:
+    return wml_fail(WEBML_ERROR_DATA, "column \"%s\" takes a string or a number, not %s", e->column,
+                    wml_json_kind_name(v->kind));
   }
 }
 
 static webml_status encode_row(const webml_predictor *p, const wml_json *row, float *x) {
   const wml_pipeline *pipeline = &p->weights.pipeline;
-  if (row->kind != WML_JSON_OBJECT) return wml_fail(WEBML_ERROR_DATA, "a row must be an object {\"column\": value, ...}");
+  if (row->kind != WML_JSON_OBJECT)
+    return wml_fail(WEBML_ERROR_DATA, "a row must be an object {\"column\": value, ...}");
   for (int i = 0; i < pipeline->n_inputs; i++) {
     WML_TRY(encode_member(row, &pipeline->inputs[i], x));
     x += pipeline->inputs[i].width;
   }
   for (const wml_json *m = row->first; m; m = m->next) {
     bool known = false;
-    for (int i = 0; i < pipeline->n_inputs; i++) known |= strcmp(pipeline->inputs[i].column, m->key) == 0;
-    for (int i = 0; i < pipeline->n_outputs; i++) known |= strcmp(pipeline->outputs[i].column, m->key) == 0;
+    for (int i = 0; i < pipeline->n_inputs; i++)
+      known |= strcmp(pipeline->inputs[i].column, m->key) == 0;
+    for (int i = 0; i < pipeline->n_outputs; i++)
+      known |= strcmp(pipeline->outputs[i].column, m->key) == 0;
     if (known) continue;
     const char **names = wml_alloc((size_t)pipeline->n_inputs * sizeof *names);
     for (int i = 0; names && i < pipeline->n_inputs; i++) names[i] = pipeline->inputs[i].column;
     const char *meant = names ? wml_suggest(m->key, names, (size_t)pipeline->n_inputs) : NULL;
     wml_free(names);
-    if (meant) return wml_fail(WEBML_ERROR_DATA, "the model has no column \"%s\", did you mean \"%s\"?", m->key, meant);
+    if (meant)
+      return wml_fail(WEBML_ERROR_DATA, "the model has no column \"%s\", did you mean \"%s\"?",
+                      m->key, meant);
   } /* other columns of the table are fine: the model does not look at them */
   return WEBML_OK;
 }
@@ -241,17 +281,23 @@ static void write_outputs(const webml_predictor *p, wml_text *t, const float *y)
     const wml_encoder *e = &pipeline->outputs[i];
     double value = wml_decode_number(e, y);
     wml_json_key(t, e->column);
-    if (e->encoding == WML_ENCODE_STANDARD) wml_json_number(t, value);
-    else if (e->encoding == WML_ENCODE_AS_IS) wml_json_int(t, y[0] > 0.5f);
-    else if (e->labels) wml_json_string(t, e->labels[(int)value]);
-    else wml_json_number(t, e->numbers[(int)value]);
+    if (e->encoding == WML_ENCODE_STANDARD)
+      wml_json_number(t, value);
+    else if (e->encoding == WML_ENCODE_AS_IS)
+      wml_json_int(t, y[0] > 0.5f);
+    else if (e->labels)
+      wml_json_string(t, e->labels[(int)value]);
+    else
+      wml_json_number(t, e->numbers[(int)value]);
     if (e->encoding == WML_ENCODE_STANDARD) continue;
     wml_json_key(&probabilities, e->column);
     wml_json_open(&probabilities, '{');
     for (int k = 0; k < (e->encoding == WML_ENCODE_AS_IS ? 2 : e->width); k++) {
       char number[WML_NUMBER_BYTES];
       bool as_is = e->encoding == WML_ENCODE_AS_IS;
-      wml_json_key(&probabilities, as_is ? (k ? "1" : "0") : e->labels ? e->labels[k] : wml_format_number(e->numbers[k], number));
+      wml_json_key(&probabilities, as_is       ? (k ? "1" : "0")
+                                   : e->labels ? e->labels[k]
+                                               : wml_format_number(e->numbers[k], number));
       wml_json_number(&probabilities, as_is ? (double)(k ? y[0] : 1.0f - y[0]) : (double)y[k]);
     }
     wml_json_close(&probabilities, '}');
@@ -259,18 +305,25 @@ static void write_outputs(const webml_predictor *p, wml_text *t, const float *y)
   wml_json_close(t, '}');
   wml_json_close(&probabilities, '}');
   wml_json_key(t, "probabilities");
-  if (!probabilities.failed) wml_json_raw(t, probabilities.data);
-  else t->failed = true;
+  if (!probabilities.failed)
+    wml_json_raw(t, probabilities.data);
+  else
+    t->failed = true;
   wml_text_free(&probabilities);
 }
 
 webml_status webml_predictor_row(webml_predictor *p, const char *row_json, char **json) {
-  if (!p || !row_json || !json) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_predictor_row: predictor, row and json must not be NULL");
-  if (p->weights.model->format != WML_FORMAT_CSV) return wml_fail(WEBML_ERROR_MISMATCH, "this model takes images, not table rows");
+  if (!p || !row_json || !json)
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "webml_predictor_row: predictor, row and json must not be NULL");
+  if (p->weights.model->format != WML_FORMAT_CSV)
+    return wml_fail(WEBML_ERROR_MISMATCH, "this model takes images, not table rows");
   wml_arena arena = {0};
   const wml_json *row = NULL;
-  float *x = wml_alloc((size_t)(p->input_width + p->output_width) * sizeof *x), *y = x ? x + p->input_width : NULL;
-  webml_status status = x ? wml_json_parse(&arena, row_json, strlen(row_json), "the row", &row) : wml_no_memory((size_t)p->input_width * 4, "a row");
+  float *x = wml_alloc((size_t)(p->input_width + p->output_width) * sizeof *x),
+        *y = x ? x + p->input_width : NULL;
+  webml_status status = x ? wml_json_parse(&arena, row_json, strlen(row_json), "the row", &row)
+                          : wml_no_memory((size_t)p->input_width * 4, "a row");
   if (status == WEBML_OK) status = encode_row(p, row, x);
   if (status == WEBML_OK) status = webml_predictor_run(p, x, 1, y);
   if (status == WEBML_OK) {
@@ -285,8 +338,11 @@ webml_status webml_predictor_row(webml_predictor *p, const char *row_json, char 
   return status;
 }
 
-webml_status webml_predictor_evaluate(webml_predictor *p, const webml_dataset *dataset, bool validation, char **json) {
-  if (!p || !dataset || !json) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_predictor_evaluate: predictor, dataset and json must not be NULL");
+webml_status webml_predictor_evaluate(webml_predictor *p, const webml_dataset *dataset,
+                                      bool validation, char **json) {
+  if (!p || !dataset || !json)
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "webml_predictor_evaluate: predictor, dataset and json must not be NULL");
   wml_text t = {0};
   pthread_mutex_lock(&p->mutex);
   webml_status status = wml_evaluate(p, dataset, validation, &t);

@@ -27,6 +27,7 @@ struct webml_predictor {
 };
 
 /* report.c */
-webml_status wml_evaluate(webml_predictor *p, const webml_dataset *dataset, bool validation, wml_text *text);
+webml_status wml_evaluate(webml_predictor *p, const webml_dataset *dataset, bool validation,
+                          wml_text *text);
 
 #endif

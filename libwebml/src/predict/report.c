@@ -6,8 +6,8 @@
 #include <string.h>
 
 typedef struct tally {
-  int classes;       /* 0: no confusion matrix */
-  int64_t *confusion; /* [truth, said] */
+  int classes;                                  /* 0: no confusion matrix */
+  int64_t *confusion;                           /* [truth, said] */
   double *absolute, *square, *sum, *sum_square; /* per output, in its unit */
   double *results;
   float *predictions; /* of one batch */
@@ -17,10 +17,12 @@ static int said_class(const float *y, int64_t width) {
   return width == 1 ? (y[0] > 0.5f ? 1 : 0) : (int)wml_argmax(y, (long)width);
 }
 
-static void count_row(const webml_predictor *p, const wml_samples *s, int64_t row, const float *y, tally *a) {
+static void count_row(const webml_predictor *p, const wml_samples *s, int64_t row, const float *y,
+                      tally *a) {
   const wml_pipeline *pipeline = &p->weights.pipeline;
   if (a->classes) {
-    int truth = s->target_type == WML_I32 ? ((const int32_t *)s->target)[row] : (int)((const float *)s->target)[row];
+    int truth = s->target_type == WML_I32 ? ((const int32_t *)s->target)[row]
+                                          : (int)((const float *)s->target)[row];
     a->confusion[truth * a->classes + said_class(y, p->output_width)]++;
     return;
   }
@@ -37,14 +39,21 @@ static void count_row(const webml_predictor *p, const wml_samples *s, int64_t ro
   }
 }
 
-static webml_status run_part(webml_predictor *p, wml_unit *unit, const wml_samples *s, int64_t first, int64_t steps, tally *a) {
+static webml_status run_part(webml_predictor *p, wml_unit *unit, const wml_samples *s,
+                             int64_t first, int64_t steps, tally *a) {
   int64_t batch = unit->step.graph.batch;
   wml_feed feeds[] = {{unit->step.input, s->input}, {unit->step.target, s->target}};
   for (int64_t i = 0; i < steps; i++) {
-    wml_run run = {.n_steps = 1, .first_row = first + i * batch, .n_feeds = 2, .feeds = feeds, .results = a->results};
+    wml_run run = {.n_steps = 1,
+                   .first_row = first + i * batch,
+                   .n_feeds = 2,
+                   .feeds = feeds,
+                   .results = a->results};
     WML_TRY(wml_from_result(p->device->backend->run(unit->plan, &run)));
-    WML_TRY(wml_from_result(p->device->backend->read(unit->plan, unit->step.output, a->predictions)));
-    for (int64_t r = 0; r < batch; r++) count_row(p, s, first + i * batch + r, a->predictions + r * p->output_width, a);
+    WML_TRY(
+        wml_from_result(p->device->backend->read(unit->plan, unit->step.output, a->predictions)));
+    for (int64_t r = 0; r < batch; r++)
+      count_row(p, s, first + i * batch + r, a->predictions + r * p->output_width, a);
   }
   return WEBML_OK;
 }
@@ -56,7 +65,8 @@ static double ratio(double a, double b) {
 static void write_classes(const webml_predictor *p, const tally *a, wml_text *t) {
   int n = a->classes;
   char name[WML_NUMBER_BYTES];
-  bool binary_column = p->weights.pipeline.format == WML_FORMAT_CSV && !wml_pipeline_is_classes(&p->weights.pipeline);
+  bool binary_column = p->weights.pipeline.format == WML_FORMAT_CSV &&
+                       !wml_pipeline_is_classes(&p->weights.pipeline);
   wml_json_key(t, "confusion");
   wml_json_open(t, '[');
   for (int i = 0; i < n; i++) {
@@ -69,11 +79,13 @@ static void write_classes(const webml_predictor *p, const tally *a, wml_text *t)
   wml_json_open(t, '[');
   for (int c = 0; c < n; c++) {
     double truth = 0.0, said = 0.0, hits = (double)a->confusion[c * n + c];
-    for (int k = 0; k < n; k++) truth += (double)a->confusion[c * n + k], said += (double)a->confusion[k * n + c];
+    for (int k = 0; k < n; k++)
+      truth += (double)a->confusion[c * n + k], said += (double)a->confusion[k * n + c];
     double precision = ratio(hits, said), recall = ratio(hits, truth);
     wml_json_open(t, '{');
     wml_json_key(t, "class");
-    wml_json_string(t, binary_column ? (c ? "1" : "0") : wml_pipeline_class_name(&p->weights.pipeline, c, name));
+    wml_json_string(t, binary_column ? (c ? "1" : "0")
+                                     : wml_pipeline_class_name(&p->weights.pipeline, c, name));
     wml_json_key(t, "samples");
     wml_json_int(t, (long long)truth);
     wml_json_key(t, "precision");
@@ -106,7 +118,8 @@ static void write_numbers(const webml_predictor *p, const tally *a, double n, wm
   wml_json_close(t, ']');
 }
 
-static void write_report(const webml_predictor *p, const wml_step *step, const wml_samples *s, const tally *a, wml_text *t) {
+static void write_report(const webml_predictor *p, const wml_step *step, const wml_samples *s,
+                         const tally *a, wml_text *t) {
   double values[WEBML_MAX_METRICS];
   wml_json_open(t, '{');
   wml_json_key(t, "samples");
@@ -121,14 +134,21 @@ static void write_report(const webml_predictor *p, const wml_step *step, const w
     wml_json_number(t, values[i]);
   }
   wml_json_close(t, '}');
-  if (a->classes) write_classes(p, a, t);
-  else write_numbers(p, a, (double)s->n, t);
+  if (a->classes)
+    write_classes(p, a, t);
+  else
+    write_numbers(p, a, (double)s->n, t);
   wml_json_close(t, '}');
 }
 
-static webml_status evaluate_samples(webml_predictor *p, const wml_samples *s, tally *a, wml_text *text) {
+static webml_status evaluate_samples(webml_predictor *p, const wml_samples *s, tally *a,
+                                     wml_text *text) {
   int64_t batch = p->max_batch, rest = s->n % batch;
-  wml_step_spec spec = {.model = p->weights.model, .mode = WML_MODE_EVALUATE, .input = s->input_type, .target = s->target_type, .target_width = s->target_width};
+  wml_step_spec spec = {.model = p->weights.model,
+                        .mode = WML_MODE_EVALUATE,
+                        .input = s->input_type,
+                        .target = s->target_type,
+                        .target_width = s->target_width};
   wml_unit units[2] = {{0}, {0}};
   webml_status status = WEBML_OK;
   for (int i = 0; i < 2 && status == WEBML_OK; i++) {
@@ -138,9 +158,12 @@ static webml_status evaluate_samples(webml_predictor *p, const wml_samples *s, t
     if (status == WEBML_OK) status = wml_unit_prepare(&units[i]);
   }
   const wml_step *step = &units[units[0].plan ? 0 : 1].step;
-  if (status == WEBML_OK && !(a->results = wml_calloc((size_t)step->graph.n_results, sizeof *a->results))) status = wml_no_memory(1, "results");
+  if (status == WEBML_OK &&
+      !(a->results = wml_calloc((size_t)step->graph.n_results, sizeof *a->results)))
+    status = wml_no_memory(1, "results");
   if (status == WEBML_OK && units[0].plan) status = run_part(p, &units[0], s, 0, s->n / batch, a);
-  if (status == WEBML_OK && units[1].plan) status = run_part(p, &units[1], s, s->n / batch * batch, 1, a);
+  if (status == WEBML_OK && units[1].plan)
+    status = run_part(p, &units[1], s, s->n / batch * batch, 1, a);
   if (status == WEBML_OK) write_report(p, step, s, a, text);
   wml_unit_destroy(&units[0]);
   wml_unit_destroy(&units[1]);
@@ -151,21 +174,28 @@ static webml_status evaluate_samples(webml_predictor *p, const wml_samples *s, t
 static int classes_of(const wml_pipeline *p) {
   if (p->format == WML_FORMAT_IMAGES) return p->n_classes;
   if (p->n_outputs != 1) return 0;
-  return p->outputs[0].encoding == WML_ENCODE_ONE_HOT ? p->outputs[0].width : p->outputs[0].encoding == WML_ENCODE_AS_IS ? 2 : 0;
+  return p->outputs[0].encoding == WML_ENCODE_ONE_HOT ? p->outputs[0].width
+         : p->outputs[0].encoding == WML_ENCODE_AS_IS ? 2
+                                                      : 0;
 }
 
-webml_status wml_evaluate(webml_predictor *p, const webml_dataset *dataset, bool validation, wml_text *text) {
+webml_status wml_evaluate(webml_predictor *p, const webml_dataset *dataset, bool validation,
+                          wml_text *text) {
   wml_loaded data;
   WML_TRY(wml_dataset_load(dataset, p->weights.model, &p->weights.pipeline, &data));
-  const wml_samples *s = &data.parts[validation && data.parts[WML_PART_VALIDATION].n ? WML_PART_VALIDATION : WML_PART_TRAINING];
+  const wml_samples *s =
+      &data.parts[validation && data.parts[WML_PART_VALIDATION].n ? WML_PART_VALIDATION
+                                                                  : WML_PART_TRAINING];
   size_t outputs = (size_t)p->weights.pipeline.n_outputs;
   tally a = {.classes = classes_of(&p->weights.pipeline)};
   double *sums = wml_calloc(4 * outputs + 1, sizeof *sums);
   a.confusion = wml_calloc((size_t)a.classes * (size_t)a.classes + 1, sizeof *a.confusion);
   a.predictions = wml_alloc((size_t)p->max_batch * (size_t)p->output_width * sizeof *a.predictions);
-  webml_status status = sums && a.confusion && a.predictions ? WEBML_OK : wml_no_memory(outputs * 32, "the report");
+  webml_status status =
+      sums && a.confusion && a.predictions ? WEBML_OK : wml_no_memory(outputs * 32, "the report");
   if (status == WEBML_OK) {
-    a.absolute = sums, a.square = sums + outputs, a.sum = sums + 2 * outputs, a.sum_square = sums + 3 * outputs;
+    a.absolute = sums, a.square = sums + outputs, a.sum = sums + 2 * outputs,
+    a.sum_square = sums + 3 * outputs;
     status = evaluate_samples(p, s, &a, text);
   }
   wml_free(sums);

@@ -19,7 +19,9 @@ static void write_settings(const webml_trainer *t, wml_text *x) {
   wml_json_key(x, "plans");
   wml_json_open(x, '[');
   const char *name;
-  for (int i = 0; (name = t->device->backend->implementation(t->units[WML_UNIT_TRAIN].plan, i)) != NULL; i++) wml_json_string(x, name);
+  for (int i = 0;
+       (name = t->device->backend->implementation(t->units[WML_UNIT_TRAIN].plan, i)) != NULL; i++)
+    wml_json_string(x, name);
   wml_json_close(x, ']');
   char fingerprint[24];
   snprintf(fingerprint, sizeof fingerprint, "%016llx", (unsigned long long)t->data.fingerprint);
@@ -65,7 +67,8 @@ static void write_state(const webml_trainer *t, wml_text *x) {
   wml_json_bool(x, s->finished);
   wml_json_key(x, "results");
   wml_json_open(x, '[');
-  for (int i = 0; i < t->units[WML_UNIT_TRAIN].step.graph.n_results; i++) wml_json_number(x, t->results[i]);
+  for (int i = 0; i < t->units[WML_UNIT_TRAIN].step.graph.n_results; i++)
+    wml_json_number(x, t->results[i]);
   wml_json_close(x, ']');
   wml_json_key(x, "history");
   wml_series_write(t, x);
@@ -76,8 +79,12 @@ static void write_state(const webml_trainer *t, wml_text *x) {
 
 static webml_status write_file(webml_trainer *t) {
   wml_writer *w = &t->writer;
-  wml_named_string strings[] = {{"format", "webml checkpoint"}, {"model", t->model_json}, {"pipeline", t->pipeline_json}, {"checkpoint", w->state.data}};
-  return wml_safetensors_write(t->options.checkpoint_path, w->snapshot.tensors, w->snapshot.n, strings, 4);
+  wml_named_string strings[] = {{"format", "webml checkpoint"},
+                                {"model", t->model_json},
+                                {"pipeline", t->pipeline_json},
+                                {"checkpoint", w->state.data}};
+  return wml_safetensors_write(t->options.checkpoint_path, w->snapshot.tensors, w->snapshot.n,
+                               strings, 4);
 }
 
 static void *writer_main(void *arg) {
@@ -110,7 +117,9 @@ webml_status wml_writer_start(webml_trainer *t) {
   pthread_sigmask(SIG_BLOCK, &all, &before);
   int error = pthread_create(&w->thread, NULL, writer_main, t);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
-  if (error) return wml_fail(WEBML_ERROR_MEMORY, "cannot start the thread that writes checkpoints: %s", strerror(error));
+  if (error)
+    return wml_fail(WEBML_ERROR_MEMORY, "cannot start the thread that writes checkpoints: %s",
+                    strerror(error));
   w->started = true;
   return WEBML_OK;
 }
@@ -137,7 +146,8 @@ webml_status wml_checkpoint(webml_trainer *t, bool wait) {
   webml_status status = w->status;
   w->status = WEBML_OK;
   pthread_mutex_unlock(&w->mutex);
-  if (status != WEBML_OK) return wml_fail(status, "the checkpoint could not be written: %s", w->message);
+  if (status != WEBML_OK)
+    return wml_fail(status, "the checkpoint could not be written: %s", w->message);
   if (!free_now) return WEBML_OK;
   WML_TRY(wml_snapshot_take(t, &w->snapshot));
   w->state.length = 0;
@@ -149,13 +159,17 @@ webml_status wml_checkpoint(webml_trainer *t, bool wait) {
   while (wait && w->busy) pthread_cond_wait(&w->changed, &w->mutex);
   status = wait ? w->status : WEBML_OK;
   pthread_mutex_unlock(&w->mutex);
-  return status == WEBML_OK ? status : wml_fail(status, "the checkpoint could not be written: %s", w->message);
+  return status == WEBML_OK
+             ? status
+             : wml_fail(status, "the checkpoint could not be written: %s", w->message);
 }
 
 /* ---- resuming ---- */
 
 static webml_status mismatch(const webml_trainer *t, const char *what) {
-  return wml_fail(WEBML_ERROR_MISMATCH, "cannot resume from %s: %s; train without resuming or restore what it was", t->options.checkpoint_path, what);
+  return wml_fail(WEBML_ERROR_MISMATCH,
+                  "cannot resume from %s: %s; train without resuming or restore what it was",
+                  t->options.checkpoint_path, what);
 }
 
 /* The order of keys is ours, so equal models have equal texts. */
@@ -166,23 +180,38 @@ static webml_status check_same(webml_trainer *t, const wml_weights *w) {
   const char *model = wml_json_get_string(w->file.metadata, "model", "");
   if (strcmp(model, t->model_json) != 0) return mismatch(t, "its model is another one");
   snprintf(fingerprint, sizeof fingerprint, "%016llx", (unsigned long long)t->data.fingerprint);
-  if (strcmp(wml_json_get_string(c, "data", ""), fingerprint) != 0) return mismatch(t, "the data has changed since it was written");
-  if (wml_json_get_number(c, "batch_size", 0) != (double)t->options.batch_size) return mismatch(t, "its batch size is another one");
-  if (wml_json_get_number(c, "seed", -1) != (double)(long long)t->options.seed) return mismatch(t, "its seed is another one");
-  if (wml_json_get_bool(c, "shuffle", true) == t->options.no_shuffle) return mismatch(t, "it shuffles otherwise");
-  if (wml_json_get_number(c, "learning_rate", 0) != t->options.learning_rate) return mismatch(t, "its learning rate is another one");
-  const char *identity = wml_json_get_string(c, "identity", ""), *version = wml_json_get_string(c, "version", "");
+  if (strcmp(wml_json_get_string(c, "data", ""), fingerprint) != 0)
+    return mismatch(t, "the data has changed since it was written");
+  if (wml_json_get_number(c, "batch_size", 0) != (double)t->options.batch_size)
+    return mismatch(t, "its batch size is another one");
+  if (wml_json_get_number(c, "seed", -1) != (double)(long long)t->options.seed)
+    return mismatch(t, "its seed is another one");
+  if (wml_json_get_bool(c, "shuffle", true) == t->options.no_shuffle)
+    return mismatch(t, "it shuffles otherwise");
+  if (wml_json_get_number(c, "learning_rate", 0) != t->options.learning_rate)
+    return mismatch(t, "its learning rate is another one");
+  const char *identity = wml_json_get_string(c, "identity", ""),
+             *version = wml_json_get_string(c, "version", "");
   if (strcmp(identity, webml_device_identity(t->device)) != 0)
-    wml_trainer_say(t, "resuming on \"%s\", but the checkpoint is from \"%s\": the last bits of the results may differ", webml_device_identity(t->device), identity);
+    wml_trainer_say(t,
+                    "resuming on \"%s\", but the checkpoint is from \"%s\": the last bits of the "
+                    "results may differ",
+                    webml_device_identity(t->device), identity);
   if (strcmp(version, webml_version()) != 0)
-    wml_trainer_say(t, "resuming with version %s, but the checkpoint is from %s: the last bits of the results may differ", webml_version(), version);
+    wml_trainer_say(t,
+                    "resuming with version %s, but the checkpoint is from %s: the last bits of the "
+                    "results may differ",
+                    webml_version(), version);
   return WEBML_OK;
 }
 
-static webml_status read_numbers(const webml_trainer *t, const wml_json *list, int64_t n, double *out) {
+static webml_status read_numbers(const webml_trainer *t, const wml_json *list, int64_t n,
+                                 double *out) {
   int64_t i = 0;
-  if (!list || list->kind != WML_JSON_ARRAY || list->count != n) return mismatch(t, "it is damaged");
-  for (const wml_json *v = list->first; v; v = v->next) out[i++] = v->kind == WML_JSON_NUMBER ? v->number : NAN;
+  if (!list || list->kind != WML_JSON_ARRAY || list->count != n)
+    return mismatch(t, "it is damaged");
+  for (const wml_json *v = list->first; v; v = v->next)
+    out[i++] = v->kind == WML_JSON_NUMBER ? v->number : NAN;
   return WEBML_OK;
 }
 
@@ -200,26 +229,36 @@ static webml_status read_state(webml_trainer *t, const wml_json *c) {
   s->seconds = wml_json_get_number(c, "seconds", 0.0);
   s->finished = wml_json_get_bool(c, "finished", false);
   int64_t epochs = (int64_t)wml_json_get_number(c, "epochs", 0);
-  if (s->epoch < 0 || s->epoch_step < 0 || s->step < 0 || s->epoch_step >= wml_steps_per_epoch(t) + 1) return mismatch(t, "it is damaged");
-  if (s->epoch > t->options.epochs) return mismatch(t, "it has seen more epochs than were asked for");
+  if (s->epoch < 0 || s->epoch_step < 0 || s->step < 0 ||
+      s->epoch_step >= wml_steps_per_epoch(t) + 1)
+    return mismatch(t, "it is damaged");
+  if (s->epoch > t->options.epochs)
+    return mismatch(t, "it has seen more epochs than were asked for");
   if (epochs != t->options.epochs) {
-    wml_trainer_say(t, "the checkpoint was for %lld epochs, now %lld are asked for", (long long)epochs, (long long)t->options.epochs);
+    wml_trainer_say(t, "the checkpoint was for %lld epochs, now %lld are asked for",
+                    (long long)epochs, (long long)t->options.epochs);
     if (epochs < t->options.epochs) s->finished = false;
   }
-  WML_TRY(read_numbers(t, wml_json_get(c, "results"), t->units[WML_UNIT_TRAIN].step.graph.n_results, t->results));
+  WML_TRY(read_numbers(t, wml_json_get(c, "results"), t->units[WML_UNIT_TRAIN].step.graph.n_results,
+                       t->results));
   const wml_json *history = wml_json_get(c, "history");
-  for (int i = 0; i < t->n_series; i++) WML_TRY(read_numbers(t, wml_json_get(history, t->series_name[i]), s->epoch, t->series[i]));
+  for (int i = 0; i < t->n_series; i++)
+    WML_TRY(read_numbers(t, wml_json_get(history, t->series_name[i]), s->epoch, t->series[i]));
   return WEBML_OK;
 }
 
 static webml_status restore_tensors(webml_trainer *t, const wml_weights *w) {
   int best = 0;
   for (int i = 0; i < t->writer.snapshot.n; i++) {
-    const wml_named_tensor *want = &t->writer.snapshot.tensors[i], *have = wml_safetensors_find(&w->file, want->name);
-    if (!have || wml_named_elements(have) != wml_named_elements(want)) return mismatch(t, "it lacks tensors of this optimizer");
+    const wml_named_tensor *want = &t->writer.snapshot.tensors[i],
+                           *have = wml_safetensors_find(&w->file, want->name);
+    if (!have || wml_named_elements(have) != wml_named_elements(want))
+      return mismatch(t, "it lacks tensors of this optimizer");
     if (strncmp(want->name, "best/", 5) == 0)
-      memcpy((float *)(uintptr_t)t->best.tensors[best++].data, have->data, (size_t)wml_named_elements(want) * sizeof(float));
-    else WML_TRY(wml_from_result(t->device->backend->put(t->store, want->name, have->data)));
+      memcpy((float *)(uintptr_t)t->best.tensors[best++].data, have->data,
+             (size_t)wml_named_elements(want) * sizeof(float));
+    else
+      WML_TRY(wml_from_result(t->device->backend->put(t->store, want->name, have->data)));
   }
   return WEBML_OK;
 }
@@ -236,6 +275,7 @@ webml_status wml_resume(webml_trainer *t) {
   if (status == WEBML_OK) status = restore_tensors(t, &w);
   wml_weights_free(&w);
   if (status == WEBML_OK)
-    wml_trainer_say(t, "resumed at epoch %lld, step %lld", (long long)t->state.epoch + 1, (long long)t->state.epoch_step);
+    wml_trainer_say(t, "resumed at epoch %lld, step %lld", (long long)t->state.epoch + 1,
+                    (long long)t->state.epoch_step);
   return status;
 }

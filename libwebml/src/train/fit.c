@@ -28,7 +28,7 @@ static void shuffle(webml_trainer *t) {
   for (int64_t i = n - 1; i > 0 && !t->options.no_shuffle; i--) {
     wml_philox r = wml_philox_at(t->options.seed, lane, (uint32_t)t->state.epoch, (uint64_t)i);
     uint64_t word = (uint64_t)r.word[0] << 32 | r.word[1];
-    int64_t j = (int64_t)(((__extension__(unsigned __int128)word) * (uint64_t)(i + 1)) >> 64);
+    int64_t j = (int64_t)(((__extension__(unsigned __int128) word) * (uint64_t)(i + 1)) >> 64);
     int64_t kept = t->order[i];
     t->order[i] = t->order[j];
     t->order[j] = kept;
@@ -37,22 +37,32 @@ static void shuffle(webml_trainer *t) {
 }
 
 static double rate_at(const webml_trainer *t, int64_t step) {
-  return wml_learning_rate(&t->options, t->options.learning_rate, t->state.rate_factor, step, wml_steps_per_epoch(t));
+  return wml_learning_rate(&t->options, t->options.learning_rate, t->state.rate_factor, step,
+                           wml_steps_per_epoch(t));
 }
 
 /* Runs the next steps of the epoch: up to `count` full batches, or the partial one. */
 static webml_status run_steps(webml_trainer *t, int64_t count) {
   const wml_samples *s = &t->data.parts[WML_PART_TRAINING];
-  int64_t batch = t->units[WML_UNIT_TRAIN].step.graph.batch, full = s->n / batch, left = full - t->state.epoch_step;
+  int64_t batch = t->units[WML_UNIT_TRAIN].step.graph.batch, full = s->n / batch,
+          left = full - t->state.epoch_step;
   wml_unit *unit = &t->units[left > 0 ? WML_UNIT_TRAIN : WML_UNIT_TRAIN_REST];
   int64_t n = left > 0 ? (count < left ? count : left) : 1;
   for (int64_t i = 0; i < n; i++) t->rates[i] = (float)rate_at(t, t->state.step + i);
   wml_feed feeds[] = {{unit->step.input, s->input}, {unit->step.target, s->target}};
-  wml_run run = {.n_steps = n, .step = t->state.step, .seed = t->options.seed, .rows = t->order + t->state.epoch_step * batch,
-                 .n_feeds = 2, .feeds = feeds, .learning_rate = t->rates, .results = t->results};
+  wml_run run = {.n_steps = n,
+                 .step = t->state.step,
+                 .seed = t->options.seed,
+                 .rows = t->order + t->state.epoch_step * batch,
+                 .n_feeds = 2,
+                 .feeds = feeds,
+                 .learning_rate = t->rates,
+                 .results = t->results};
   WML_TRY(wml_from_result(t->device->backend->run(unit->plan, &run)));
   if (run.not_finite >= 0)
-    return wml_fail(WEBML_ERROR_NOT_FINITE, "the loss or a gradient was not finite in step %lld (epoch %lld); try a lower learning rate or clipnorm, and look for extreme values in the data",
+    return wml_fail(WEBML_ERROR_NOT_FINITE,
+                    "the loss or a gradient was not finite in step %lld (epoch %lld); try a lower "
+                    "learning rate or clipnorm, and look for extreme values in the data",
                     (long long)run.not_finite, (long long)t->state.epoch + 1);
   t->state.step += n;
   t->state.epoch_step += n;
@@ -64,7 +74,11 @@ static webml_status run_rows(webml_trainer *t, int which, int64_t first, int64_t
   wml_unit *unit = &t->units[which];
   if (!unit->plan || steps < 1) return WEBML_OK;
   wml_feed feeds[] = {{unit->step.input, s->input}, {unit->step.target, s->target}};
-  wml_run run = {.n_steps = steps, .first_row = first, .n_feeds = 2, .feeds = feeds, .results = t->validation_results};
+  wml_run run = {.n_steps = steps,
+                 .first_row = first,
+                 .n_feeds = 2,
+                 .feeds = feeds,
+                 .results = t->validation_results};
   return wml_from_result(t->device->backend->run(unit->plan, &run));
 }
 
@@ -82,14 +96,21 @@ static double mean_loss(const double *results) {
 
 /* ---- progress ---- */
 
-static void fill_progress(const webml_trainer *t, const fit_clock *c, bool ended, bool improved, webml_progress *p) {
+static void fill_progress(const webml_trainer *t, const fit_clock *c, bool ended, bool improved,
+                          webml_progress *p) {
   const wml_step *step = &t->units[WML_UNIT_TRAIN].step;
   bool validated = ended && t->data.parts[WML_PART_VALIDATION].n > 0;
   double at = now();
-  *p = (webml_progress){.epoch = t->state.epoch + 1, .epochs = t->options.epochs, .step = t->state.epoch_step,
-                        .steps = wml_steps_per_epoch(t), .epoch_ended = ended, .improved = improved,
-                        .loss = mean_loss(t->results), .validation_loss = validated ? mean_loss(t->validation_results) : NAN,
-                        .n_metrics = step->n_metrics, .learning_rate = rate_at(t, t->state.step > 0 ? t->state.step - 1 : 0),
+  *p = (webml_progress){.epoch = t->state.epoch + 1,
+                        .epochs = t->options.epochs,
+                        .step = t->state.epoch_step,
+                        .steps = wml_steps_per_epoch(t),
+                        .epoch_ended = ended,
+                        .improved = improved,
+                        .loss = mean_loss(t->results),
+                        .validation_loss = validated ? mean_loss(t->validation_results) : NAN,
+                        .n_metrics = step->n_metrics,
+                        .learning_rate = rate_at(t, t->state.step > 0 ? t->state.step - 1 : 0),
                         .seconds = at - c->epoch_started};
   wml_step_metrics(step, t->results, p->metrics);
   if (validated) wml_step_metrics(step, t->validation_results, p->validation_metrics);
@@ -100,14 +121,17 @@ static void fill_progress(const webml_trainer *t, const fit_clock *c, bool ended
   int64_t here = t->state.epoch_step - c->steps_before;
   double samples = (double)here * (double)t->units[WML_UNIT_TRAIN].step.graph.batch;
   p->samples_per_second = c->epoch_train_seconds > 0.0 ? samples / c->epoch_train_seconds : 0.0;
-  double done = (double)here, epoch_time = done > 0.0 ? (at - c->epoch_started) / done * (double)p->steps : 0.0;
-  double epochs_left = (double)(p->epochs - p->epoch) + (ended ? 0.0 : 1.0 - (double)p->step / (double)p->steps);
+  double done = (double)here,
+         epoch_time = done > 0.0 ? (at - c->epoch_started) / done * (double)p->steps : 0.0;
+  double epochs_left =
+      (double)(p->epochs - p->epoch) + (ended ? 0.0 : 1.0 - (double)p->step / (double)p->steps);
   p->seconds_left = epoch_time * epochs_left;
 }
 
 static void report(const webml_trainer *t, fit_clock *c, bool ended, bool improved) {
   double at = now();
-  if (!t->options.progress || (!ended && at - c->last_progress < t->options.progress_seconds)) return;
+  if (!t->options.progress || (!ended && at - c->last_progress < t->options.progress_seconds))
+    return;
   webml_progress p;
   fill_progress(t, c, ended, improved, &p);
   c->last_progress = at;
@@ -148,10 +172,13 @@ static webml_status judge_epoch(webml_trainer *t, bool *improved) {
     s->best_epoch = s->epoch;
     s->stopping_wait = 0;
     WML_TRY(wml_snapshot_take(t, &t->best));
-  } else s->stopping_wait++;
-  if (t->options.early_stopping_patience > 0 && s->stopping_wait >= t->options.early_stopping_patience) {
+  } else
+    s->stopping_wait++;
+  if (t->options.early_stopping_patience > 0 &&
+      s->stopping_wait >= t->options.early_stopping_patience) {
     s->finished = true;
-    wml_trainer_say(t, "stopped early: %s has not improved on %g for %lld epochs", t->series_name[t->monitor], s->best, (long long)s->stopping_wait);
+    wml_trainer_say(t, "stopped early: %s has not improved on %g for %lld epochs",
+                    t->series_name[t->monitor], s->best, (long long)s->stopping_wait);
   }
   if (t->options.plateau_patience == 0) return WEBML_OK;
   if (better(t, value, s->plateau_best, 1e-4)) {
@@ -161,7 +188,8 @@ static webml_status judge_epoch(webml_trainer *t, bool *improved) {
     double before = s->rate_factor, least = t->options.plateau_min_rate / t->options.learning_rate;
     s->rate_factor = fmax(before * t->options.plateau_factor, fmin(least, before));
     s->plateau_wait = 0;
-    if (s->rate_factor < before) wml_trainer_say(t, "learning rate reduced to %g", t->options.learning_rate * s->rate_factor);
+    if (s->rate_factor < before)
+      wml_trainer_say(t, "learning rate reduced to %g", t->options.learning_rate * s->rate_factor);
   }
   return WEBML_OK;
 }
@@ -204,7 +232,8 @@ static webml_status run_epoch(webml_trainer *t, fit_clock *c) {
     t->state.seconds += took;
     report(t, c, false, false);
     if (t->cancelled) return wml_fail(WEBML_ERROR_CANCELLED, "cancelled");
-    if (t->options.checkpoint_seconds > 0.0 && now() - c->last_checkpoint >= t->options.checkpoint_seconds) {
+    if (t->options.checkpoint_seconds > 0.0 &&
+        now() - c->last_checkpoint >= t->options.checkpoint_seconds) {
       WML_TRY(wml_checkpoint(t, false));
       c->last_checkpoint = now();
     }
@@ -220,7 +249,11 @@ static webml_status write_weights(webml_trainer *t) {
   wml_text record = {0};
   webml_status status = wml_record_write(t, &record);
   if (status == WEBML_OK) {
-    wml_named_string strings[] = {{"format", "webml weights"}, {"version", webml_version()}, {"model", t->model_json}, {"pipeline", t->pipeline_json}, {"record", record.data}};
+    wml_named_string strings[] = {{"format", "webml weights"},
+                                  {"version", webml_version()},
+                                  {"model", t->model_json},
+                                  {"pipeline", t->pipeline_json},
+                                  {"record", record.data}};
     status = wml_safetensors_write(t->options.weights_path, t->best.tensors, t->best.n, strings, 5);
   }
   wml_text_free(&record);
@@ -231,8 +264,10 @@ static webml_status write_weights(webml_trainer *t) {
 static webml_status save_best(webml_trainer *t, webml_status status) {
   char message[1024];
   snprintf(message, sizeof message, "%s", webml_last_error());
-  if (t->state.best_epoch >= 0 && !t->options.keep_last && write_weights(t) == WEBML_OK && t->options.weights_path)
-    return wml_fail(status, "%s; the best weights, of epoch %lld, are in %s", message, (long long)t->state.best_epoch + 1, t->options.weights_path);
+  if (t->state.best_epoch >= 0 && !t->options.keep_last && write_weights(t) == WEBML_OK &&
+      t->options.weights_path)
+    return wml_fail(status, "%s; the best weights, of epoch %lld, are in %s", message,
+                    (long long)t->state.best_epoch + 1, t->options.weights_path);
   return wml_fail(status, "%s", message);
 }
 
@@ -242,12 +277,15 @@ webml_status webml_trainer_run(webml_trainer *t) {
   webml_status status = WEBML_OK;
   while (status == WEBML_OK && !t->state.finished) {
     status = run_epoch(t, &c);
-    if (status == WEBML_OK && t->cancelled && !t->state.finished) status = wml_fail(WEBML_ERROR_CANCELLED, "cancelled");
+    if (status == WEBML_OK && t->cancelled && !t->state.finished)
+      status = wml_fail(WEBML_ERROR_CANCELLED, "cancelled");
   }
   if (status == WEBML_ERROR_CANCELLED) {
     WML_TRY(wml_checkpoint(t, true));
-    return wml_fail(WEBML_ERROR_CANCELLED, "cancelled in epoch %lld after step %lld%s%s", (long long)t->state.epoch + 1, (long long)t->state.step,
-                    t->options.checkpoint_path ? "; resume from " : "", t->options.checkpoint_path ? t->options.checkpoint_path : "");
+    return wml_fail(WEBML_ERROR_CANCELLED, "cancelled in epoch %lld after step %lld%s%s",
+                    (long long)t->state.epoch + 1, (long long)t->state.step,
+                    t->options.checkpoint_path ? "; resume from " : "",
+                    t->options.checkpoint_path ? t->options.checkpoint_path : "");
   }
   if (status == WEBML_ERROR_NOT_FINITE) return save_best(t, status);
   WML_TRY(status);

@@ -39,13 +39,18 @@ static void variance_scaling(const wml_param *p, const source *s, int64_t n, flo
   const wml_initializer *init = &p->initializer;
   double in, out;
   fans(p, &in, &out);
-  double fan = fmax(1.0, init->mode == WML_FAN_IN ? in : init->mode == WML_FAN_OUT ? out : (in + out) / 2.0);
+  double fan = fmax(1.0, init->mode == WML_FAN_IN    ? in
+                         : init->mode == WML_FAN_OUT ? out
+                                                     : (in + out) / 2.0);
   double variance = (double)init->a / fan, limit = sqrt(3.0 * variance), deviation = sqrt(variance);
   for (int64_t i = 0; i < n; i++) {
     double x;
-    if (init->distribution == WML_DIST_UNIFORM) x = (2.0 * uniform(s, (uint64_t)i, 0) - 1.0) * limit;
-    else if (init->distribution == WML_DIST_TRUNCATED) x = truncated(s, (uint64_t)i) * deviation / 0.87962566103423978;
-    else x = normal(s, (uint64_t)i, 0) * deviation;
+    if (init->distribution == WML_DIST_UNIFORM)
+      x = (2.0 * uniform(s, (uint64_t)i, 0) - 1.0) * limit;
+    else if (init->distribution == WML_DIST_TRUNCATED)
+      x = truncated(s, (uint64_t)i) * deviation / 0.87962566103423978;
+    else
+      x = normal(s, (uint64_t)i, 0) * deviation;
     w[i] = (float)x;
   }
 }
@@ -72,7 +77,8 @@ static webml_status orthogonal(const wml_param *p, const source *s, int64_t n, f
   }
   for (int64_t r = 0; r < rows; r++)
     for (int64_t c = 0; c < columns; c++)
-      w[r * columns + c] = (float)((double)p->initializer.a * (rows < columns ? q[r * large + c] : q[c * large + r]));
+      w[r * columns + c] = (float)((double)p->initializer.a *
+                                   (rows < columns ? q[r * large + c] : q[c * large + r]));
   wml_free(q);
   return WEBML_OK;
 }
@@ -89,9 +95,12 @@ webml_status wml_initialize(const wml_param *p, uint64_t seed, uint32_t which, f
   }
   for (int64_t i = 0; i < n; i++) {
     double x = (double)init->a, spread = (double)init->b;
-    if (init->kind == WML_INIT_UNIFORM) x += (spread - x) * uniform(&s, (uint64_t)i, 0);
-    else if (init->kind == WML_INIT_NORMAL) x += spread * normal(&s, (uint64_t)i, 0);
-    else if (init->kind == WML_INIT_TRUNCATED_NORMAL) x += spread * truncated(&s, (uint64_t)i);
+    if (init->kind == WML_INIT_UNIFORM)
+      x += (spread - x) * uniform(&s, (uint64_t)i, 0);
+    else if (init->kind == WML_INIT_NORMAL)
+      x += spread * normal(&s, (uint64_t)i, 0);
+    else if (init->kind == WML_INIT_TRUNCATED_NORMAL)
+      x += spread * truncated(&s, (uint64_t)i);
     w[i] = (float)x;
   }
   return WEBML_OK;

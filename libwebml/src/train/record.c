@@ -45,7 +45,9 @@ webml_status wml_record_write(const webml_trainer *t, wml_text *text) {
 }
 
 webml_status webml_trainer_record(const webml_trainer *t, char **json) {
-  if (!t || !json) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_trainer_record: trainer and json must not be NULL");
+  if (!t || !json)
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "webml_trainer_record: trainer and json must not be NULL");
   wml_text text = {0};
   webml_status status = wml_record_write(t, &text);
   if (status == WEBML_OK) return wml_text_take(&text, json);

@@ -21,7 +21,8 @@ static void add(wml_snapshot *s, const char *name, const wml_tensor *t, size_t *
   *offset += (size_t)wml_elements(t);
 }
 
-/* Names: those of the training graph, which lives as long as the trainer; best weights under "best/". */
+/* Names: those of the training graph, which lives as long as the trainer; best weights under
+ * "best/". */
 webml_status wml_snapshot_create(webml_trainer *t, int what, wml_snapshot *s) {
   const wml_graph *g = &t->units[WML_UNIT_TRAIN].step.graph;
   size_t n = 0, total = 0, offset = 0;
@@ -60,7 +61,8 @@ webml_status wml_snapshot_take(webml_trainer *t, wml_snapshot *s) {
   for (int i = 0; i < s->n; i++) {
     float *to = (float *)(uintptr_t)s->tensors[i].data;
     if (strncmp(s->tensors[i].name, "best/", 5) == 0)
-      memcpy(to, t->best.tensors[best++].data, (size_t)wml_named_elements(&s->tensors[i]) * sizeof *to);
+      memcpy(to, t->best.tensors[best++].data,
+             (size_t)wml_named_elements(&s->tensors[i]) * sizeof *to);
     else
       WML_TRY(wml_from_result(t->device->backend->get(t->store, s->tensors[i].name, to)));
   }

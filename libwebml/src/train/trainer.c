@@ -34,12 +34,15 @@ static webml_status copy_text(webml_trainer *t, const char **text, const char *s
 
 static webml_status range(const char *name, double value, double low, double high) {
   if (value >= low && value <= high) return WEBML_OK;
-  return wml_fail(WEBML_ERROR_ARGUMENT, "%s %g is out of range, must be %g to %g", name, value, low, high);
+  return wml_fail(WEBML_ERROR_ARGUMENT, "%s %g is out of range, must be %g to %g", name, value, low,
+                  high);
 }
 
 static webml_status settle_options(webml_trainer *t, const webml_train_options *given) {
   webml_train_options *o = &t->options;
-  if (given && given->struct_size > sizeof *o) return wml_fail(WEBML_ERROR_ARGUMENT, "struct_size %zu is not that of webml_train_options", given->struct_size);
+  if (given && given->struct_size > sizeof *o)
+    return wml_fail(WEBML_ERROR_ARGUMENT, "struct_size %zu is not that of webml_train_options",
+                    given->struct_size);
   if (given) memcpy(o, given, given->struct_size);
   if (!o->epochs) o->epochs = 10;
   if (!o->batch_size) o->batch_size = 32;
@@ -61,7 +64,8 @@ static webml_status settle_options(webml_trainer *t, const webml_train_options *
   if (!o->checkpoint_path && o->weights_path) {
     o->checkpoint_path = o->weights_path;
     WML_TRY(copy_text(t, &o->checkpoint_path, ".checkpoint"));
-  } else WML_TRY(copy_text(t, &o->checkpoint_path, ""));
+  } else
+    WML_TRY(copy_text(t, &o->checkpoint_path, ""));
   return copy_text(t, &o->weights_path, "");
 }
 
@@ -72,26 +76,40 @@ static webml_status check_fit(const webml_trainer *t) {
   const wml_samples *s = &t->data.parts[WML_PART_TRAINING];
   const wml_pipeline *p = &t->data.pipeline;
   wml_shape out = wml_model_output(m);
-  int64_t n = wml_shape_elements(&out), classes = p->format == WML_FORMAT_IMAGES ? p->n_classes : p->output_width;
+  int64_t n = wml_shape_elements(&out),
+          classes = p->format == WML_FORMAT_IMAGES ? p->n_classes : p->output_width;
   int64_t want = s->target_type == WML_I32 ? classes : s->target_width;
   char text[WML_SHAPE_TEXT];
-  if (out.rank != 1) return wml_fail(WEBML_ERROR_MODEL, "the model's output is %s; end it with Flatten and Dense", wml_shape_text(&out, text));
-  if (n != want) return wml_fail(WEBML_ERROR_MODEL, "the model has %lld outputs, the data set %lld; shape the model to the data set", (long long)n, (long long)want);
+  if (out.rank != 1)
+    return wml_fail(WEBML_ERROR_MODEL, "the model's output is %s; end it with Flatten and Dense",
+                    wml_shape_text(&out, text));
+  if (n != want)
+    return wml_fail(
+        WEBML_ERROR_MODEL,
+        "the model has %lld outputs, the data set %lld; shape the model to the data set",
+        (long long)n, (long long)want);
   if (wml_shape_elements(&m->input) != s->input_width)
-    return wml_fail(WEBML_ERROR_MODEL, "the model takes %lld values, the data set gives %lld", (long long)wml_shape_elements(&m->input), (long long)s->input_width);
+    return wml_fail(WEBML_ERROR_MODEL, "the model takes %lld values, the data set gives %lld",
+                    (long long)wml_shape_elements(&m->input), (long long)s->input_width);
   if (m->loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY && s->target_type != WML_I32)
-    return wml_fail(WEBML_ERROR_MODEL, "loss sparse_categorical_crossentropy needs one label as the output; use binary_crossentropy or mean_squared_error");
+    return wml_fail(WEBML_ERROR_MODEL, "loss sparse_categorical_crossentropy needs one label as "
+                                       "the output; use binary_crossentropy or mean_squared_error");
   return WEBML_OK;
 }
 
 static webml_status set_class_weights(webml_trainer *t) {
   const wml_samples *s = &t->data.parts[WML_PART_TRAINING];
   const wml_pipeline *p = &t->data.pipeline;
-  size_t classes = (size_t)(p->format == WML_FORMAT_IMAGES ? p->n_classes : p->output_width < 2 ? 2 : p->output_width);
+  size_t classes = (size_t)(p->format == WML_FORMAT_IMAGES ? p->n_classes
+                            : p->output_width < 2          ? 2
+                                                           : p->output_width);
   if (!t->options.balance_classes && !t->options.n_class_weights) return WEBML_OK;
   if (t->options.n_class_weights && t->options.n_class_weights != classes)
-    return wml_fail(WEBML_ERROR_ARGUMENT, "%zu class weights for %zu classes", t->options.n_class_weights, classes);
-  if (s->target_type != WML_I32 && s->target_width != 1) return wml_fail(WEBML_ERROR_ARGUMENT, "class weights need one label or binary column as the output");
+    return wml_fail(WEBML_ERROR_ARGUMENT, "%zu class weights for %zu classes",
+                    t->options.n_class_weights, classes);
+  if (s->target_type != WML_I32 && s->target_width != 1)
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "class weights need one label or binary column as the output");
   t->class_weight = wml_calloc(classes, sizeof *t->class_weight);
   double *count = wml_calloc(classes, sizeof *count);
   if (!t->class_weight || !count) {
@@ -99,12 +117,14 @@ static webml_status set_class_weights(webml_trainer *t) {
     return wml_no_memory(classes * 12, "class weights");
   }
   for (int64_t i = 0; i < s->n; i++) {
-    double label = s->target_type == WML_I32 ? (double)((const int32_t *)s->target)[i] : (double)((const float *)s->target)[i];
+    double label = s->target_type == WML_I32 ? (double)((const int32_t *)s->target)[i]
+                                             : (double)((const float *)s->target)[i];
     if (label >= 0 && label < (double)classes) count[(size_t)label] += 1.0;
   }
   for (size_t c = 0; c < classes; c++) {
     double balanced = count[c] > 0.0 ? (double)s->n / ((double)classes * count[c]) : 0.0;
-    t->class_weight[c] = (float)(t->options.n_class_weights ? t->options.class_weights[c] : balanced);
+    t->class_weight[c] =
+        (float)(t->options.n_class_weights ? t->options.class_weights[c] : balanced);
   }
   wml_free(count);
   return WEBML_OK;
@@ -112,29 +132,42 @@ static webml_status set_class_weights(webml_trainer *t) {
 
 /* ---- plans ---- */
 
-static webml_status create_unit(webml_trainer *t, int which, int part, wml_mode mode, int64_t batch) {
+static webml_status create_unit(webml_trainer *t, int which, int part, wml_mode mode,
+                                int64_t batch) {
   const wml_samples *s = &t->data.parts[part];
   if (batch < 1) return WEBML_OK;
-  wml_step_spec spec = {.model = t->model, .mode = mode, .batch = batch, .input = s->input_type, .target = s->target_type,
-                        .target_width = s->target_width, .class_weight = mode == WML_MODE_TRAIN ? t->class_weight : NULL};
+  wml_step_spec spec = {.model = t->model,
+                        .mode = mode,
+                        .batch = batch,
+                        .input = s->input_type,
+                        .target = s->target_type,
+                        .target_width = s->target_width,
+                        .class_weight = mode == WML_MODE_TRAIN ? t->class_weight : NULL};
   const wml_pipeline *p = &t->data.pipeline;
-  spec.n_classes = p->format == WML_FORMAT_IMAGES ? p->n_classes : p->output_width < 2 ? 2 : p->output_width;
+  spec.n_classes = p->format == WML_FORMAT_IMAGES ? p->n_classes
+                   : p->output_width < 2          ? 2
+                                                  : p->output_width;
   return wml_unit_create(t->device, t->store, &spec, &t->units[which]);
 }
 
 static webml_status create_units(webml_trainer *t) {
-  int64_t batch = t->options.batch_size, n = t->data.parts[WML_PART_TRAINING].n, v = t->data.parts[WML_PART_VALIDATION].n;
+  int64_t batch = t->options.batch_size, n = t->data.parts[WML_PART_TRAINING].n,
+          v = t->data.parts[WML_PART_VALIDATION].n;
   WML_TRY(wml_from_result(t->device->backend->store_create(t->device->handle, &t->store)));
   /* The first plan lays out the store; a data set smaller than a batch is one partial batch. */
   bool full = n >= batch;
   WML_TRY(create_unit(t, WML_UNIT_TRAIN, WML_PART_TRAINING, WML_MODE_TRAIN, full ? batch : n));
-  WML_TRY(create_unit(t, WML_UNIT_TRAIN_REST, WML_PART_TRAINING, WML_MODE_TRAIN, full ? n % batch : 0));
-  WML_TRY(create_unit(t, WML_UNIT_EVALUATE, WML_PART_VALIDATION, WML_MODE_EVALUATE, v >= batch ? batch : 0));
-  WML_TRY(create_unit(t, WML_UNIT_EVALUATE_REST, WML_PART_VALIDATION, WML_MODE_EVALUATE, v % batch));
+  WML_TRY(
+      create_unit(t, WML_UNIT_TRAIN_REST, WML_PART_TRAINING, WML_MODE_TRAIN, full ? n % batch : 0));
+  WML_TRY(create_unit(t, WML_UNIT_EVALUATE, WML_PART_VALIDATION, WML_MODE_EVALUATE,
+                      v >= batch ? batch : 0));
+  WML_TRY(
+      create_unit(t, WML_UNIT_EVALUATE_REST, WML_PART_VALIDATION, WML_MODE_EVALUATE, v % batch));
   webml_memory need = {0};
   for (int i = 0; i < WML_N_UNITS; i++)
     if (t->units[i].plan) wml_unit_memory(&t->units[i], i != WML_UNIT_TRAIN, &need);
-  need.total += need.weights * 5; /* best weights, and a checkpoint's copy with the optimizer's state */
+  need.total +=
+      need.weights * 5; /* best weights, and a checkpoint's copy with the optimizer's state */
   WML_TRY(wml_check_memory(t->device, &need));
   for (int i = 0; i < WML_N_UNITS; i++)
     if (t->units[i].plan) WML_TRY(wml_unit_prepare(&t->units[i]));
@@ -149,16 +182,22 @@ static webml_status start_from(webml_trainer *t, wml_snapshot *s) {
   int taken = 0;
   WML_TRY(wml_weights_read(t->options.initial_weights, &w));
   for (int i = 0; i < s->n; i++) {
-    const wml_named_tensor *have = wml_safetensors_find(&w.file, s->tensors[i].name), *want = &s->tensors[i];
+    const wml_named_tensor *have = wml_safetensors_find(&w.file, s->tensors[i].name),
+                           *want = &s->tensors[i];
     bool same = have && have->rank == want->rank;
     for (int d = 0; same && d < want->rank; d++) same = have->dim[d] == want->dim[d];
     if (!same) continue;
-    memcpy((float *)(uintptr_t)want->data, have->data, (size_t)wml_named_elements(want) * sizeof(float));
+    memcpy((float *)(uintptr_t)want->data, have->data,
+           (size_t)wml_named_elements(want) * sizeof(float));
     taken++;
   }
   wml_weights_free(&w);
-  if (taken == 0) return wml_fail(WEBML_ERROR_MISMATCH, "%s has no tensor with the name and shape of one of this model", t->options.initial_weights);
-  wml_trainer_say(t, "started from %s: %d of %d tensors match", t->options.initial_weights, taken, s->n);
+  if (taken == 0)
+    return wml_fail(WEBML_ERROR_MISMATCH,
+                    "%s has no tensor with the name and shape of one of this model",
+                    t->options.initial_weights);
+  wml_trainer_say(t, "started from %s: %d of %d tensors match", t->options.initial_weights, taken,
+                  s->n);
   return WEBML_OK;
 }
 
@@ -172,10 +211,13 @@ static webml_status set_initial_weights(webml_trainer *t) {
       const wml_param *p = &t->model->layers[i].params[k];
       int which = 0;
       while (strcmp(t->best.tensors[which].name, p->name) != 0) which++;
-      WML_TRY(wml_initialize(p, t->options.seed, (uint32_t)at, (float *)(uintptr_t)t->best.tensors[which].data));
+      WML_TRY(wml_initialize(p, t->options.seed, (uint32_t)at,
+                             (float *)(uintptr_t)t->best.tensors[which].data));
     }
   if (t->options.initial_weights) WML_TRY(start_from(t, &t->best));
-  for (int i = 0; i < t->best.n; i++) WML_TRY(wml_from_result(backend->put(t->store, t->best.tensors[i].name, t->best.tensors[i].data)));
+  for (int i = 0; i < t->best.n; i++)
+    WML_TRY(
+        wml_from_result(backend->put(t->store, t->best.tensors[i].name, t->best.tensors[i].data)));
   for (int i = 0; i < g->update.n_items; i++) {
     float initial = wml_optimizer_initial(&g->update.optimizer, 0);
     int slot = g->update.items[i].slot[0];
@@ -197,7 +239,8 @@ static webml_status add_series(webml_trainer *t, const char *prefix, const char 
   size_t n = strlen(prefix) + strlen(name) + 1;
   char *text = wml_arena_alloc(&t->arena, n);
   double *values = wml_arena_alloc(&t->arena, (size_t)t->options.epochs * sizeof *values);
-  if (!text || !values) return wml_no_memory((size_t)t->options.epochs * sizeof *values, "the history");
+  if (!text || !values)
+    return wml_no_memory((size_t)t->options.epochs * sizeof *values, "the history");
   snprintf(text, n, "%s%s", prefix, name);
   t->series_name[t->n_series] = text;
   t->series[t->n_series++] = values;
@@ -215,7 +258,8 @@ static webml_status set_series(webml_trainer *t) {
   for (int pass = 0; pass < (validates ? 2 : 1); pass++) {
     const char *prefix = pass ? "val_" : "";
     WML_TRY(add_series(t, prefix, "loss"));
-    for (int i = 0; i < t->model->n_metrics; i++) WML_TRY(add_series(t, prefix, t->model->metrics[i].name));
+    for (int i = 0; i < t->model->n_metrics; i++)
+      WML_TRY(add_series(t, prefix, t->model->metrics[i].name));
   }
   WML_TRY(add_series(t, "", "learning_rate"));
   WML_TRY(add_series(t, "", "seconds"));
@@ -223,13 +267,16 @@ static webml_status set_series(webml_trainer *t) {
   t->monitor = find_series(t, name);
   if (t->monitor < 0) {
     const char *meant = wml_suggest(name, t->series_name, (size_t)t->n_series - 2);
-    return wml_fail(WEBML_ERROR_ARGUMENT, "there is nothing named \"%s\" to monitor%s%s%s%s", name, meant ? ", did you mean \"" : "", meant ? meant : "", meant ? "\"?" : "",
-                    strncmp(name, "val_", 4) == 0 && !validates ? "; the data set has no validation part" : "");
+    return wml_fail(
+        WEBML_ERROR_ARGUMENT, "there is nothing named \"%s\" to monitor%s%s%s%s", name,
+        meant ? ", did you mean \"" : "", meant ? meant : "", meant ? "\"?" : "",
+        strncmp(name, "val_", 4) == 0 && !validates ? "; the data set has no validation part" : "");
   }
   const char *base = strncmp(name, "val_", 4) == 0 ? name + 4 : name;
   for (int i = 0; i < t->model->n_metrics; i++)
     if (strcmp(base, t->model->metrics[i].name) == 0)
-      t->monitor_max = t->model->metrics[i].by_shape || wml_metric_more_is_better(t->model->metrics[i].metric.kind);
+      t->monitor_max = t->model->metrics[i].by_shape ||
+                       wml_metric_more_is_better(t->model->metrics[i].metric.kind);
   return WEBML_OK;
 }
 
@@ -242,12 +289,16 @@ static webml_status keep_texts(webml_trainer *t) {
 
 /* ---- the object ---- */
 
-static webml_status create(webml_trainer *t, const webml_dataset *dataset, const webml_train_options *options) {
+static webml_status create(webml_trainer *t, const webml_dataset *dataset,
+                           const webml_train_options *options) {
   if (t->model->dynamic || t->model->loss_open || t->model->optimizer_open)
-    return wml_fail(WEBML_ERROR_MODEL, "the model is still open; shape it to the data set first (webml_model_shape_to)");
+    return wml_fail(
+        WEBML_ERROR_MODEL,
+        "the model is still open; shape it to the data set first (webml_model_shape_to)");
   WML_TRY(settle_options(t, options));
   WML_TRY(wml_dataset_load(dataset, t->model, NULL, &t->data));
-  if (t->data.skipped) wml_trainer_say(t, "%lld broken images were left out", (long long)t->data.skipped);
+  if (t->data.skipped)
+    wml_trainer_say(t, "%lld broken images were left out", (long long)t->data.skipped);
   WML_TRY(check_fit(t));
   WML_TRY(set_class_weights(t));
   WML_TRY(set_series(t));
@@ -259,25 +310,32 @@ static webml_status create(webml_trainer *t, const webml_dataset *dataset, const
   t->rates = wml_alloc((size_t)steps * sizeof *t->rates);
   t->results = wml_calloc(results, sizeof *t->results);
   t->validation_results = wml_calloc(results, sizeof *t->validation_results);
-  if (!t->order || !t->rates || !t->results || !t->validation_results) return wml_no_memory((size_t)n * sizeof *t->order, "the trainer");
+  if (!t->order || !t->rates || !t->results || !t->validation_results)
+    return wml_no_memory((size_t)n * sizeof *t->order, "the trainer");
   t->order_epoch = -1;
-  t->state = (wml_progress_state){.best = NAN, .best_epoch = -1, .plateau_best = NAN, .rate_factor = 1.0};
+  t->state =
+      (wml_progress_state){.best = NAN, .best_epoch = -1, .plateau_best = NAN, .rate_factor = 1.0};
   WML_TRY(wml_snapshot_create(t, WML_SNAPSHOT_WEIGHTS, &t->best));
   WML_TRY(set_initial_weights(t));
   WML_TRY(wml_writer_start(t));
   return t->options.resume ? wml_resume(t) : WEBML_OK;
 }
 
-webml_status webml_trainer_create(const webml_model *model, const webml_dataset *dataset, webml_device *device,
-                                  const webml_train_options *options, webml_trainer **out) {
-  if (!model || !dataset || !device || !out) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_trainer_create: model, dataset, device and trainer must not be NULL");
+webml_status webml_trainer_create(const webml_model *model, const webml_dataset *dataset,
+                                  webml_device *device, const webml_train_options *options,
+                                  webml_trainer **out) {
+  if (!model || !dataset || !device || !out)
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "webml_trainer_create: model, dataset, device and trainer must not be NULL");
   webml_trainer *t = wml_calloc(1, sizeof *t);
   if (!t) return wml_no_memory(sizeof *t, "a trainer");
   t->model = wml_model_retain(model);
   t->device = device;
   webml_status status = create(t, dataset, options);
-  if (status == WEBML_OK) *out = t;
-  else webml_trainer_destroy(t);
+  if (status == WEBML_OK)
+    *out = t;
+  else
+    webml_trainer_destroy(t);
   return status;
 }
 

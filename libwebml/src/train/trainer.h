@@ -17,9 +17,9 @@ typedef struct wml_progress_state {
   double best;        /* of the monitor; NaN before the first epoch */
   int64_t best_epoch; /* 0-based, -1 */
   int64_t stopping_wait, plateau_wait;
-  double plateau_best;   /* of the monitor as reduce-on-plateau sees it */
-  double rate_factor;    /* product of the reductions on plateaus */
-  double seconds;        /* of training, over all starts */
+  double plateau_best; /* of the monitor as reduce-on-plateau sees it */
+  double rate_factor;  /* product of the reductions on plateaus */
+  double seconds;      /* of training, over all starts */
   bool finished;
 } wml_progress_state;
 
@@ -30,7 +30,13 @@ typedef struct wml_snapshot {
   float *data;
 } wml_snapshot;
 
-enum { WML_UNIT_TRAIN, WML_UNIT_TRAIN_REST, WML_UNIT_EVALUATE, WML_UNIT_EVALUATE_REST, WML_N_UNITS };
+enum {
+  WML_UNIT_TRAIN,
+  WML_UNIT_TRAIN_REST,
+  WML_UNIT_EVALUATE,
+  WML_UNIT_EVALUATE_REST,
+  WML_N_UNITS
+};
 enum { WML_MAX_SERIES = 2 + 2 * WEBML_MAX_METRICS + 2 };
 
 typedef struct wml_writer { /* writes checkpoints beside the training */
@@ -69,11 +75,13 @@ struct webml_trainer {
   atomic_int cancelled; /* lock-free: a signal handler may set it */
 };
 
-/* initialize.c: one parameter's initial values, indexed by its elements. `lane` tells parameters apart. */
+/* initialize.c: one parameter's initial values, indexed by its elements. `lane` tells parameters
+ * apart. */
 webml_status wml_initialize(const wml_param *param, uint64_t seed, uint32_t lane, float *out);
 
 /* schedule.c: the learning rate of a step. */
-double wml_learning_rate(const webml_train_options *o, double base, double factor, int64_t step, int64_t steps_per_epoch);
+double wml_learning_rate(const webml_train_options *o, double base, double factor, int64_t step,
+                         int64_t steps_per_epoch);
 
 /* snapshot.c */
 enum { WML_SNAPSHOT_WEIGHTS, WML_SNAPSHOT_ALL }; /* all: optimizer state and best weights too */
@@ -94,7 +102,8 @@ webml_status wml_checkpoint(webml_trainer *t, bool wait);
 /* Restores from options.checkpoint_path when it exists. */
 webml_status wml_resume(webml_trainer *t);
 
-void wml_trainer_say(const webml_trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void wml_trainer_say(const webml_trainer *t, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 int64_t wml_steps_per_epoch(const webml_trainer *t);
 
 #endif

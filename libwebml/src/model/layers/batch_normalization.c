@@ -5,17 +5,50 @@
 #define AT(member) offsetof(wml_layer, member)
 
 static const wml_field fields[] = {
-    {.key = "momentum", .kind = WML_FIELD_FLOAT, .offset = AT(u.norm.momentum), .low = 0, .high = 1, .otherwise = 0.99},
-    {.key = "epsilon", .kind = WML_FIELD_FLOAT, .offset = AT(u.norm.epsilon), .low = 1e-12, .high = 1, .otherwise = 1e-3},
-    {.key = "axis", .kind = WML_FIELD_INT, .offset = AT(u.norm.axis), .low = -1, .high = 3, .otherwise = -1},
+    {.key = "momentum",
+     .kind = WML_FIELD_FLOAT,
+     .offset = AT(u.norm.momentum),
+     .low = 0,
+     .high = 1,
+     .otherwise = 0.99},
+    {.key = "epsilon",
+     .kind = WML_FIELD_FLOAT,
+     .offset = AT(u.norm.epsilon),
+     .low = 1e-12,
+     .high = 1,
+     .otherwise = 1e-3},
+    {.key = "axis",
+     .kind = WML_FIELD_INT,
+     .offset = AT(u.norm.axis),
+     .low = -1,
+     .high = 3,
+     .otherwise = -1},
     {.key = "center", .kind = WML_FIELD_BOOL, .offset = AT(u.norm.center), .otherwise = 1},
     {.key = "scale", .kind = WML_FIELD_BOOL, .offset = AT(u.norm.scale), .otherwise = 1},
-    {.key = "beta_initializer", .kind = WML_FIELD_INITIALIZER, .offset = AT(u.norm.beta), .cure = "zeros"},
-    {.key = "gamma_initializer", .kind = WML_FIELD_INITIALIZER, .offset = AT(u.norm.gamma), .cure = "ones"},
-    {.key = "moving_mean_initializer", .kind = WML_FIELD_INITIALIZER, .offset = AT(u.norm.mean), .cure = "zeros"},
-    {.key = "moving_variance_initializer", .kind = WML_FIELD_INITIALIZER, .offset = AT(u.norm.variance), .cure = "ones"},
-    {.key = "beta_regularizer", .kind = WML_FIELD_REGULARIZER, .offset = AT(u.norm.beta_regularizer), .nullable = true},
-    {.key = "gamma_regularizer", .kind = WML_FIELD_REGULARIZER, .offset = AT(u.norm.gamma_regularizer), .nullable = true},
+    {.key = "beta_initializer",
+     .kind = WML_FIELD_INITIALIZER,
+     .offset = AT(u.norm.beta),
+     .cure = "zeros"},
+    {.key = "gamma_initializer",
+     .kind = WML_FIELD_INITIALIZER,
+     .offset = AT(u.norm.gamma),
+     .cure = "ones"},
+    {.key = "moving_mean_initializer",
+     .kind = WML_FIELD_INITIALIZER,
+     .offset = AT(u.norm.mean),
+     .cure = "zeros"},
+    {.key = "moving_variance_initializer",
+     .kind = WML_FIELD_INITIALIZER,
+     .offset = AT(u.norm.variance),
+     .cure = "ones"},
+    {.key = "beta_regularizer",
+     .kind = WML_FIELD_REGULARIZER,
+     .offset = AT(u.norm.beta_regularizer),
+     .nullable = true},
+    {.key = "gamma_regularizer",
+     .kind = WML_FIELD_REGULARIZER,
+     .offset = AT(u.norm.gamma_regularizer),
+     .nullable = true},
     {.key = "trainable", .kind = WML_FIELD_BOOL, .offset = AT(trainable), .otherwise = 1},
     {.key = "name", .kind = WML_FIELD_NAME, .offset = AT(name)},
 };
@@ -24,16 +57,30 @@ static webml_status shape(wml_arena *arena, wml_layer *l, const char *path, wml_
   int64_t c = l->in.dim[l->in.rank - 1];
   l->out = l->in;
   if (l->u.norm.axis != -1 && l->u.norm.axis != l->in.rank)
-    wml_issue(issues, path, "axis %d is not the last axis; only -1 or %d is supported", l->u.norm.axis, l->in.rank);
+    wml_issue(issues, path, "axis %d is not the last axis; only -1 or %d is supported",
+              l->u.norm.axis, l->in.rank);
   if (c <= 0 || issues->count) return WEBML_OK;
   int64_t n = wml_shape_elements(&l->in);
   if (n > 0) l->flops = 2.0 * (double)n;
   if (l->u.norm.scale)
-    WML_TRY(wml_layer_param(arena, l, "gamma", (wml_param){.rank = 1, .dim = {c}, .initializer = l->u.norm.gamma, .regularizer = l->u.norm.gamma_regularizer}));
+    WML_TRY(wml_layer_param(arena, l, "gamma",
+                            (wml_param){.rank = 1,
+                                        .dim = {c},
+                                        .initializer = l->u.norm.gamma,
+                                        .regularizer = l->u.norm.gamma_regularizer}));
   if (l->u.norm.center)
-    WML_TRY(wml_layer_param(arena, l, "beta", (wml_param){.rank = 1, .dim = {c}, .initializer = l->u.norm.beta, .regularizer = l->u.norm.beta_regularizer}));
-  WML_TRY(wml_layer_param(arena, l, "moving_mean", (wml_param){.rank = 1, .dim = {c}, .initializer = l->u.norm.mean, .statistic = true}));
-  return wml_layer_param(arena, l, "moving_variance", (wml_param){.rank = 1, .dim = {c}, .initializer = l->u.norm.variance, .statistic = true});
+    WML_TRY(wml_layer_param(arena, l, "beta",
+                            (wml_param){.rank = 1,
+                                        .dim = {c},
+                                        .initializer = l->u.norm.beta,
+                                        .regularizer = l->u.norm.beta_regularizer}));
+  WML_TRY(wml_layer_param(
+      arena, l, "moving_mean",
+      (wml_param){.rank = 1, .dim = {c}, .initializer = l->u.norm.mean, .statistic = true}));
+  return wml_layer_param(
+      arena, l, "moving_variance",
+      (wml_param){.rank = 1, .dim = {c}, .initializer = l->u.norm.variance, .statistic = true});
 }
 
-const wml_layer_class wml_layer_batch_normalization = {fields, sizeof fields / sizeof *fields, shape, NULL};
+const wml_layer_class wml_layer_batch_normalization = {fields, sizeof fields / sizeof *fields,
+                                                       shape, NULL};

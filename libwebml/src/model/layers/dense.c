@@ -1,17 +1,35 @@
-/* Dense: [.., in] -> [.., units]: x kernel + bias over the last axis, then activation. units null is
- * open until the model is shaped to a data set. */
+/* Dense: [.., in] -> [.., units]: x kernel + bias over the last axis, then activation. units null
+ * is open until the model is shaped to a data set. */
 #include "model/fields.h"
 
 #define AT(member) offsetof(wml_layer, member)
 
 static const wml_field fields[] = {
-    {.key = "units", .kind = WML_FIELD_INT, .offset = AT(u.dense.units), .low = 1, .high = 1 << 24, .required = true, .nullable = true},
+    {.key = "units",
+     .kind = WML_FIELD_INT,
+     .offset = AT(u.dense.units),
+     .low = 1,
+     .high = 1 << 24,
+     .required = true,
+     .nullable = true},
     {.key = "activation", .kind = WML_FIELD_ACTIVATION, .offset = AT(activation)},
     {.key = "use_bias", .kind = WML_FIELD_BOOL, .offset = AT(use_bias), .otherwise = 1},
-    {.key = "kernel_initializer", .kind = WML_FIELD_INITIALIZER, .offset = AT(kernel_initializer), .cure = "glorot_uniform"},
-    {.key = "bias_initializer", .kind = WML_FIELD_INITIALIZER, .offset = AT(bias_initializer), .cure = "zeros"},
-    {.key = "kernel_regularizer", .kind = WML_FIELD_REGULARIZER, .offset = AT(kernel_regularizer), .nullable = true},
-    {.key = "bias_regularizer", .kind = WML_FIELD_REGULARIZER, .offset = AT(bias_regularizer), .nullable = true},
+    {.key = "kernel_initializer",
+     .kind = WML_FIELD_INITIALIZER,
+     .offset = AT(kernel_initializer),
+     .cure = "glorot_uniform"},
+    {.key = "bias_initializer",
+     .kind = WML_FIELD_INITIALIZER,
+     .offset = AT(bias_initializer),
+     .cure = "zeros"},
+    {.key = "kernel_regularizer",
+     .kind = WML_FIELD_REGULARIZER,
+     .offset = AT(kernel_regularizer),
+     .nullable = true},
+    {.key = "bias_regularizer",
+     .kind = WML_FIELD_REGULARIZER,
+     .offset = AT(bias_regularizer),
+     .nullable = true},
     {.key = "trainable", .kind = WML_FIELD_BOOL, .offset = AT(trainable), .otherwise = 1},
     {.key = "name", .kind = WML_FIELD_NAME, .offset = AT(name)},
 };
@@ -22,14 +40,23 @@ static webml_status shape(wml_arena *arena, wml_layer *l, const char *path, wml_
   l->out.dim[l->out.rank - 1] = units ? units : -1;
   if (in <= 0 || units == 0 || issues->count) return WEBML_OK;
   if (in * units > (int64_t)1 << 31) {
-    wml_issue(issues, path, "a kernel of %lld x %lld is too large (at most 2^31 weights)", (long long)in, (long long)units);
+    wml_issue(issues, path, "a kernel of %lld x %lld is too large (at most 2^31 weights)",
+              (long long)in, (long long)units);
     return WEBML_OK;
   }
   int64_t rows = wml_shape_elements(&l->in) / in;
   if (rows > 0) l->flops = (double)rows * (double)units * (double)(2 * in + l->use_bias);
-  WML_TRY(wml_layer_param(arena, l, "kernel", (wml_param){.rank = 2, .dim = {in, units}, .initializer = l->kernel_initializer, .regularizer = l->kernel_regularizer}));
+  WML_TRY(wml_layer_param(arena, l, "kernel",
+                          (wml_param){.rank = 2,
+                                      .dim = {in, units},
+                                      .initializer = l->kernel_initializer,
+                                      .regularizer = l->kernel_regularizer}));
   if (!l->use_bias) return WEBML_OK;
-  return wml_layer_param(arena, l, "bias", (wml_param){.rank = 1, .dim = {units}, .initializer = l->bias_initializer, .regularizer = l->bias_regularizer});
+  return wml_layer_param(arena, l, "bias",
+                         (wml_param){.rank = 1,
+                                     .dim = {units},
+                                     .initializer = l->bias_initializer,
+                                     .regularizer = l->bias_regularizer});
 }
 
 const wml_layer_class wml_layer_dense = {fields, sizeof fields / sizeof *fields, shape, NULL};

@@ -3,7 +3,12 @@
 #include "model/fields.h"
 
 static const wml_field fields[] = {
-    {.key = "rate", .kind = WML_FIELD_FLOAT, .offset = offsetof(wml_layer, u.dropout.rate), .low = 0, .high = 1, .required = true},
+    {.key = "rate",
+     .kind = WML_FIELD_FLOAT,
+     .offset = offsetof(wml_layer, u.dropout.rate),
+     .low = 0,
+     .high = 1,
+     .required = true},
     {.key = "seed", .kind = WML_FIELD_IGNORED},
     {.key = "noise_shape", .kind = WML_FIELD_IGNORED, .cure = "null"},
     {.key = "trainable", .kind = WML_FIELD_IGNORED},

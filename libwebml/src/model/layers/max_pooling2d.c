@@ -5,8 +5,18 @@
 #define AT(member) offsetof(wml_layer, member)
 
 static const wml_field fields[] = {
-    {.key = "pool_size", .kind = WML_FIELD_PAIR, .offset = AT(u.pool.pool_size), .low = 1, .high = 16, .otherwise = 2},
-    {.key = "strides", .kind = WML_FIELD_PAIR, .offset = AT(u.pool.strides), .low = 1, .high = 64, .nullable = true},
+    {.key = "pool_size",
+     .kind = WML_FIELD_PAIR,
+     .offset = AT(u.pool.pool_size),
+     .low = 1,
+     .high = 16,
+     .otherwise = 2},
+    {.key = "strides",
+     .kind = WML_FIELD_PAIR,
+     .offset = AT(u.pool.strides),
+     .low = 1,
+     .high = 64,
+     .nullable = true},
     {.key = "padding", .kind = WML_FIELD_PADDING, .offset = AT(u.pool.padding)},
     {.key = "data_format", .kind = WML_FIELD_IGNORED, .cure = "channels_last"},
     {.key = "trainable", .kind = WML_FIELD_IGNORED},
@@ -19,15 +29,18 @@ static webml_status shape(wml_arena *arena, wml_layer *l, const char *path, wml_
   l->out = l->in;
   for (int i = 0; i < 2; i++) {
     int stride = l->u.pool.strides[i] ? l->u.pool.strides[i] : k[i];
-    if (l->in.dim[i] > 0) l->out.dim[i] = wml_window_output(l->in.dim[i], k[i], stride, 1, l->u.pool.padding);
+    if (l->in.dim[i] > 0)
+      l->out.dim[i] = wml_window_output(l->in.dim[i], k[i], stride, 1, l->u.pool.padding);
   }
   bool known = l->in.dim[0] > 0 && l->in.dim[1] > 0;
   if (known && (l->out.dim[0] <= 0 || l->out.dim[1] <= 0))
-    wml_issue(issues, path, "pool %dx%d exceeds the %dx%d input; use a smaller pool_size or padding \"same\"", k[0], k[1],
-              (int)l->in.dim[0], (int)l->in.dim[1]);
+    wml_issue(issues, path,
+              "pool %dx%d exceeds the %dx%d input; use a smaller pool_size or padding \"same\"",
+              k[0], k[1], (int)l->in.dim[0], (int)l->in.dim[1]);
   else if (known && l->in.dim[2] > 0)
     l->flops = (double)(l->out.dim[0] * l->out.dim[1] * l->in.dim[2]) * k[0] * k[1];
   return WEBML_OK;
 }
 
-const wml_layer_class wml_layer_max_pooling2d = {fields, sizeof fields / sizeof *fields, shape, "an image [height, width, channels]"};
+const wml_layer_class wml_layer_max_pooling2d = {fields, sizeof fields / sizeof *fields, shape,
+                                                 "an image [height, width, channels]"};
