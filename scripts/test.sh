@@ -6,7 +6,8 @@ long=0
 [ "${1:-}" = --long ] && long=1
 export WEBML_LONG=$long
 
-need $packages_build $packages_test
+need $packages_build $packages_test clang-format-14
+clang-format-14 --dry-run -Werror $(git ls-files '*.c' '*.h')
 build release
 ctest --test-dir build --output-on-failure --no-tests=error
 

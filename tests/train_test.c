@@ -262,7 +262,7 @@ static void test_not_finite(void) {
   close_world(&w);
 }
 
-static webml_status small_life(void) {
+static webml_status small_table_life(void) {
   world w;
   counter c = {0};
   char *json = NULL;
@@ -281,7 +281,33 @@ static webml_status small_life(void) {
   return status;
 }
 
-static void test_failing_allocations(void) {
+/* The same with pictures: PNG and JPEG decoding, convolutions, BatchNormalization folded. */
+static webml_status small_image_life(void) {
+  static const char cnn[] =
+      "{\"size\":[8,8,3],\"dynamic\":true,\"optimizer\":\"adam\",\"loss\":null,\"layers\":["
+      "{\"type\":\"Conv2D\",\"layer\":{\"filters\":4,\"kernel_size\":3}},"
+      "{\"type\":\"BatchNormalization\"},{\"type\":\"MaxPooling2D\"},{\"type\":\"Flatten\"},"
+      "{\"type\":\"Dense\",\"layer\":{\"units\":null,\"activation\":\"softmax\"}}]}";
+  world w;
+  counter c = {0};
+  char *json = NULL;
+  webml_predictor *p = NULL;
+  webml_status status = open_world(&w, cnn, "tests/data/images", 0.34);
+  if (status == WEBML_OK)
+    status =
+        train(&w, (webml_train_options){.epochs = 1, .batch_size = 3, .weights_path = weights_path},
+              &c, NULL);
+  if (status == WEBML_OK) status = webml_predictor_load(weights_path, w.device, 2, &p);
+  if (status == WEBML_OK) status = webml_predictor_image(p, "tests/data/images/plain/a.png", &json);
+  webml_free(json);
+  if (status == WEBML_OK) status = webml_predictor_evaluate(p, w.dataset, true, &json);
+  if (status == WEBML_OK) webml_free(json);
+  webml_predictor_destroy(p);
+  close_world(&w);
+  return status;
+}
+
+static void test_failing_allocations(webml_status (*small_life)(void)) {
   CHECK_OK(small_life());
   int64_t live = wml_alloc_live();
   int failures = 0;
@@ -312,7 +338,8 @@ int main(void) {
   test_resume();
   test_callbacks();
   test_not_finite();
-  test_failing_allocations();
+  test_failing_allocations(small_table_life);
+  test_failing_allocations(small_image_life);
   char command[128];
   snprintf(command, sizeof command, "rm -r %s", folder);
   return test_report() | (system(command) ? 1 : 0);

@@ -10,6 +10,7 @@ typedef struct png_source {
   const uint8_t *bytes;
   size_t left;
   char message[160];
+  bool out_of_memory; /* not the file's fault: must not count as a broken image */
 } png_source;
 
 static void read_bytes(png_structp png, png_bytep out, size_t n) {
@@ -32,8 +33,10 @@ static void on_warning(png_structp png, png_const_charp message) {
 }
 
 static png_voidp take(png_structp png, png_alloc_size_t n) {
-  (void)png;
-  return wml_alloc(n);
+  png_source *s = png_get_mem_ptr(png);
+  void *p = wml_alloc(n);
+  if (!p) s->out_of_memory = true;
+  return p;
 }
 
 static void give(png_structp png, png_voidp p) {
@@ -44,8 +47,10 @@ static void give(png_structp png, png_voidp p) {
 /* Everything that may jump. pixels and rows are volatile: they are freed after a jump. */
 static webml_status decode(png_structp png, png_infop info, png_source *source, const char *name,
                            wml_image *image, uint8_t *volatile *pixels, png_bytep *volatile *rows) {
-  if (setjmp(png_jmpbuf(png)))
+  if (setjmp(png_jmpbuf(png))) {
+    if (source->out_of_memory) return wml_no_memory(1 << 16, name);
     return wml_fail(WEBML_ERROR_PARSE, "%s: not a sound PNG file: %s", name, source->message);
+  }
   png_set_read_fn(png, source, read_bytes);
   png_set_user_limits(png, WML_IMAGE_MAX_SIDE, WML_IMAGE_MAX_SIDE);
   png_set_chunk_malloc_max(png, 1 << 23);
@@ -76,7 +81,7 @@ static webml_status decode(png_structp png, png_infop info, png_source *source, 
 webml_status wml_png_decode(const uint8_t *bytes, size_t size, const char *name, wml_image *image) {
   png_source source = {.bytes = bytes, .left = size};
   png_structp png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &source, on_error, on_warning,
-                                             NULL, take, give);
+                                             &source, take, give);
   png_infop info = png ? png_create_info_struct(png) : NULL;
   uint8_t *volatile pixels = NULL;
   png_bytep *volatile rows = NULL;

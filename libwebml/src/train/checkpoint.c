@@ -10,6 +10,16 @@
 
 /* ---- what a checkpoint says ---- */
 
+/* The implementations of the training plan, in order: other ones may give other bits. */
+static void write_plans(const webml_trainer *t, wml_text *x) {
+  const char *name;
+  wml_json_open(x, '[');
+  for (int i = 0;
+       (name = t->device->backend->implementation(t->units[WML_UNIT_TRAIN].plan, i)) != NULL; i++)
+    wml_json_string(x, name);
+  wml_json_close(x, ']');
+}
+
 static void write_settings(const webml_trainer *t, wml_text *x) {
   const webml_train_options *o = &t->options;
   wml_json_key(x, "identity");
@@ -17,12 +27,7 @@ static void write_settings(const webml_trainer *t, wml_text *x) {
   wml_json_key(x, "version");
   wml_json_string(x, webml_version());
   wml_json_key(x, "plans");
-  wml_json_open(x, '[');
-  const char *name;
-  for (int i = 0;
-       (name = t->device->backend->implementation(t->units[WML_UNIT_TRAIN].plan, i)) != NULL; i++)
-    wml_json_string(x, name);
-  wml_json_close(x, ']');
+  write_plans(t, x);
   char fingerprint[24];
   snprintf(fingerprint, sizeof fingerprint, "%016llx", (unsigned long long)t->data.fingerprint);
   wml_json_key(x, "data");
@@ -172,6 +177,39 @@ static webml_status mismatch(const webml_trainer *t, const char *what) {
                   t->options.checkpoint_path, what);
 }
 
+static webml_status same_plans(const webml_trainer *t, const wml_json *plans, bool *same) {
+  wml_text now = {0}, then = {0};
+  write_plans(t, &now);
+  if (plans) wml_json_write(&then, plans);
+  bool failed = now.failed || then.failed;
+  *same = !failed && then.data && strcmp(now.data, then.data) == 0;
+  wml_text_free(&now);
+  wml_text_free(&then);
+  return failed ? wml_no_memory(1024, "the checkpoint") : WEBML_OK;
+}
+
+/* What may change the last bits is said; it does not keep a training from going on. */
+static webml_status say_differences(const webml_trainer *t, const wml_json *c) {
+  const char *identity = wml_json_get_string(c, "identity", "");
+  const char *version = wml_json_get_string(c, "version", "");
+  bool same = false;
+  if (strcmp(identity, webml_device_identity(t->device)) != 0)
+    wml_trainer_say(t,
+                    "resuming on \"%s\", but the checkpoint is from \"%s\": the last bits of the "
+                    "results may differ",
+                    webml_device_identity(t->device), identity);
+  if (strcmp(version, webml_version()) != 0)
+    wml_trainer_say(t,
+                    "resuming with version %s, but the checkpoint is from %s: the last bits of the "
+                    "results may differ",
+                    webml_version(), version);
+  WML_TRY(same_plans(t, wml_json_get(c, "plans"), &same));
+  if (!same)
+    wml_trainer_say(t, "other implementations are chosen than for the checkpoint: the last bits of "
+                       "the results may differ");
+  return WEBML_OK;
+}
+
 /* The order of keys is ours, so equal models have equal texts. */
 static webml_status check_same(webml_trainer *t, const wml_weights *w) {
   const wml_json *c = w->checkpoint;
@@ -190,19 +228,7 @@ static webml_status check_same(webml_trainer *t, const wml_weights *w) {
     return mismatch(t, "it shuffles otherwise");
   if (wml_json_get_number(c, "learning_rate", 0) != t->options.learning_rate)
     return mismatch(t, "its learning rate is another one");
-  const char *identity = wml_json_get_string(c, "identity", ""),
-             *version = wml_json_get_string(c, "version", "");
-  if (strcmp(identity, webml_device_identity(t->device)) != 0)
-    wml_trainer_say(t,
-                    "resuming on \"%s\", but the checkpoint is from \"%s\": the last bits of the "
-                    "results may differ",
-                    webml_device_identity(t->device), identity);
-  if (strcmp(version, webml_version()) != 0)
-    wml_trainer_say(t,
-                    "resuming with version %s, but the checkpoint is from %s: the last bits of the "
-                    "results may differ",
-                    webml_version(), version);
-  return WEBML_OK;
+  return say_differences(t, c);
 }
 
 static webml_status read_numbers(const webml_trainer *t, const wml_json *list, int64_t n,
