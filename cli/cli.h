@@ -40,7 +40,7 @@ json_t *cli_json(char *text);
 double cli_real(const json_t *object, const char *key);
 
 extern const cli_command cli_train, cli_evaluate, cli_predict, cli_inspect, cli_summary,
-    cli_devices;
+    cli_devices, cli_export;
 
 /* ---- progress.c ---- */
 

@@ -1,4 +1,4 @@
-/* The commands that show something: evaluate, predict, inspect, summary, devices. */
+/* The commands about what is there: evaluate, predict, inspect, summary, export, devices. */
 #include "cli.h"
 
 #include <errno.h>
@@ -339,6 +339,24 @@ const cli_command cli_summary = {"summary",
                                  1,
                                  1,
                                  run_summary};
+
+/* ---- export ---- */
+
+static int run_export(int argc, char **argv) {
+  const char *format = NULL, *path = NULL;
+  const cli_option options[] = {{"format", CLI_TEXT, &format, "F", "onnx or tfjs"},
+                                {"out", CLI_TEXT, &path, "PATH", "where to write; also -o PATH"}};
+  for (int i = 0; i < argc; i++)
+    if (strcmp(argv[i], "-o") == 0) argv[i] = "--out";
+  int n = cli_parse(&cli_export, options, 2, argc, argv);
+  if (n < 0) return n == -2 ? CLI_DONE : CLI_WRONG_USE;
+  if (!format || !path) return cli_wrong_use("--format onnx|tfjs and -o PATH are needed");
+  return webml_export(argv[0], format, path) == WEBML_OK ? CLI_DONE : cli_fail_last();
+}
+
+const cli_command cli_export = {
+    "export",  "WEIGHTS --format F -o PATH", "write trained weights for other programs", 1, 1,
+    run_export};
 
 /* ---- devices ---- */
 
