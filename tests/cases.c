@@ -261,6 +261,9 @@ const op_case op_cases[] = {
     OPT_CASE("'ftrl'"),
     OPT_CASE("{'name':'ftrl','l1_regularization_strength':0.01,'l2_regularization_strength':0.02,'"
              "beta':0.1,'l2_shrinkage_regularization_strength':0.03}"),
+    OPT_CASE("'lamb'"),
+    OPT_CASE("{'name':'lamb','weight_decay':0.1,'clipvalue':0.01,'use_ema':true}"),
+    OPT_CASE("{'name':'adam','amsgrad':true,'use_ema':true,'ema_momentum':0.9}"),
     OPT_CASE("'lion'"),
     OPT_CASE("{'name':'sgd','clipnorm':0.01}"),
     OPT_CASE("{'name':'adam','clipvalue':0.001}"),

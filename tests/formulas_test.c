@@ -113,6 +113,25 @@ static void test_optimizers(void) {
   }
 }
 
+/* LAMB's first direction is the sign of the gradient; EMA's first step copies. */
+static void test_lamb_and_average(void) {
+  wml_optimizer o = {
+      .kind = WML_LAMB, .beta_1 = 0.9f, .beta_2 = 0.999f, .epsilon = 1e-7f, .ema_momentum = 0.99f};
+  wml_optimizer_step first = wml_optimizer_prepare(&o, 0.1f, 1),
+                     later = wml_optimizer_prepare(&o, 0.1f, 2);
+  float m = 0.0f, v = 0.0f;
+  near("lamb", (double)wml_optimizer_lamb(&o, &first, -0.02f, &m, &v), -1.0, 1e-4);
+  near("lamb, second step", (double)wml_optimizer_lamb(&o, &later, 0.03f, &m, &v),
+       ((-0.9 * 0.1 * 0.02 + 0.1 * 0.03) / (1 - 0.81)) /
+           (sqrt((0.999 * 0.001 * 0.0004 + 0.001 * 0.0009) / (1 - 0.998001)) + 1e-7),
+       1e-3);
+  CHECK(wml_optimizer_trust(3.0, 2.0) == 1.5 && wml_optimizer_trust(0.0, 2.0) == 1.0 &&
+        wml_optimizer_trust(3.0, 0.0) == 1.0);
+  near("average", (double)wml_optimizer_average(&first, 5.0f, 2.0f), 2.0, 0.0);
+  near("average later", (double)wml_optimizer_average(&later, 5.0f, 2.0f), 0.99 * 5 + 0.01 * 2,
+       1e-6);
+}
+
 static void test_metrics(void) {
   wml_metric auc = {WML_AUC, 0, 0.5f};
   double state[2 * (WML_AUC_THRESHOLDS + 1)] = {0};
@@ -159,6 +178,7 @@ int main(void) {
   test_activations();
   test_losses();
   test_optimizers();
+  test_lamb_and_average();
   test_metrics();
   test_philox();
   return test_report();

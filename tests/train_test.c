@@ -232,6 +232,31 @@ static void test_callbacks(void) {
   close_world(&w);
 }
 
+/* With a momentum of 0 the averages are the last weights; with 1 they stay the first step's. */
+static void test_averages(void) {
+  static const char *const optimizers[] = {
+      "{\"name\":\"adam\"}", "{\"name\":\"adam\",\"use_ema\":true,\"ema_momentum\":0}",
+      "{\"name\":\"adam\",\"use_ema\":true,\"ema_momentum\":1}"};
+  for (int i = 0; i < 3; i++) {
+    char model[1024];
+    world w;
+    counter c = {0};
+    snprintf(model, sizeof model,
+             "{\"size\":[null],\"dynamic\":true,\"optimizer\":%s,\"loss\":null,\"layers\":[{"
+             "\"type\":\"Dense\",\"layer\":{\"units\":6,\"activation\":\"relu\"}},"
+             "{\"type\":\"Dense\",\"layer\":{\"units\":null,\"activation\":\"softmax\"}}]}",
+             optimizers[i]);
+    CHECK_OK(open_world(&w, model, csv_path, 0.25));
+    CHECK_OK(train(&w,
+                   (webml_train_options){.epochs = 2,
+                                         .keep_last = true,
+                                         .weights_path = i ? other_path : weights_path},
+                   &c, NULL));
+    if (i) CHECK(same_tensors(weights_path, other_path) == (i == 1));
+    close_world(&w);
+  }
+}
+
 /* A rate that makes the loss overflow: the step is named, weights are kept. */
 static void test_not_finite(void) {
   static const char regression[] =
@@ -337,6 +362,7 @@ int main(void) {
   test_learning();
   test_resume();
   test_callbacks();
+  test_averages();
   test_not_finite();
   test_failing_allocations(small_table_life);
   test_failing_allocations(small_image_life);

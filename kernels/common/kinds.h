@@ -61,7 +61,8 @@
   X(ADAGRAD, "adagrad", 1)                                                                         \
   X(ADADELTA, "adadelta", 2)                                                                       \
   X(FTRL, "ftrl", 2)                                                                               \
-  X(LION, "lion", 1)
+  X(LION, "lion", 1)                                                                               \
+  X(LAMB, "lamb", 2)
 
 /* X(symbol, Keras name, true when more is better) */
 #define WML_METRICS(X)                                                                             \

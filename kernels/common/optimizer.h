@@ -19,19 +19,13 @@ typedef struct wml_optimizer {
   float initial_accumulator;                             /* adagrad, ftrl */
   float l1, l2, l2_shrinkage, learning_rate_power, beta; /* ftrl */
   float weight_decay;                                    /* 0: none */
-  float clipnorm, clipvalue, global_clipnorm;            /* 0: none; at most one is set */
+  bool use_ema; /* keep a moving average of the weights, in the last state tensor */
+  float ema_momentum;
+  float clipnorm, clipvalue, global_clipnorm; /* 0: none; at most one is set */
 } wml_optimizer;
 
-/* Scalars that depend on the step and not on the element. */
-typedef struct wml_optimizer_step {
-  float rate;                      /* learning rate */
-  float alpha;                     /* adam: rate * sqrt(1-b2^t)/(1-b1^t); adamax: rate/(1-b1^t) */
-  float decay;                     /* 1 - weight_decay * rate */
-  float nadam_g, nadam_m, nadam_v; /* nadam: (1-mu_t)/(1-P), mu_{t+1}/(1-P mu_{t+1}), 1/(1-b2^t) */
-} wml_optimizer_step;
-
-/* How many state tensors the chosen options need; the list's number is the most. */
-WML_FN int wml_optimizer_slots(const wml_optimizer *o) {
+/* How many state tensors the update itself needs; the list's number is the most. */
+WML_FN int wml_optimizer_own_slots(const wml_optimizer *o) {
   switch (o->kind) {
   case WML_SGD: return o->momentum != 0.0f ? 1 : 0;
   case WML_RMSPROP: return o->centered ? 3 : (o->momentum != 0.0f ? 2 : 1);
@@ -42,6 +36,21 @@ WML_FN int wml_optimizer_slots(const wml_optimizer *o) {
   default: return 2;
   }
 }
+
+/* With the moving average of the weights behind them. */
+WML_FN int wml_optimizer_slots(const wml_optimizer *o) {
+  return wml_optimizer_own_slots(o) + (o->use_ema ? 1 : 0);
+}
+
+/* Scalars that depend on the step and not on the element. */
+typedef struct wml_optimizer_step {
+  float rate;  /* learning rate */
+  float alpha; /* adam: rate * sqrt(1-b2^t)/(1-b1^t); adamax: rate/(1-b1^t) */
+  float decay; /* 1 - weight_decay * rate */
+  float ema;   /* share of the old average: 0 in the first step, which copies the weights */
+  float lamb_m, lamb_v;            /* lamb: 1/(1-b1^t), 1/(1-b2^t) */
+  float nadam_g, nadam_m, nadam_v; /* nadam: (1-mu_t)/(1-P), mu_{t+1}/(1-P mu_{t+1}), 1/(1-b2^t) */
+} wml_optimizer_step;
 
 /* Initial value of the state: zero but for the accumulators of adagrad and ftrl. */
 WML_FN float wml_optimizer_initial(const wml_optimizer *o, int slot) {
@@ -57,7 +66,12 @@ WML_FN double wml_nadam_mu(double beta_1, double t) {
 WML_FN wml_optimizer_step wml_optimizer_prepare(const wml_optimizer *o, float rate, int64_t t) {
   wml_optimizer_step s = {.rate = rate, .alpha = rate, .decay = 1.0f - o->weight_decay * rate};
   double b1 = (double)o->beta_1, b2 = (double)o->beta_2, step = (double)t;
+  s.ema = t == 1 ? 0.0f : o->ema_momentum;
   switch (o->kind) {
+  case WML_LAMB:
+    s.lamb_m = (float)(1.0 / (1.0 - pow(b1, step)));
+    s.lamb_v = (float)(1.0 / (1.0 - pow(b2, step)));
+    break;
   case WML_ADAM:
   case WML_ADAMW:
     s.alpha = (float)((double)rate * sqrt(1.0 - pow(b2, step)) / (1.0 - pow(b1, step)));
@@ -87,7 +101,26 @@ WML_FN float wml_optimizer_ftrl(const wml_optimizer *o, float rate, float w, flo
   return fabsf(*z) > o->l1 ? (o->l1 * wml_sign(*z) - *z) / (after / rate + 2.0f * l2) : 0.0f;
 }
 
-/* The new weight; updates the state tensors' elements. */
+/* LAMB (You et al. 2020) in two passes: this is the direction of one element, from its m (s0) and
+ * v (s1); then w -= rate * |w| / |direction| * direction, the norms of one variable. */
+WML_FN float wml_optimizer_lamb(const wml_optimizer *o, const wml_optimizer_step *s, float g,
+                                float *s0, float *s1) {
+  *s0 += (g - *s0) * (1.0f - o->beta_1);
+  *s1 += (g * g - *s1) * (1.0f - o->beta_2);
+  return *s0 * s->lamb_m / (sqrtf(*s1 * s->lamb_v) + o->epsilon);
+}
+
+/* |w| / |direction|, 1 where one of them is 0. */
+WML_FN double wml_optimizer_trust(double weights, double direction) {
+  return weights > 0.0 && direction > 0.0 ? weights / direction : 1.0;
+}
+
+/* The moving average of a weight after it was updated. */
+WML_FN float wml_optimizer_average(const wml_optimizer_step *s, float average, float w) {
+  return average * s->ema + w * (1.0f - s->ema);
+}
+
+/* The new weight; updates the state tensors' elements. Not for lamb. */
 WML_FN float wml_optimizer_element(const wml_optimizer *o, const wml_optimizer_step *s, float w,
                                    float g, float *s0, float *s1, float *s2) {
   if (o->weight_decay != 0.0f) w *= s->decay;

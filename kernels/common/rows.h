@@ -60,15 +60,16 @@ WML_FN void wml_rows_metric(const wml_op *op, const wml_rows *r, int64_t rows, d
   }
 }
 
-/* The rows that a LOSS or METRIC operation sees. data: address of each tensor of the graph. */
-WML_FN wml_rows wml_rows_of(const wml_graph *g, const wml_op *op, void *const *data) {
-  const wml_tensor *p = &g->tensors[op->in[0]], *t = &g->tensors[op->in[1]];
-  wml_rows r = {.p = (const float *)data[op->in[0]], .k = p->dim[p->rank - 1]};
+/* The rows that a LOSS or METRIC operation sees: its operands' shapes and addresses; weight may be
+ * NULL. */
+WML_FN wml_rows wml_rows_of(const wml_tensor *p, const void *p_data, const wml_tensor *t,
+                            const void *t_data, const void *weight) {
+  wml_rows r = {
+      .p = (const float *)p_data, .k = p->dim[p->rank - 1], .weight = (const float *)weight};
   if (t->dtype == WML_I32)
-    r.target_label = (const int32_t *)data[op->in[1]];
+    r.target_label = (const int32_t *)t_data;
   else
-    r.target_dense = (const float *)data[op->in[1]];
-  if (op->in[2] >= 0) r.weight = (const float *)data[op->in[2]];
+    r.target_dense = (const float *)t_data;
   r.rows_per_sample = wml_elements(p) / r.k / p->dim[0];
   r.target_k = wml_elements(t) / (wml_elements(p) / r.k);
   return r;

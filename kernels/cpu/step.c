@@ -83,20 +83,11 @@ static void loss_range(void *arg, int64_t begin, int64_t end) {
   }
 }
 
-/* Addresses of a LOSS's or METRIC's operands under the graph's numbers. */
 static wml_rows rows_of(const cpu_step *step, const cpu_node *node) {
   const wml_plan *plan = step->plan;
-  const wml_op *op = &node->op;
-  const wml_tensor *p = cpu_info(plan, op->in[0]), *t = cpu_info(plan, op->in[1]);
-  wml_rows r = {.p = cpu_f32(plan, op->in[0]), .k = p->dim[p->rank - 1]};
-  if (t->dtype == WML_I32)
-    r.target_label = plan->tensors[op->in[1]].data;
-  else
-    r.target_dense = cpu_f32(plan, op->in[1]);
-  r.weight = cpu_f32(plan, op->in[2]);
-  r.rows_per_sample = wml_elements(p) / r.k / p->dim[0];
-  r.target_k = wml_elements(t) / (wml_elements(p) / r.k);
-  return r;
+  const int *in = node->op.in;
+  return wml_rows_of(cpu_info(plan, in[0]), plan->tensors[in[0]].data, cpu_info(plan, in[1]),
+                     plan->tensors[in[1]].data, cpu_f32(plan, in[2]));
 }
 
 static void run_loss(cpu_step *step, cpu_node *node) {

@@ -11,6 +11,7 @@ typedef struct update_job {
   double *square; /* per piece */
   bool *finite;   /* per piece */
   int64_t n;
+  float *average; /* moving average of the weights, or NULL */
 } update_job;
 
 /* What a parameter occupies in the flat buffers, in floats. */
@@ -32,6 +33,16 @@ static void look_range(void *arg, int64_t begin, int64_t end) {
 static void update_range(void *arg, int64_t begin, int64_t end) {
   const update_job *j = arg;
   j->vec->update(&j->u, begin, end);
+}
+
+static void lamb_range(void *arg, int64_t begin, int64_t end) {
+  const update_job *j = arg;
+  j->vec->lamb(&j->u, begin, end);
+}
+
+static void average_range(void *arg, int64_t begin, int64_t end) {
+  const update_job *j = arg;
+  j->vec->average(j->u.step, j->u.w + begin, j->average + begin, end - begin);
 }
 
 typedef struct penalty_job {
@@ -80,21 +91,40 @@ static double look(update_job *j, float *g, int64_t n, bool *finite) {
   return sum;
 }
 
+/* One variable: direction, its norm and that of the weights, then a plain step along it. */
+static void lamb_update(update_job *j, int64_t n) {
+  bool ignored = true;
+  const wml_optimizer *lamb = j->u.optimizer, plain = {.kind = WML_SGD};
+  float *g = j->u.g;
+  cpu_parallel(n, UPDATE_PIECE / 4, lamb_range, j);
+  double weights = sqrt(look(j, j->u.w, n, &ignored)), direction = sqrt(look(j, g, n, &ignored));
+  j->u.factor = (float)wml_optimizer_trust(weights, direction);
+  j->u.optimizer = &plain;
+  cpu_parallel(n, UPDATE_PIECE / 4, update_range, j);
+  j->u.optimizer = lamb;
+}
+
 /* The flat buffers begin with the first item's; an absent slot points at the gradients, which are
  * readable and not touched through it. */
 static void update_items(cpu_step *step, update_job *j, int first, int count, double factor) {
   const wml_plan *plan = step->plan;
-  const wml_update_item *item = &plan->graph.update.items[first];
+  const wml_update *u = &plan->graph.update;
+  const wml_update_item *item = &u->items[first];
   int64_t n = 0;
   for (int i = 0; i < count; i++) n += padded(plan->tensors[item[i].param].entry);
   j->u.w = cpu_f32(plan, item->param);
   j->u.g = cpu_f32(plan, item->grad);
-  float *slot[WML_MAX_SLOTS];
-  for (int k = 0; k < WML_MAX_SLOTS; k++)
-    slot[k] = item->slot[k] >= 0 ? cpu_f32(plan, item->slot[k]) : j->u.g;
+  float *slot[3];
+  for (int k = 0; k < 3; k++) slot[k] = item->slot[k] >= 0 ? cpu_f32(plan, item->slot[k]) : j->u.g;
   j->u.s0 = slot[0], j->u.s1 = slot[1], j->u.s2 = slot[2];
   j->u.factor = (float)factor;
-  cpu_parallel(n, UPDATE_PIECE / 4, update_range, j);
+  if (u->optimizer.kind == WML_LAMB)
+    lamb_update(j, n);
+  else
+    cpu_parallel(n, UPDATE_PIECE / 4, update_range, j);
+  if (!u->optimizer.use_ema) return;
+  j->average = cpu_f32(plan, item->slot[wml_optimizer_own_slots(&u->optimizer)]);
+  cpu_parallel(n, UPDATE_PIECE / 4, average_range, j);
 }
 
 static void run_update(cpu_step *step, cpu_node *node) {
@@ -119,14 +149,17 @@ static void run_update(cpu_step *step, cpu_node *node) {
   j.u.optimizer = &u->optimizer;
   j.u.step = &s;
   double limit = (double)u->optimizer.global_clipnorm, own = (double)u->optimizer.clipnorm;
-  if (limit > 0.0 || own <= 0.0) {
-    update_items(step, &j, 0, u->n_items, limit > 0.0 ? limit / fmax(sqrt(square), limit) : 1.0);
+  double global = limit > 0.0 ? limit / fmax(sqrt(square), limit) : 1.0;
+  if (own <= 0.0 && u->optimizer.kind != WML_LAMB) { /* nothing looks at single variables */
+    update_items(step, &j, 0, u->n_items, global);
     return;
   }
   for (int i = 0; i < u->n_items; i++) {
     int64_t n = padded(plan->tensors[u->items[i].param].entry);
-    double norm = sqrt(look(&j, cpu_f32(plan, u->items[i].grad), n, &step->finite));
-    update_items(step, &j, i, 1, own / fmax(norm, own));
+    double factor = global;
+    if (own > 0.0)
+      factor = own / fmax(sqrt(look(&j, cpu_f32(plan, u->items[i].grad), n, &step->finite)), own);
+    update_items(step, &j, i, 1, factor);
   }
 }
 

@@ -356,6 +356,23 @@ static void update(const vec_update *u, int64_t begin, int64_t end) {
   }
 }
 
+static void lamb(const vec_update *u, int64_t begin, int64_t end) {
+  const wml_optimizer o = *u->optimizer;
+  const wml_optimizer_step step = *u->step;
+  const float limit = o.clipvalue > 0.0f ? o.clipvalue : INFINITY;
+  float *restrict w = u->w, *restrict g = u->g, *restrict s0 = u->s0, *restrict s1 = u->s1;
+  for (int64_t i = begin; i < end; i++) {
+    float v = g[i] * u->factor;
+    v = v < -limit ? -limit : (v > limit ? limit : v);
+    w[i] *= step.decay;
+    g[i] = wml_optimizer_lamb(&o, &step, v, &s0[i], &s1[i]);
+  }
+}
+
+static void average(const wml_optimizer_step *step, const float *w, float *mean, int64_t n) {
+  for (int64_t i = 0; i < n; i++) mean[i] = wml_optimizer_average(step, mean[i], w[i]);
+}
+
 const vec_table VEC_TABLE = {
     .name = VEC_STRING(VEC_TABLE),
     .from_u8 = from_u8,
@@ -371,4 +388,6 @@ const vec_table VEC_TABLE = {
     .dropout = dropout,
     .squares = squares,
     .update = update,
+    .lamb = lamb,
+    .average = average,
 };

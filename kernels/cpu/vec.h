@@ -51,6 +51,9 @@ typedef struct vec_table {
   /* Sum of squares; *finite is cleared when an element is not finite. */
   double (*squares)(const float *g, int64_t n, bool *finite);
   void (*update)(const vec_update *u, int64_t begin, int64_t end);
+  /* lamb's first pass: g becomes the direction */
+  void (*lamb)(const vec_update *u, int64_t begin, int64_t end);
+  void (*average)(const wml_optimizer_step *step, const float *w, float *average, int64_t n);
 } vec_table;
 
 extern const vec_table vec_baseline, vec_avx2, vec_avx512;

@@ -33,8 +33,14 @@ void ref_reshape(ref_step *s, const wml_op *op) {
          (size_t)wml_elements(&s->graph->tensors[op->in[0]]) * sizeof(float));
 }
 
+static wml_rows rows_of(const ref_step *s, const wml_op *op) {
+  const wml_tensor *t = s->graph->tensors;
+  return wml_rows_of(&t[op->in[0]], s->data[op->in[0]], &t[op->in[1]], s->data[op->in[1]],
+                     ref_f32(s, op->in[2]));
+}
+
 void ref_loss(ref_step *s, const wml_op *op) {
-  wml_rows rows = wml_rows_of(s->graph, op, s->data);
+  wml_rows rows = rows_of(s, op);
   int64_t n = wml_elements(&s->graph->tensors[op->in[0]]) / rows.k;
   wml_loss loss = op->u.loss.loss;
   if (loss.kind == WML_HINGE || loss.kind == WML_SQUARED_HINGE)
@@ -43,7 +49,7 @@ void ref_loss(ref_step *s, const wml_op *op) {
 }
 
 void ref_metric(ref_step *s, const wml_op *op) {
-  wml_rows rows = wml_rows_of(s->graph, op, s->data);
+  wml_rows rows = rows_of(s, op);
   wml_rows_metric(op, &rows, wml_elements(&s->graph->tensors[op->in[0]]) / rows.k,
                   s->run->results + op->u.metric.result);
 }
@@ -77,6 +83,27 @@ static float clip_factor(const wml_optimizer *o, const float *g, int64_t n, doub
   return own > 0.0 ? (float)(own / fmax(norm_of(g, n), own)) : 1.0f;
 }
 
+static void update_variable(ref_step *s, const wml_update_item *item,
+                            const wml_optimizer_step *step, int64_t n, double global_norm) {
+  const wml_optimizer *o = &s->graph->update.optimizer;
+  float *w = ref_f32(s, item->param), *g = ref_f32(s, item->grad), none = 0.0f, *slot[3];
+  float factor = clip_factor(o, g, n, global_norm), limit = o->clipvalue;
+  for (int k = 0; k < 3; k++) slot[k] = ref_f32(s, item->slot[k]);
+  for (int64_t j = 0; j < n; j++) {
+    float v = limit > 0.0f ? wml_clip(g[j] * factor, -limit, limit) : g[j] * factor;
+    float *s0 = slot[0] ? &slot[0][j] : &none, *s1 = slot[1] ? &slot[1][j] : &none;
+    if (o->kind != WML_LAMB) {
+      w[j] = wml_optimizer_element(o, step, w[j], v, s0, s1, slot[2] ? &slot[2][j] : &none);
+      continue;
+    }
+    if (o->weight_decay != 0.0f) w[j] *= step->decay;
+    g[j] = wml_optimizer_lamb(o, step, v, s0, s1);
+  }
+  if (o->kind != WML_LAMB) return;
+  float rate = step->rate * (float)wml_optimizer_trust(norm_of(w, n), norm_of(g, n));
+  for (int64_t j = 0; j < n; j++) w[j] -= rate * g[j];
+}
+
 void ref_update(ref_step *s, const wml_op *op) {
   (void)op;
   const wml_update *u = &s->graph->update;
@@ -97,14 +124,10 @@ void ref_update(ref_step *s, const wml_op *op) {
   for (int i = 0; i < u->n_items; i++) {
     const wml_update_item *item = &u->items[i];
     int64_t n = wml_elements(&s->graph->tensors[item->param]);
-    float *w = ref_f32(s, item->param), *g = ref_f32(s, item->grad), none = 0.0f;
-    float *slot[WML_MAX_SLOTS];
-    for (int k = 0; k < WML_MAX_SLOTS; k++) slot[k] = ref_f32(s, item->slot[k]);
-    float factor = clip_factor(&u->optimizer, g, n, sqrt(total)), limit = u->optimizer.clipvalue;
-    for (int64_t j = 0; j < n; j++) {
-      float v = limit > 0.0f ? wml_clip(g[j] * factor, -limit, limit) : g[j] * factor;
-      w[j] = wml_optimizer_element(&u->optimizer, &step, w[j], v, slot[0] ? &slot[0][j] : &none,
-                                   slot[1] ? &slot[1][j] : &none, slot[2] ? &slot[2][j] : &none);
-    }
+    update_variable(s, item, &step, n, sqrt(total));
+    if (!u->optimizer.use_ema) continue;
+    float *average = ref_f32(s, item->slot[wml_optimizer_own_slots(&u->optimizer)]);
+    const float *w = ref_f32(s, item->param);
+    for (int64_t j = 0; j < n; j++) average[j] = wml_optimizer_average(&step, average[j], w[j]);
   }
 }

@@ -254,7 +254,8 @@ WEBML_API webml_status webml_predictor_run_pixels(webml_predictor *predictor, co
 WEBML_API webml_status webml_predictor_image(webml_predictor *predictor, const char *path,
                                              char **json);
 /* One table row as a JSON object {"column": value, ...}; the answer has every output decoded to its
- * label or unit: {"outputs":{"column":value},"probabilities":{...}}. */
+ * label or unit: {"outputs":{"column":value},"probabilities":{...}}; "scores" instead of
+ * "probabilities" where the network does not end in softmax or sigmoid. */
 WEBML_API webml_status webml_predictor_row(webml_predictor *predictor, const char *row_json,
                                            char **json);
 /* Metrics and report over a data set (its validation part where it has one and `validation` is

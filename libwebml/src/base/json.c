@@ -62,19 +62,6 @@ static size_t put_utf8(char *out, unsigned c) {
   return 4;
 }
 
-/* Bytes of the UTF-8 sequence at s, 0 when it is not one (overlong, surrogate, too large, cut). */
-static size_t utf8_length(const unsigned char *s, size_t left) {
-  if (s[0] < 0x80) return 1;
-  size_t n = s[0] >= 0xF0 && s[0] < 0xF5 ? 4 : s[0] >= 0xE0 ? 3 : s[0] >= 0xC2 ? 2 : 0;
-  if (s[0] >= 0xF5 || n == 0 || n > left) return 0;
-  for (size_t i = 1; i < n; i++)
-    if ((s[i] & 0xC0) != 0x80) return 0;
-  if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) ||
-      (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F))
-    return 0;
-  return n;
-}
-
 static webml_status parse_escape(reader *r, char *out, size_t *length) {
   static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
   char c = r->at < r->end ? *r->at++ : '\0';
@@ -119,7 +106,7 @@ static webml_status parse_string(reader *r, const char **out) {
       continue;
     }
     if (c < 0x20) return complain(r, "a line break or control character inside a string");
-    size_t n = utf8_length((const unsigned char *)r->at, (size_t)(r->end - r->at));
+    size_t n = wml_utf8_length(r->at, (size_t)(r->end - r->at));
     if (n == 0) return complain(r, "bytes that are not UTF-8 inside a string");
     memcpy(text + length, r->at, n);
     length += n;

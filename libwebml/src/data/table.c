@@ -34,20 +34,10 @@ static bool reserve(void **p, size_t used, size_t *size, size_t more, size_t ite
   return true;
 }
 
-/* Position of the first byte that is not UTF-8, or n. */
-static size_t bad_utf8(const unsigned char *s, size_t n) {
-  for (size_t i = 0; i < n;) {
-    size_t length = s[i] < 0x80                   ? 1
-                    : s[i] >= 0xF0 && s[i] < 0xF5 ? 4
-                    : s[i] >= 0xE0 && s[i] < 0xF0 ? 3
-                    : s[i] >= 0xC2 && s[i] < 0xE0 ? 2
-                                                  : 0;
-    if (length == 0 || i + length > n) return i;
-    for (size_t k = 1; k < length; k++)
-      if ((s[i + k] & 0xC0) != 0x80) return i;
-    i += length;
-  }
-  return n;
+static bool is_text(const char *s, size_t n) {
+  for (size_t i = 0, length; i < n; i += length)
+    if ((length = wml_utf8_length(s + i, n - i)) == 0 || s[i] == '\0') return false;
+  return true;
 }
 
 static void on_cell(void *bytes, size_t n, void *arg) {
@@ -58,7 +48,7 @@ static void on_cell(void *bytes, size_t n, void *arg) {
     c->status = wml_fail(WEBML_ERROR_PARSE, "%s: more than %d columns", c->name, MAX_COLUMNS);
     return;
   }
-  if (bad_utf8(bytes, n) < n || memchr(bytes, 0, n)) {
+  if (!is_text(bytes, n)) {
     c->status = wml_fail(WEBML_ERROR_PARSE,
                          "%s: row %lld, column %zu is not UTF-8 text; convert the file to UTF-8",
                          c->name, (long long)c->row, column + 1);

@@ -33,11 +33,11 @@ bool wml_metric_more_is_better(wml_metric_kind kind) {
 
 /* ---- optimizer ---- */
 
-enum { OPTIMIZER_FIELDS = 20 };
+enum { OPTIMIZER_FIELDS = 22 };
 
 #define BIT(symbol) (1u << WML_##symbol)
 #define ALL ((1u << WML_N_OPTIMIZERS) - 1u)
-#define ADAMS (BIT(ADAM) | BIT(ADAMW) | BIT(ADAMAX) | BIT(NADAM) | BIT(LION))
+#define ADAMS (BIT(ADAM) | BIT(ADAMW) | BIT(ADAMAX) | BIT(NADAM) | BIT(LION) | BIT(LAMB))
 
 /* Which optimizers know the key; defaults that differ are in default_of(). */
 static const struct {
@@ -95,6 +95,13 @@ static const struct {
       .high = 1e6}},
     {BIT(FTRL),
      {.key = "beta", .kind = WML_FIELD_FLOAT, .offset = AT(beta), .low = 0, .high = 1e6}},
+    {ALL, {.key = "use_ema", .kind = WML_FIELD_BOOL, .offset = AT(use_ema)}},
+    {ALL,
+     {.key = "ema_momentum",
+      .kind = WML_FIELD_FLOAT,
+      .offset = AT(ema_momentum),
+      .low = 0,
+      .high = 1}},
     {ALL,
      {.key = "weight_decay",
       .kind = WML_FIELD_FLOAT,
@@ -133,7 +140,8 @@ void wml_default_optimizer(wml_optimizer_kind kind, wml_optimizer *o) {
                        .beta_2 = 0.999f,
                        .epsilon = 1e-7f,
                        .initial_accumulator = 0.1f,
-                       .learning_rate_power = -0.5f};
+                       .learning_rate_power = -0.5f,
+                       .ema_momentum = 0.99f};
   if (kind == WML_SGD) o->learning_rate = 0.01f;
   if (kind == WML_ADADELTA) o->rho = 0.95f;
   if (kind == WML_ADAMW) o->weight_decay = 0.004f;

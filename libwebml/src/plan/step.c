@@ -76,9 +76,9 @@ static void add_params(wml_builder *b) {
       bool trained = p->trainable && b->spec->mode == WML_MODE_TRAIN;
       if (!trained && !(penalty && b->spec->mode == WML_MODE_EVALUATE)) continue;
       wml_update_item *item = &b->items[b->n_items++];
-      *item = (wml_update_item){tensor, -1, {-1, -1, -1}, p->regularizer.l1, p->regularizer.l2};
+      *item = (wml_update_item){tensor, -1, {-1, -1, -1, -1}, p->regularizer.l1, p->regularizer.l2};
       for (int s = 0; s < slots; s++) {
-        static const char *const prefix[] = {"slot0/", "slot1/", "slot2/"};
+        static const char *const prefix[] = {"slot0/", "slot1/", "slot2/", "slot3/"};
         t.role = WML_ROLE_SLOT;
         t.like = tensor;
         item->slot[s] = wml_build_tensor(b, t, prefix[s], p->name);

@@ -271,6 +271,11 @@ static webml_status encode_row(const webml_predictor *p, const wml_json *row, fl
   return WEBML_OK;
 }
 
+static bool gives_probabilities(const webml_model *m) {
+  wml_activation_kind last = m->layers[m->n_layers - 1].activation.kind;
+  return last == WML_SOFTMAX || last == WML_SIGMOID;
+}
+
 static void write_outputs(const webml_predictor *p, wml_text *t, const float *y) {
   const wml_pipeline *pipeline = &p->weights.pipeline;
   wml_text probabilities = {0};
@@ -304,7 +309,7 @@ static void write_outputs(const webml_predictor *p, wml_text *t, const float *y)
   }
   wml_json_close(t, '}');
   wml_json_close(&probabilities, '}');
-  wml_json_key(t, "probabilities");
+  wml_json_key(t, gives_probabilities(p->weights.model) ? "probabilities" : "scores");
   if (!probabilities.failed)
     wml_json_raw(t, probabilities.data);
   else

@@ -243,9 +243,28 @@ static webml_status run_epoch(webml_trainer *t, fit_clock *c) {
 
 /* ---- the weights file ---- */
 
+/* Keras: training with use_ema ends with the moving averages as the weights. */
+static webml_status take_averages(webml_trainer *t) {
+  const wml_graph *g = &t->units[WML_UNIT_TRAIN].step.graph;
+  int slot = wml_optimizer_own_slots(&g->update.optimizer);
+  WML_TRY(wml_snapshot_take(t, &t->best));
+  for (int i = 0; i < g->update.n_items; i++) {
+    const wml_update_item *item = &g->update.items[i];
+    int which = 0;
+    while (strcmp(t->best.tensors[which].name, g->tensors[item->param].name) != 0) which++;
+    WML_TRY(
+        wml_from_result(t->device->backend->get(t->store, g->tensors[item->slot[slot]].name,
+                                                (float *)(uintptr_t)t->best.tensors[which].data)));
+  }
+  return WEBML_OK;
+}
+
 static webml_status write_weights(webml_trainer *t) {
   if (!t->options.weights_path) return WEBML_OK;
-  if (t->options.keep_last || t->state.best_epoch < 0) WML_TRY(wml_snapshot_take(t, &t->best));
+  if (t->model->optimizer.use_ema)
+    WML_TRY(take_averages(t));
+  else if (t->options.keep_last || t->state.best_epoch < 0)
+    WML_TRY(wml_snapshot_take(t, &t->best));
   wml_text record = {0};
   webml_status status = wml_record_write(t, &record);
   if (status == WEBML_OK) {
