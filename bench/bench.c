@@ -230,6 +230,18 @@ static double start_to_answer(const char *program, const char *weights) {
   return status == 0 ? took : NAN;
 }
 
+static void machine_name(char *out, size_t size) {
+  char line[256];
+  snprintf(out, size, "unknown processor");
+  FILE *f = fopen("/proc/cpuinfo", "r");
+  while (f && fgets(line, sizeof line, f))
+    if (strncmp(line, "model name", 10) == 0 && strchr(line, ':')) {
+      line[strcspn(line, "\n")] = '\0';
+      snprintf(out, size, "%s", strchr(line, ':') + 2);
+    }
+  if (f) fclose(f);
+}
+
 static void report(FILE *json, const char *name, const bench_series *s, const char *unit,
                    const char *after) {
   printf("%-44s %10.2f %s  (%.2f to %.2f, %d runs)\n", name, bench_median(s), unit,
@@ -282,14 +294,19 @@ int main(int argc, char **argv) {
     bench_add(&mlp, mlp_microseconds(weights));
     bench_add(&start, start_to_answer(argv[0], weights));
   }
+  char machine[200];
+  machine_name(machine, sizeof machine);
   FILE *json = json_path ? fopen(json_path, "w") : NULL;
   char date[32];
   time_t now = time(NULL);
   strftime(date, sizeof date, "%Y-%m-%d", gmtime(&now));
   if (json)
-    fprintf(json, "{\n  \"date\": \"%s\", \"version\": \"%s\", \"device\": \"%s\",\n", date,
-            webml_version(), wml_backend_cpu.identity(r.device));
-  printf("webml %s, %s\n\n", webml_version(), wml_backend_cpu.identity(r.device));
+    fprintf(
+        json,
+        "{\n  \"date\": \"%s\", \"machine\": \"%s\", \"version\": \"%s\", \"device\": \"%s\",\n",
+        date, machine, webml_version(), wml_backend_cpu.identity(r.device));
+  printf("webml %s on %s, %d cores: %s\n\n", webml_version(), machine, threads,
+         wml_backend_cpu.identity(r.device));
   report(json, "reference network, training, batch 64", &own, "img/s", ",");
   report(json, "its bare oneDNN primitives and one Adam", &bare, "img/s", ",");
   bench_primitives_print(primitives);

@@ -40,3 +40,23 @@ put("idx", "gzip", gzip.compress(idx))
 put("idx", "labels", struct.pack(">II", 0x801, 4) + bytes(4))
 head = json.dumps({"__metadata__": {"model": "{}"}, "a": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}, "b": {"dtype": "F32", "shape": [], "data_offsets": [16, 20]}}).encode()
 put("safetensors", "two", struct.pack("<Q", len(head)) + head + bytes(20))
+
+
+def weights(model, pipeline, tensors):
+    """A whole weights file with zeros for tensors: [(name, shape)]."""
+    head, at = {"__metadata__": {"model": json.dumps(model), "pipeline": json.dumps(pipeline), "record": "{}"}}, 0
+    for name, shape in tensors:
+        n = 4 * int(np.prod(shape))
+        head[name] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + n]}
+        at += n
+    text = json.dumps(head).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(at)
+
+
+dense = lambda units: {"type": "Dense", "layer": {"units": units}}
+put("weights", "table", weights({"size": [3], "layers": [dense(2)], "optimizer": "sgd", "loss": "mse"},
+                                {"format": "csvdata", "inputs": [{"column": "a", "type": "Float", "encoding": "standard", "mean": 1, "scale": 2},
+                                                                 {"column": "b", "type": "Label", "encoding": "one_hot", "values": ["x", "y"]}],
+                                 "outputs": [{"column": "c", "type": "Int", "encoding": "one_hot", "values": [1, 2]}]}, [("dense/kernel", [3, 2]), ("dense/bias", [2])]))
+put("weights", "images", weights({"size": [1, 1, 1], "layers": [{"type": "Flatten"}, dense(2)], "optimizer": "sgd", "loss": "mse"}, {"format": "images", "classes": ["p", "q"]},
+                                 [("dense/kernel", [1, 2]), ("dense/bias", [2])]))
