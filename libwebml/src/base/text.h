@@ -41,7 +41,8 @@ char *wml_format_number(double value, char buffer[WML_NUMBER_BYTES]);
 /* Parses a whole decimal number ([+-]digits[.digits][e[+-]digits]), whatever the locale. */
 bool wml_parse_number(const char *text, size_t length, double *value);
 
-/* Bytes of the UTF-8 sequence at s, 0 when it is not one (overlong, surrogate, too large, cut off). */
+/* Bytes of the UTF-8 sequence at s, 0 when it is not one (overlong, surrogate, too large, cut off).
+ */
 size_t wml_utf8_length(const char *s, size_t left);
 
 /* The name among `names` that is closest to `word` when it is close enough to be meant; or NULL. */
