@@ -39,7 +39,7 @@ target_link_libraries(consumer_cpp PRIVATE webml::webml)
 END
 printf '#include <webml.h>\n#include <stdio.h>\nint main(void) { puts(webml_version()); return webml_model_parse("{", 1, 0) == WEBML_OK; }\n' | tee "$work/consumer/main.c" > "$work/consumer/main.cpp"
 sed -i 's/main(void)/main()/' "$work/consumer/main.cpp"
-cmake -S "$work/consumer" -B "$work/consumer/build" -DCMAKE_PREFIX_PATH="$work/usr" >/dev/null
+cmake -G Ninja -S "$work/consumer" -B "$work/consumer/build" -DCMAKE_PREFIX_PATH="$work/usr" >/dev/null
 cmake --build "$work/consumer/build" >/dev/null
 "$work/consumer/build/consumer" >/dev/null && "$work/consumer/build/consumer_cpp" >/dev/null
 passed=$((passed + 1))
