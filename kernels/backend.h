@@ -12,6 +12,7 @@
 #define WML_BACKEND_H
 
 #include "common/activation.h"
+#include "common/augment.h"
 #include "common/kinds.h"
 #include "common/loss.h"
 #include "common/metric.h"
@@ -26,7 +27,7 @@ extern "C" {
 #endif
 
 /* Raised with every change of a structure or a meaning below; checked when a module is opened. */
-#define WML_BACKEND_VERSION 1u
+#define WML_BACKEND_VERSION 2u
 
 typedef enum wml_result {
   WML_OK = 0,
@@ -90,12 +91,17 @@ typedef struct wml_window { /* of a convolution or of a pooling: [rows, columns]
   int groups;
 } wml_window;
 
+typedef struct wml_gather {
+  float scale;         /* of bytes */
+  wml_augment augment; /* of pictures, [h, w, c] bytes */
+} wml_gather;
+
 typedef struct wml_op {
   wml_op_kind kind;
   const char *layer; /* the layer it came from, for messages */
   int in[WML_MAX_OPERANDS], out[3];
   union {
-    float scale; /* GATHER */
+    wml_gather gather;
     wml_window window;
     wml_activation activation;
     struct {
@@ -152,8 +158,9 @@ typedef struct wml_feed {
 
 typedef struct wml_run {
   int64_t n_steps;
-  int64_t step;  /* optimizer steps done before: the first step of this run is number step+1 */
-  uint64_t seed; /* of dropout */
+  int64_t step;   /* optimizer steps done before: the first step of this run is number step+1 */
+  uint64_t seed;  /* of dropout and augmentation */
+  uint32_t epoch; /* augmentation is drawn anew in each */
   const int64_t *rows; /* [n_steps * batch] row numbers, or NULL: first_row, first_row + 1, ... */
   int64_t first_row;
   int n_feeds;

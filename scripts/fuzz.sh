@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 seconds=${1:-30}
 
-need $packages_build clang-14 libclang-rt-14-dev llvm-14 python3 python3-numpy python3-pil
+need $packages_build clang-14 libclang-rt-14-dev llvm-14 libomp-14-dev python3 python3-numpy python3-pil
 [ -f build-fuzz/CMakeCache.txt ] || cmake --preset fuzz -G Ninja -DWEBML_TESTS=ON >/dev/null
 cmake --build build-fuzz --target fuzz-json fuzz-model fuzz-csv fuzz-image fuzz-idx fuzz-safetensors fuzz-weights | { grep -vE '^\[[0-9]+/|ninja: no work' || true; }
 seeds=build-fuzz/seeds

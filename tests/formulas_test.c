@@ -174,6 +174,62 @@ static void test_philox(void) {
   CHECK(test_difference(y + 4, again + 4, 8) == 0.0);
 }
 
+/* A 4x4 picture 0..15 through Keras's own formula (2.9 and later), order 1, nearest fill. */
+static void test_warp(void) {
+  static const struct {
+    const char *name;
+    float theta, shear, zx, zy;
+    bool flip;
+    float rows[4][4];
+  } cases[] = {
+      {"90 degrees counter-clockwise",
+       90,
+       0,
+       1,
+       1,
+       false,
+       {{3, 7, 11, 15}, {2, 6, 10, 14}, {1, 5, 9, 13}, {0, 4, 8, 12}}},
+      {"zoom of columns and rows",
+       0,
+       0,
+       0.8f,
+       1.2f,
+       false,
+       {{.3f, 1.1f, 1.9f, 2.7f},
+        {3.9f, 4.7f, 5.5f, 6.3f},
+        {8.7f, 9.5f, 10.3f, 11.1f},
+        {12.3f, 13.1f, 13.9f, 14.7f}}},
+      {"flip", 0, 0, 1, 1, true, {{3, 2, 1, 0}, {7, 6, 5, 4}, {11, 10, 9, 8}, {15, 14, 13, 12}}},
+      {"rotated, then flipped",
+       90,
+       0,
+       1,
+       1,
+       true,
+       {{15, 11, 7, 3}, {14, 10, 6, 2}, {13, 9, 5, 1}, {12, 8, 4, 0}}}};
+  uint8_t picture[16];
+  float out[16];
+  for (int i = 0; i < 16; i++) picture[i] = (uint8_t)i;
+  for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+    wml_warp w =
+        wml_warp_of(cases[k].theta, cases[k].shear, cases[k].zx, cases[k].zy, cases[k].flip);
+    wml_warp_image(&w, picture, 4, 4, 1, 1.0f, out);
+    for (int i = 0; i < 16; i++)
+      near(cases[k].name, (double)out[i], (double)cases[k].rows[i / 4][i % 4], 2e-5);
+  }
+  wml_augment a = {30, 20, 0.2f, true};
+  double low = 0, flips = 0;
+  for (uint64_t i = 0; i < 2000; i++) {
+    wml_warp w = wml_augment_sample(&a, 1, 2, i), again = wml_augment_sample(&a, 1, 2, i);
+    CHECK(w.xx == again.xx && w.yy == again.yy && w.flip == again.flip);
+    low += w.yx < 0;
+    flips += w.flip;
+    CHECK(w.xx <= 1.2f && w.xx >= 0.8f * 0.866f - 1e-5f && fabsf(w.yx) <= 0.5f * 1.2f + 1e-5f);
+  }
+  near("share of clockwise angles", low / 2000, 0.5, 0.05);
+  near("share of flips", flips / 2000, 0.5, 0.05);
+}
+
 int main(void) {
   test_activations();
   test_losses();
@@ -181,5 +237,6 @@ int main(void) {
   test_lamb_and_average();
   test_metrics();
   test_philox();
+  test_warp();
   return test_report();
 }

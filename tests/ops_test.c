@@ -230,6 +230,59 @@ static double gradient_error(const op_case *c, bool wrong) {
   return worst;
 }
 
+/* Augmented bytes on both back ends, and the same pictures whatever the number of threads. */
+static void compare_augmentation(void) {
+  static const op_case c = {
+      "augmentation", 5,
+      "{'size':[9,7,3],'optimizer':'sgd','loss':'mse','layers':[{'type':'Flatten'},"
+      "{'type':'Dense','layer':{'units':4}}]}",
+      true};
+  enum { ROWS = 8, ROW = 9 * 7 * 3 };
+  webml_model *model = op_case_model(&c);
+  uint8_t pixels[ROWS * ROW];
+  float target[ROWS * 4], rate = 0.0f, *gradient[3];
+  int64_t rows[] = {7, 0, 3, 3, 5};
+  test_random random = {77};
+  for (int i = 0; i < ROWS * ROW; i++) pixels[i] = (uint8_t)(test_uniform(&random) * 256);
+  test_fill(&random, target, ROWS * 4, -1, 1);
+  for (int k = 0; k < 3; k++) { /* ref, cpu with one thread, cpu with two */
+    rig r = {.backend = k ? &wml_backend_cpu : &wml_backend_ref};
+    wml_device_config config = {.threads = k ? k : 1};
+    wml_step_spec spec = {.model = model,
+                          .mode = WML_MODE_TRAIN,
+                          .batch = 5,
+                          .input = WML_U8,
+                          .target = WML_F32,
+                          .target_width = 4,
+                          .augment = {40, 20, 0.3f, true}};
+    CHECK(r.backend->open(&wml_library_host, &config, &r.device) == WML_OK &&
+          r.backend->store_create(r.device, &r.store) == WML_OK);
+    CHECK(wml_step_build(&spec, &r.step[0]) == WEBML_OK &&
+          r.backend->compile(r.store, &r.step[0].graph, &r.plan[0]) == WML_OK);
+    CHECK(r.backend->prepare(r.plan[0]) == WML_OK);
+    put_weights(&r, 3);
+    wml_feed feeds[] = {{r.step[0].input, pixels}, {r.step[0].target, target}};
+    double results[2] = {0};
+    wml_run call = {.n_steps = 1,
+                    .seed = 5,
+                    .epoch = 2,
+                    .rows = rows,
+                    .n_feeds = 2,
+                    .feeds = feeds,
+                    .learning_rate = &rate,
+                    .results = results};
+    CHECK(r.backend->run(r.plan[0], &call) == WML_OK);
+    gradient[k] = test_alloc(ROW * 4 * sizeof(float));
+    CHECK(r.backend->get(r.store, "grad/dense/kernel", gradient[k]) == WML_OK);
+    r.step[1] = r.step[2] = (wml_step){0};
+    rig_close(&r);
+  }
+  CHECK(test_difference(gradient[1], gradient[0], ROW * 4) < tolerance);
+  CHECK(test_difference(gradient[2], gradient[1], ROW * 4) < 1e-6);
+  for (int k = 0; k < 3; k++) free(gradient[k]);
+  webml_model_destroy(model);
+}
+
 int main(void) {
   for (int i = 0; i < n_op_cases; i++) {
     compare_case(&op_cases[i]);
@@ -237,6 +290,7 @@ int main(void) {
     double error = gradient_error(&op_cases[i], false);
     CHECKF(error < 2e-2, "%s: finite differences disagree by %g", op_cases[i].name, error);
   }
+  compare_augmentation();
   CHECK(gradient_error(&op_cases[0], true) > 0.5); /* the tester, tested */
   test_skip("cuda rows of the table", "this build has no CUDA back end");
   return test_report();

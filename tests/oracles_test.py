@@ -42,6 +42,19 @@ for file in files:
             # JPEG: Pillow's own libjpeg may round the colour conversion otherwise.
             check(worst <= (3 if file.endswith("jpg") else 0), f"{file} at {h}x{w}x{c}: {worst} from Pillow")
 
+# Augmentation against SciPy, on pictures that are not square: the matrix on (column, row) about the true centre.
+from scipy.ndimage import affine_transform
+picture = pillow(path("rgb.png"), 23, 31, 3).astype(float)
+for theta, shear, zx, zy, flip in [(30, 0, 1, 1, 0), (0, 25, 1, 1, 0), (0, 0, 0.7, 1.3, 0), (-140, 12, 1.2, 0.9, 1), (5, -3, 1, 1, 1)]:
+    code, out, err = run(dump, path("rgb.png"), 23, 31, 3, theta, shear, zx, zy, flip, text=False)
+    ours = np.frombuffer(out, "<f4").reshape(23, 31, 3)
+    t, s = np.deg2rad(theta), np.deg2rad(shear)
+    m = np.array([[np.cos(t), -np.sin(t)], [np.sin(t), np.cos(t)]]) @ np.array([[1, -np.sin(s)], [0, np.cos(s)]]) @ np.diag([zx, zy])
+    swapped, centre = m[::-1, ::-1], np.array([11.0, 15.0])
+    theirs = np.stack([affine_transform(picture[..., k], swapped, centre - swapped @ centre, order=1, mode="nearest") for k in range(3)], -1)
+    theirs = theirs[:, ::-1] if flip else theirs
+    check(np.abs(ours - theirs).max() < 2e-2, f"warp {theta, shear, zx, zy, flip}: {np.abs(ours - theirs).max()} from SciPy")
+
 # The pipeline of a table against scikit-learn's.
 rows = [(rng.normal(5, 2), int(rng.integers(0, 4)), str(rng.choice(["red", "Blue", "10", "9", "äpfel"])), 3.0, int(rng.integers(0, 2))) for _ in range(200)]
 with open(path("t.csv"), "w", newline="") as f:

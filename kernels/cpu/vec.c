@@ -16,6 +16,17 @@ static void from_u8(const uint8_t *restrict x, float *restrict y, int64_t n, flo
   for (int64_t i = 0; i < n; i++) y[i] = (float)x[i] * scale;
 }
 
+/* A constant number of channels lets the compiler unroll the innermost loop. */
+static void warp(const wml_warp *p, const uint8_t *x, int64_t h, int64_t w, int64_t c, float scale,
+                 float *y) {
+  if (c == 3)
+    wml_warp_image(p, x, h, w, 3, scale, y);
+  else if (c == 1)
+    wml_warp_image(p, x, h, w, 1, scale, y);
+  else
+    wml_warp_image(p, x, h, w, c, scale, y);
+}
+
 static bool plain_relu(const wml_activation *a) {
   return a->kind == WML_RELU && a->threshold == 0.0f && a->alpha == 0.0f && isinf(a->max_value);
 }
@@ -376,6 +387,7 @@ static void average(const wml_optimizer_step *step, const float *w, float *mean,
 const vec_table VEC_TABLE = {
     .name = VEC_STRING(VEC_TABLE),
     .from_u8 = from_u8,
+    .warp = warp,
     .activation = activation,
     .activation_bwd = activation_bwd,
     .dense = dense,

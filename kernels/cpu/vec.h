@@ -27,6 +27,9 @@ typedef struct vec_update { /* one flat range; absent slots point anywhere reada
 typedef struct vec_table {
   const char *name;
   void (*from_u8)(const uint8_t *x, float *y, int64_t n, float scale);
+  /* augmented picture: x [h, w, c] bytes, y [h, w, c] */
+  void (*warp)(const wml_warp *warp, const uint8_t *x, int64_t h, int64_t w, int64_t c, float scale,
+               float *y);
   void (*activation)(const wml_activation *act, const float *x, float *y, int64_t n);
   void (*activation_bwd)(const wml_activation *act, const float *dy, const float *y, const float *x,
                          float *dx, int64_t n);

@@ -14,9 +14,14 @@ void ref_gather(ref_step *s, const wml_op *op) {
     int64_t at = s->index * batch + i;
     const uint8_t *row =
         base + (size_t)(s->run->rows ? s->run->rows[at] : s->run->first_row + at) * row_bytes;
-    if (t->dtype == WML_U8)
-      for (int64_t j = 0; j < n; j++)
-        ref_f32(s, op->out[0])[i * n + j] = (float)row[j] * op->u.scale;
+    float *out = ref_f32(s, op->out[0]) + i * n;
+    if (t->dtype == WML_U8 && wml_augment_is_on(&op->u.gather.augment)) {
+      int64_t sample = s->run->rows ? s->run->rows[at] : s->run->first_row + at;
+      wml_warp warp =
+          wml_augment_sample(&op->u.gather.augment, s->run->seed, s->run->epoch, (uint64_t)sample);
+      wml_warp_image(&warp, row, t->dim[1], t->dim[2], t->dim[3], op->u.gather.scale, out);
+    } else if (t->dtype == WML_U8)
+      for (int64_t j = 0; j < n; j++) out[j] = (float)row[j] * op->u.gather.scale;
     else
       memcpy((uint8_t *)s->data[op->out[0]] + (size_t)i * row_bytes, row, row_bytes);
   }

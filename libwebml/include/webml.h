@@ -183,10 +183,14 @@ typedef enum webml_schedule {
 
 typedef struct webml_train_options {
   size_t struct_size;
-  int64_t epochs;       /* 0: 10 */
-  int64_t batch_size;   /* 0: 32 */
-  uint64_t seed;        /* of initial weights, order and dropout */
-  bool no_shuffle;      /* keep the order of the data */
+  int64_t epochs;     /* 0: 10 */
+  int64_t batch_size; /* 0: 32 */
+  uint64_t seed;      /* of initial weights, order and dropout */
+  bool no_shuffle;    /* keep the order of the data */
+  /* Augmentation of images, drawn anew for each picture and epoch; 0: none. Angles in degrees,
+   * shear too: a shear_range of 0.2 is next to nothing. zoom_range below 1. */
+  double rotation_range, shear_range, zoom_range;
+  bool horizontal_flip;
   double learning_rate; /* 0: the description's */
   webml_schedule schedule;
   double warmup_epochs;            /* the rate rises linearly from 0 over so many epochs */

@@ -56,7 +56,7 @@ static int add_feed(wml_builder *b, const char *name, wml_dtype dtype, const wml
   wml_op *op = wml_build_op(b, WML_OP_GATHER, name);
   op->in[0] = *feed;
   op->out[0] = value;
-  op->u.scale = 1.0f / 255.0f;
+  op->u.gather.scale = 1.0f / 255.0f;
   return value;
 }
 
@@ -190,6 +190,8 @@ static webml_status build(wml_builder *b) {
   wml_step *step = b->step;
   add_params(b);
   int x = add_feed(b, "input", spec->input, &spec->model->input, &step->input);
+  if (spec->mode == WML_MODE_TRAIN && spec->input == WML_U8)
+    b->ops[b->n_ops - 1].u.gather.augment = spec->augment;
   step->output = add_forward(b, x);
   if (spec->mode != WML_MODE_PREDICT) add_training(b, step->output);
   if (b->failed)

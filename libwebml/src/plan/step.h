@@ -17,6 +17,7 @@ typedef struct wml_step_spec {
   wml_dtype input;  /* WML_U8: bytes, scaled by 1/255; WML_F32 */
   wml_dtype target; /* WML_I32: class per sample; WML_F32: [target_width] per sample */
   int64_t target_width;
+  wml_augment augment; /* training on bytes: all zero for none */
   bool sample_weight;
   const float *class_weight; /* [n_classes] or NULL; outlives the plan */
   int n_classes;

@@ -40,6 +40,13 @@ static void write_settings(const webml_trainer *t, wml_text *x) {
   wml_json_int(x, (long long)o->seed);
   wml_json_key(x, "shuffle");
   wml_json_bool(x, !o->no_shuffle);
+  wml_json_key(x, "augmentation");
+  wml_json_open(x, '[');
+  wml_json_number(x, o->rotation_range);
+  wml_json_number(x, o->shear_range);
+  wml_json_number(x, o->zoom_range);
+  wml_json_bool(x, o->horizontal_flip);
+  wml_json_close(x, ']');
   wml_json_key(x, "learning_rate");
   wml_json_number(x, o->learning_rate);
 }
@@ -177,6 +184,15 @@ static webml_status mismatch(const webml_trainer *t, const char *what) {
                   t->options.checkpoint_path, what);
 }
 
+static bool same_augmentation(const webml_trainer *t, const wml_json *list) {
+  const webml_train_options *o = &t->options;
+  const double want[] = {o->rotation_range, o->shear_range, o->zoom_range};
+  const wml_json *v = list && list->kind == WML_JSON_ARRAY && list->count == 4 ? list->first : NULL;
+  for (int i = 0; i < 3 && v; i++, v = v->next)
+    if (v->number != want[i]) return false;
+  return v && v->boolean == o->horizontal_flip;
+}
+
 static webml_status same_plans(const webml_trainer *t, const wml_json *plans, bool *same) {
   wml_text now = {0}, then = {0};
   write_plans(t, &now);
@@ -228,6 +244,8 @@ static webml_status check_same(webml_trainer *t, const wml_weights *w) {
     return mismatch(t, "it shuffles otherwise");
   if (wml_json_get_number(c, "learning_rate", 0) != t->options.learning_rate)
     return mismatch(t, "its learning rate is another one");
+  if (!same_augmentation(t, wml_json_get(c, "augmentation")))
+    return mismatch(t, "its augmentation is another one");
   return say_differences(t, c);
 }
 

@@ -53,6 +53,7 @@ static webml_status run_steps(webml_trainer *t, int64_t count) {
   wml_run run = {.n_steps = n,
                  .step = t->state.step,
                  .seed = t->options.seed,
+                 .epoch = (uint32_t)t->state.epoch,
                  .rows = t->order + t->state.epoch_step * batch,
                  .n_feeds = 2,
                  .feeds = feeds,

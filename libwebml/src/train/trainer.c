@@ -54,6 +54,9 @@ static webml_status settle_options(webml_trainer *t, const webml_train_options *
   if (o->progress_seconds == 0.0) o->progress_seconds = 0.1;
   WML_TRY(range("epochs", (double)o->epochs, 1, 1e6));
   WML_TRY(range("batch size", (double)o->batch_size, 1, 1 << 20));
+  WML_TRY(range("rotation range", o->rotation_range, 0, 180));
+  WML_TRY(range("shear range", o->shear_range, 0, 89));
+  WML_TRY(range("zoom range", o->zoom_range, 0, 0.99));
   WML_TRY(range("learning rate", o->learning_rate, 0, 1e6));
   WML_TRY(range("warm-up epochs", o->warmup_epochs, 0, (double)o->epochs));
   WML_TRY(range("early stopping patience", (double)o->early_stopping_patience, 0, 1e6));
@@ -94,6 +97,14 @@ static webml_status check_fit(const webml_trainer *t) {
   if (m->loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY && s->target_type != WML_I32)
     return wml_fail(WEBML_ERROR_MODEL, "loss sparse_categorical_crossentropy needs one label as "
                                        "the output; use binary_crossentropy or mean_squared_error");
+  return WEBML_OK;
+}
+
+static webml_status check_augmentation(const webml_trainer *t) {
+  const webml_train_options *o = &t->options;
+  bool any = o->rotation_range > 0 || o->shear_range > 0 || o->zoom_range > 0 || o->horizontal_flip;
+  if (any && t->model->format != WML_FORMAT_IMAGES)
+    return wml_fail(WEBML_ERROR_ARGUMENT, "rotation, shear, zoom and flip are for images");
   return WEBML_OK;
 }
 
@@ -143,6 +154,9 @@ static webml_status create_unit(webml_trainer *t, int which, int part, wml_mode 
                         .target = s->target_type,
                         .target_width = s->target_width,
                         .class_weight = mode == WML_MODE_TRAIN ? t->class_weight : NULL};
+  const webml_train_options *o = &t->options;
+  spec.augment = (wml_augment){(float)o->rotation_range, (float)o->shear_range,
+                               (float)o->zoom_range, o->horizontal_flip};
   const wml_pipeline *p = &t->data.pipeline;
   spec.n_classes = p->format == WML_FORMAT_IMAGES ? p->n_classes
                    : p->output_width < 2          ? 2
@@ -299,6 +313,7 @@ static webml_status create(webml_trainer *t, const webml_dataset *dataset,
   WML_TRY(wml_dataset_load(dataset, t->model, NULL, &t->data));
   if (t->data.skipped)
     wml_trainer_say(t, "%lld broken images were left out", (long long)t->data.skipped);
+  WML_TRY(check_augmentation(t));
   WML_TRY(check_fit(t));
   WML_TRY(set_class_weights(t));
   WML_TRY(set_series(t));
