@@ -1,6 +1,7 @@
-/* webml-bench [--rounds N] [--json FILE] [--peer COMMAND]: the reference network (64x64x3, batch
- * 64) against PyTorch and against the sum of its oneDNN primitives; a small MLP's latency; the
- * start of `webml predict`. Everything that is compared runs interleaved, medians count. */
+/* webml-bench ops [ROUNDS]: the table of operation cases. webml-bench [--rounds N] [--json FILE]
+ * [--peer COMMAND]: the reference network (64x64x3, batch 64) against PyTorch and against the sum
+ * of its oneDNN primitives; a small MLP's latency; the start of `webml predict`. Everything that is
+ * compared runs interleaved, medians count. */
 #include "bench.h"
 
 #include "base/status.h"
@@ -257,6 +258,10 @@ static void report(FILE *json, const char *name, const bench_series *s, const ch
 int main(int argc, char **argv) {
   int rounds = 9, threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
   const char *json_path = NULL, *command = NULL;
+  if (argc > 1 && strcmp(argv[1], "ops") == 0) {
+    bench_operations(threads, argc > 2 ? atoi(argv[2]) : 5);
+    return 0;
+  }
   for (int i = 1; i + 1 < argc; i += 2) {
     if (strcmp(argv[i], "--rounds") == 0)
       rounds = atoi(argv[i + 1]);
@@ -269,7 +274,8 @@ int main(int argc, char **argv) {
     else
       return fprintf(
                  stderr,
-                 "usage: webml-bench [--rounds N] [--threads N] [--json FILE] [--peer COMMAND]\n"),
+                 "usage: webml-bench [--rounds N] [--threads N] [--json FILE] [--peer COMMAND]\n"
+                 "       webml-bench ops [ROUNDS]\n"),
              2;
   }
   char csv[] = "/tmp/webml-bench-XXXXXX", weights[64];

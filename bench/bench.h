@@ -27,4 +27,7 @@ bench_primitives *bench_primitives_create(int threads, int64_t batch);
 double bench_primitives_round(bench_primitives *p);
 void bench_primitives_print(const bench_primitives *p);
 
+/* ops.c: prints a table of the operation cases of tests/cases.c. */
+void bench_operations(int threads, int rounds);
+
 #endif
