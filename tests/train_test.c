@@ -177,6 +177,14 @@ static void test_resume(void) {
   CHECK_OK(status);
   CHECKF(starts >= 4, "%d starts", starts);
   CHECK(same_tensors(weights_path, other_path));
+  counter again = {0}; /* finished: nothing to do, and nothing to say but where it stands */
+  CHECK_OK(train(&w, o, &again, NULL));
+  CHECKF(again.messages == 1, "%d messages, the last: %s", again.messages, again.last_message);
+  o.warmup_epochs = 2;
+  counter other = {0};
+  CHECK_OK(train(&w, o, &other, NULL));
+  CHECK(other.messages == 2);
+  o.warmup_epochs = 1;
   /* what does not match is said */
   o.batch_size = 31;
   CHECK_STATUS(WEBML_ERROR_MISMATCH, train(&w, o, &c, NULL));

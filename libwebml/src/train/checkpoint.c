@@ -20,6 +20,28 @@ static void write_plans(const webml_trainer *t, wml_text *x) {
   wml_json_close(x, ']');
 }
 
+/* What decides rates, stopping and weights of samples: other settings are allowed, but said. */
+static void write_schedule(const webml_trainer *t, wml_text *x) {
+  const webml_train_options *o = &t->options;
+  const double values[] = {(double)o->schedule,
+                           o->warmup_epochs,
+                           o->step_epochs,
+                           o->step_factor,
+                           o->final_rate,
+                           (double)o->early_stopping_patience,
+                           o->min_delta,
+                           (double)o->plateau_patience,
+                           o->plateau_factor,
+                           o->plateau_min_rate,
+                           (double)o->balance_classes,
+                           (double)o->n_class_weights};
+  wml_json_open(x, '[');
+  for (size_t i = 0; i < sizeof values / sizeof *values; i++) wml_json_number(x, values[i]);
+  for (size_t i = 0; i < o->n_class_weights; i++) wml_json_number(x, (double)t->class_weight[i]);
+  wml_json_string(x, t->series_name[t->monitor]);
+  wml_json_close(x, ']');
+}
+
 static void write_settings(const webml_trainer *t, wml_text *x) {
   const webml_train_options *o = &t->options;
   wml_json_key(x, "identity");
@@ -28,6 +50,8 @@ static void write_settings(const webml_trainer *t, wml_text *x) {
   wml_json_string(x, webml_version());
   wml_json_key(x, "plans");
   write_plans(t, x);
+  wml_json_key(x, "schedule");
+  write_schedule(t, x);
   char fingerprint[24];
   snprintf(fingerprint, sizeof fingerprint, "%016llx", (unsigned long long)t->data.fingerprint);
   wml_json_key(x, "data");
@@ -193,14 +217,16 @@ static bool same_augmentation(const webml_trainer *t, const wml_json *list) {
   return v && v->boolean == o->horizontal_flip;
 }
 
-static webml_status same_plans(const webml_trainer *t, const wml_json *plans, bool *same) {
-  wml_text now = {0}, then = {0};
-  write_plans(t, &now);
-  if (plans) wml_json_write(&then, plans);
-  bool failed = now.failed || then.failed;
-  *same = !failed && then.data && strcmp(now.data, then.data) == 0;
+/* Whether the checkpoint holds what `write` writes now. */
+static webml_status same_text(const webml_trainer *t, const wml_json *then,
+                              void (*write)(const webml_trainer *t, wml_text *x), bool *same) {
+  wml_text now = {0}, before = {0};
+  write(t, &now);
+  if (then) wml_json_write(&before, then);
+  bool failed = now.failed || before.failed;
+  *same = !failed && before.data && strcmp(now.data, before.data) == 0;
   wml_text_free(&now);
-  wml_text_free(&then);
+  wml_text_free(&before);
   return failed ? wml_no_memory(1024, "the checkpoint") : WEBML_OK;
 }
 
@@ -219,10 +245,14 @@ static webml_status say_differences(const webml_trainer *t, const wml_json *c) {
                     "resuming with version %s, but the checkpoint is from %s: the last bits of the "
                     "results may differ",
                     webml_version(), version);
-  WML_TRY(same_plans(t, wml_json_get(c, "plans"), &same));
+  WML_TRY(same_text(t, wml_json_get(c, "plans"), write_plans, &same));
   if (!same)
     wml_trainer_say(t, "other implementations are chosen than for the checkpoint: the last bits of "
                        "the results may differ");
+  WML_TRY(same_text(t, wml_json_get(c, "schedule"), write_schedule, &same));
+  if (!same)
+    wml_trainer_say(t, "the schedule, stopping rules, monitor or class weights are other ones than "
+                       "before: training goes on with the new ones");
   return WEBML_OK;
 }
 
