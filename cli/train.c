@@ -8,9 +8,8 @@
 typedef struct train_call {
   webml_train_options options;
   webml_dataset_options data_options;
-  const char *data, *device, *precision, *progress, *schedule, *class_weights, *shape_to;
+  const char *data, *device, *precision, *progress, *schedule, *class_weights;
   int64_t threads, seed;
-  bool quiet_report;
 } train_call;
 
 static webml_trainer *volatile running;

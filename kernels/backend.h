@@ -245,6 +245,16 @@ static inline int64_t wml_row_elements(const wml_tensor *t) {
   return n;
 }
 
+/* Kept in the store, under its name. */
+static inline bool wml_role_is_persistent(wml_role role) {
+  return role != WML_ROLE_VALUE && role != WML_ROLE_FEED;
+}
+
+/* Row of the data set behind place `at` of a run, counted over its steps. */
+static inline int64_t wml_run_row(const wml_run *run, int64_t at) {
+  return run->rows ? run->rows[at] : run->first_row + at;
+}
+
 static inline size_t wml_dtype_size(wml_dtype dtype) {
   return dtype == WML_U8 ? 1 : 4;
 }

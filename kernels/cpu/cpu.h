@@ -117,6 +117,8 @@ struct wml_plan {
 
 /* ---- plan.c ---- */
 int cpu_add_temporary(wml_plan *plan, size_t bytes, int node); /* tensor index, -1: no memory */
+/* How often the tensor is read: by nodes, and by the caller when it is an output. */
+int cpu_consumers(const wml_plan *plan, int tensor);
 static inline float *cpu_f32(const wml_plan *plan, int tensor) {
   return tensor < 0 ? NULL : (float *)plan->tensors[tensor].data;
 }

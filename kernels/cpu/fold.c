@@ -5,13 +5,6 @@
 
 #include <string.h>
 
-static int consumers(const wml_plan *plan, int tensor) {
-  int count = 0;
-  for (int k = 0; k < plan->n_nodes; k++)
-    for (int i = 0; i < WML_MAX_OPERANDS; i++) count += plan->nodes[k].op.in[i] == tensor;
-  return count + plan->tensors[tensor].pinned;
-}
-
 /* A persistent tensor of the plan's own with the shape of `like`, or of a vector. */
 static int add_weights(wml_plan *plan, const wml_tensor *shape) {
   int t = cpu_add_temporary(plan, 0, 0);
@@ -55,7 +48,7 @@ wml_result cpu_fold_plan(wml_plan *plan) {
     bool folds = node->op.kind == WML_OP_BATCHNORM_INFER && before &&
                  (before->op.kind == WML_OP_CONV2D || before->op.kind == WML_OP_DENSE) &&
                  before->op.out[0] == node->op.in[0] && before->post.kind == WML_LINEAR &&
-                 consumers(plan, node->op.in[0]) == 1;
+                 cpu_consumers(plan, node->op.in[0]) == 1;
     if (folds)
       result = fold_into(plan, before, &node->op);
     else

@@ -60,10 +60,6 @@ int cpu_add_temporary(wml_plan *plan, size_t bytes, int node) {
   return plan->n_tensors++;
 }
 
-static bool persistent(wml_role role) {
-  return role != WML_ROLE_VALUE && role != WML_ROLE_FEED;
-}
-
 static cpu_entry *find_or_add(wml_store *store, const wml_tensor *t) {
   for (cpu_entry *e = store->entries; e; e = e->next)
     if (strcmp(e->name, t->name) == 0) return e;
@@ -85,7 +81,8 @@ static wml_result adopt_tensors(wml_plan *plan, const wml_graph *g) {
     t->info.name = "";
     if (t->info.role == WML_ROLE_VALUE)
       t->bytes = (size_t)wml_elements(&t->info) * wml_dtype_size(t->info.dtype);
-    if (persistent(t->info.role) && !(t->entry = find_or_add(plan->store, &g->tensors[i])))
+    if (wml_role_is_persistent(t->info.role) &&
+        !(t->entry = find_or_add(plan->store, &g->tensors[i])))
       return WML_OUT_OF_MEMORY;
   }
   for (int i = 0; i < g->n_outputs; i++) plan->tensors[g->outputs[i]].pinned = true;
@@ -94,7 +91,7 @@ static wml_result adopt_tensors(wml_plan *plan, const wml_graph *g) {
 
 /* ---- fusion ---- */
 
-static int consumers(const wml_plan *plan, int tensor) {
+int cpu_consumers(const wml_plan *plan, int tensor) {
   int count = plan->tensors[tensor].pinned;
   for (int k = 0; k < plan->n_nodes; k++)
     for (int i = 0; i < WML_MAX_OPERANDS; i++) count += plan->nodes[k].op.in[i] == tensor;
@@ -106,7 +103,7 @@ static int consumers(const wml_plan *plan, int tensor) {
 static bool joins_layer(const wml_plan *plan, const cpu_node *before, const cpu_node *node) {
   return node->op.kind == WML_OP_ACTIVATION && before->post.kind == WML_LINEAR &&
          (before->op.kind == WML_OP_CONV2D || before->op.kind == WML_OP_DENSE) &&
-         before->op.out[0] == node->op.in[0] && consumers(plan, node->op.in[0]) == 1 &&
+         before->op.out[0] == node->op.in[0] && cpu_consumers(plan, node->op.in[0]) == 1 &&
          cpu_post_activation(&node->op.u.activation);
 }
 
@@ -116,7 +113,7 @@ static bool joins_pooling(const wml_plan *plan, const cpu_node *before, const cp
                           int *pooled) {
   const wml_activation *a = &node->op.u.activation;
   if (node->op.kind != WML_OP_ACTIVATION_BWD || before->op.kind != WML_OP_MAXPOOL_BWD ||
-      before->op.out[0] != node->op.in[0] || consumers(plan, node->op.in[0]) != 1 ||
+      before->op.out[0] != node->op.in[0] || cpu_consumers(plan, node->op.in[0]) != 1 ||
       a->kind != WML_RELU || a->alpha != 0.0f || a->threshold != 0.0f || !isinf(a->max_value) ||
       plan->tensors[before->op.out[0]].info.dim[3] > 1024)
     return false;

@@ -22,13 +22,11 @@ static void gather_range(void *arg, int64_t begin, int64_t end) {
   size_t bytes = (size_t)j->n * wml_dtype_size(t->dtype);
   uint8_t *out = plan->tensors[j->node->op.out[0]].data;
   for (int64_t i = begin; i < end; i++) {
-    int64_t at = j->step->index * plan->graph.batch + i;
-    const uint8_t *row =
-        j->base + (size_t)(run->rows ? run->rows[at] : run->first_row + at) * bytes;
+    int64_t sample = wml_run_row(run, j->step->index * plan->graph.batch + i);
+    const uint8_t *row = j->base + (size_t)sample * bytes;
     float *pixels = (float *)(void *)out + i * j->n;
     if (t->dtype == WML_U8 && wml_augment_is_on(&gather->augment)) {
-      uint64_t sample = (uint64_t)(run->rows ? run->rows[at] : run->first_row + at);
-      wml_warp warp = wml_augment_sample(&gather->augment, run->seed, run->epoch, sample);
+      wml_warp warp = wml_augment_sample(&gather->augment, run->seed, run->epoch, (uint64_t)sample);
       plan->device->vec->warp(&warp, row, t->dim[1], t->dim[2], t->dim[3], gather->scale, pixels);
     } else if (t->dtype == WML_U8)
       plan->device->vec->from_u8(row, pixels, j->n, gather->scale);

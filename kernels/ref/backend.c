@@ -141,10 +141,6 @@ static wml_result ref_get(wml_store *store, const char *name, float *host) {
   return WML_OK;
 }
 
-static bool persistent(wml_role role) {
-  return role != WML_ROLE_VALUE && role != WML_ROLE_FEED;
-}
-
 /* Floats plus the doubles that convolutions sum in. */
 static size_t buffer_bytes(const wml_tensor *t) {
   return (size_t)(wml_elements(t) + 1) * 3 * sizeof(float);
@@ -189,7 +185,8 @@ static wml_result ref_compile(wml_store *store, const wml_graph *g, wml_plan **o
                           ? WML_OK
                           : WML_OUT_OF_MEMORY;
   for (size_t i = 0; result == WML_OK && i < n; i++)
-    if (persistent(g->tensors[i].role) && !(plan->entry[i] = add_entry(store, &g->tensors[i])))
+    if (wml_role_is_persistent(g->tensors[i].role) &&
+        !(plan->entry[i] = add_entry(store, &g->tensors[i])))
       result = WML_OUT_OF_MEMORY;
   if (result == WML_OK)
     *out = plan;

@@ -11,12 +11,10 @@ void ref_gather(ref_step *s, const wml_op *op) {
   int64_t batch = s->graph->batch, n = wml_row_elements(t);
   size_t row_bytes = (size_t)n * wml_dtype_size(t->dtype);
   for (int64_t i = 0; i < batch; i++) {
-    int64_t at = s->index * batch + i;
-    const uint8_t *row =
-        base + (size_t)(s->run->rows ? s->run->rows[at] : s->run->first_row + at) * row_bytes;
+    int64_t sample = wml_run_row(s->run, s->index * batch + i);
+    const uint8_t *row = base + (size_t)sample * row_bytes;
     float *out = ref_f32(s, op->out[0]) + i * n;
     if (t->dtype == WML_U8 && wml_augment_is_on(&op->u.gather.augment)) {
-      int64_t sample = s->run->rows ? s->run->rows[at] : s->run->first_row + at;
       wml_warp warp =
           wml_augment_sample(&op->u.gather.augment, s->run->seed, s->run->epoch, (uint64_t)sample);
       wml_warp_image(&warp, row, t->dim[1], t->dim[2], t->dim[3], op->u.gather.scale, out);

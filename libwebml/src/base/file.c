@@ -118,6 +118,15 @@ webml_status wml_atomic_commit(wml_atomic_file *f) {
   return status;
 }
 
+webml_status wml_file_write(const char *path, const void *data, size_t bytes) {
+  wml_atomic_file f;
+  WML_TRY(wml_atomic_open(path, &f));
+  webml_status status = wml_atomic_write(&f, data, bytes);
+  if (status == WEBML_OK) return wml_atomic_commit(&f);
+  wml_atomic_abandon(&f);
+  return status;
+}
+
 void wml_atomic_abandon(wml_atomic_file *f) {
   if (f->file) fclose(f->file);
   if (f->temporary) unlink(f->temporary);

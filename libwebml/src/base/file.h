@@ -25,6 +25,9 @@ webml_status wml_atomic_write(wml_atomic_file *f, const void *data, size_t bytes
 webml_status wml_atomic_commit(wml_atomic_file *f);
 void wml_atomic_abandon(wml_atomic_file *f);
 
+/* All of it at once. */
+webml_status wml_file_write(const char *path, const void *data, size_t bytes);
+
 /* "directory/name"; NULL without memory. */
 char *wml_path_join(const char *directory, const char *name);
 

@@ -10,7 +10,6 @@ typedef struct jpeg_failure {
   struct jpeg_error_mgr manager;
   jmp_buf jump;
   char message[JMSG_LENGTH_MAX];
-  long warnings;
 } jpeg_failure;
 
 static void on_error(j_common_ptr info) {

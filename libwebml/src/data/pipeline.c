@@ -212,6 +212,11 @@ bool wml_pipeline_is_classes(const wml_pipeline *p) {
          (p->n_outputs == 1 && p->outputs[0].encoding == WML_ENCODE_ONE_HOT);
 }
 
+int wml_pipeline_label_count(const wml_pipeline *p) {
+  if (p->format == WML_FORMAT_IMAGES) return p->n_classes;
+  return p->output_width < 2 ? 2 : p->output_width;
+}
+
 const char *wml_pipeline_class_name(const wml_pipeline *p, int i, char buffer[WML_NUMBER_BYTES]) {
   if (p->format == WML_FORMAT_IMAGES) return p->classes[i];
   const wml_encoder *e = &p->outputs[0];

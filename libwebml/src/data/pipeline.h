@@ -56,6 +56,8 @@ webml_status wml_encode_cell(const wml_encoder *e, const wml_column *column, int
 double wml_decode_number(const wml_encoder *e, const float *values);
 /* True where the outputs are one class out of several: trained with class indices. */
 bool wml_pipeline_is_classes(const wml_pipeline *p);
+/* Values that a label can have: the classes, or 0 and 1 of a single output. */
+int wml_pipeline_label_count(const wml_pipeline *p);
 /* Name of class i of such a pipeline. */
 const char *wml_pipeline_class_name(const wml_pipeline *p, int i, char buffer[WML_NUMBER_BYTES]);
 

@@ -244,8 +244,7 @@ static webml_status add_conv(graph *g, const wml_weights *w, const wml_layer *l)
 
 static void add_pool(graph *g, const wml_layer *l) {
   int stride[2];
-  for (int i = 0; i < 2; i++)
-    stride[i] = l->u.pool.strides[i] ? l->u.pool.strides[i] : l->u.pool.pool_size[i];
+  for (int i = 0; i < 2; i++) stride[i] = wml_pool_stride(l, i);
   want_layout(g, &l->in, true);
   window_attributes(g, l, l->u.pool.pool_size, stride, NULL, l->u.pool.padding);
   g->at = unary(g, "MaxPool", g->at);
@@ -360,16 +359,8 @@ static webml_status build(graph *g, const wml_weights *w, wml_text *file) {
 webml_status wml_export_onnx(const wml_weights *w, const char *path) {
   graph g = {.count = 0};
   wml_text file = {0};
-  wml_atomic_file f;
   webml_status status = build(&g, w, &file);
-  if (status == WEBML_OK) status = wml_atomic_open(path, &f);
-  if (status == WEBML_OK) {
-    status = wml_atomic_write(&f, file.data, file.length);
-    if (status == WEBML_OK)
-      status = wml_atomic_commit(&f);
-    else
-      wml_atomic_abandon(&f);
-  }
+  if (status == WEBML_OK) status = wml_file_write(path, file.data, file.length);
   wml_text_free(&file);
   wml_text_free(&g.nodes);
   wml_text_free(&g.initializers);

@@ -76,8 +76,7 @@ static webml_status write_config(wml_text *t, const wml_layer *l) {
     return write_activation(t, l);
   case WML_LAYER_MAX_POOLING2D: {
     int strides[2];
-    for (int i = 0; i < 2; i++)
-      strides[i] = l->u.pool.strides[i] ? l->u.pool.strides[i] : l->u.pool.pool_size[i];
+    for (int i = 0; i < 2; i++) strides[i] = wml_pool_stride(l, i);
     pair(t, "pool_size", l->u.pool.pool_size);
     pair(t, "strides", strides);
     word(t, "padding", paddings[l->u.pool.padding]);
@@ -217,15 +216,6 @@ static webml_status write_floats(const wml_weights *w, const char *path) {
   return status;
 }
 
-static webml_status write_text(const wml_text *t, const char *path) {
-  wml_atomic_file f;
-  WML_TRY(wml_atomic_open(path, &f));
-  webml_status status = wml_atomic_write(&f, t->data, t->length);
-  if (status == WEBML_OK) return wml_atomic_commit(&f);
-  wml_atomic_abandon(&f);
-  return status;
-}
-
 webml_status wml_export_tfjs(const wml_weights *w, const char *folder) {
   wml_text t = {0};
   webml_status status = write_topology(&t, w->model);
@@ -236,7 +226,8 @@ webml_status wml_export_tfjs(const wml_weights *w, const char *folder) {
   char *topology = wml_path_join(folder, "model.json");
   if (status == WEBML_OK && (!floats || !topology)) status = wml_no_memory(1, "a path");
   if (status == WEBML_OK) status = write_floats(w, floats);
-  if (status == WEBML_OK) status = write_text(&t, topology); /* last: it makes the export whole */
+  if (status == WEBML_OK)
+    status = wml_file_write(topology, t.data, t.length); /* last: it makes the export whole */
   wml_free(floats);
   wml_free(topology);
   wml_text_free(&t);

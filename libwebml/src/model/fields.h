@@ -71,6 +71,30 @@ void wml_write_loss(wml_text *text, const wml_loss *loss);
 void wml_write_metrics(wml_text *text, const webml_model *model);
 void wml_default_optimizer(wml_optimizer_kind kind, wml_optimizer *out);
 
+/* The keys of layers with a kernel, a bias and an activation. */
+#define WML_LINEAR_FIELDS                                                                          \
+  {.key = "activation", .kind = WML_FIELD_ACTIVATION, .offset = offsetof(wml_layer, activation)},  \
+      {.key = "use_bias",                                                                          \
+       .kind = WML_FIELD_BOOL,                                                                     \
+       .offset = offsetof(wml_layer, use_bias),                                                    \
+       .otherwise = 1},                                                                            \
+      {.key = "kernel_initializer",                                                                \
+       .kind = WML_FIELD_INITIALIZER,                                                              \
+       .offset = offsetof(wml_layer, kernel_initializer),                                          \
+       .cure = "glorot_uniform"},                                                                  \
+      {.key = "bias_initializer",                                                                  \
+       .kind = WML_FIELD_INITIALIZER,                                                              \
+       .offset = offsetof(wml_layer, bias_initializer),                                            \
+       .cure = "zeros"},                                                                           \
+      {.key = "kernel_regularizer",                                                                \
+       .kind = WML_FIELD_REGULARIZER,                                                              \
+       .offset = offsetof(wml_layer, kernel_regularizer),                                          \
+       .nullable = true},                                                                          \
+  {                                                                                                \
+    .key = "bias_regularizer", .kind = WML_FIELD_REGULARIZER,                                      \
+    .offset = offsetof(wml_layer, bias_regularizer), .nullable = true                              \
+  }
+
 /* What a layer's file gives: its keys, and its shape with its parameters. */
 typedef struct wml_layer_class {
   const wml_field *fields;

@@ -38,6 +38,10 @@ void wml_window_pads(int64_t n, int size, int stride, int dilation, wml_padding 
   *after = (int)(total - total / 2);
 }
 
+int wml_pool_stride(const wml_layer *l, int axis) {
+  return l->u.pool.strides[axis] ? l->u.pool.strides[axis] : l->u.pool.pool_size[axis];
+}
+
 int64_t wml_shape_elements(const wml_shape *shape) {
   int64_t n = 1;
   for (int i = 0; i < shape->rank; i++) {

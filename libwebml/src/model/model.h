@@ -153,6 +153,8 @@ const char *wml_activation_name(wml_activation_kind kind);
 const char *wml_metric_name(wml_metric_kind kind);
 bool wml_metric_more_is_better(wml_metric_kind kind);
 
+/* Stride of a pooling along an axis: the pool size where none is given. */
+int wml_pool_stride(const wml_layer *layer, int axis);
 /* Window geometry, as Keras computes it. */
 int64_t wml_window_output(int64_t n, int size, int stride, int dilation, wml_padding padding);
 void wml_window_pads(int64_t n, int size, int stride, int dilation, wml_padding padding,

@@ -25,8 +25,7 @@ static wml_window window_of(const wml_layer *l) {
   wml_window w = {.groups = 1};
   for (int i = 0; i < 2; i++) {
     w.size[i] = conv ? l->u.conv.kernel_size[i] : l->u.pool.pool_size[i];
-    w.stride[i] =
-        conv ? l->u.conv.strides[i] : (l->u.pool.strides[i] ? l->u.pool.strides[i] : w.size[i]);
+    w.stride[i] = conv ? l->u.conv.strides[i] : wml_pool_stride(l, i);
     w.dilation[i] = conv ? l->u.conv.dilation_rate[i] : 1;
     wml_window_pads(l->in.dim[i], w.size[i], w.stride[i], w.dilation[i],
                     conv ? l->u.conv.padding : l->u.pool.padding, &w.pad_before[i],

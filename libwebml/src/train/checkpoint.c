@@ -10,6 +10,12 @@
 
 /* ---- what a checkpoint says ---- */
 
+enum { FINGERPRINT_BYTES = 17 };
+
+static void fingerprint_text(const webml_trainer *t, char text[FINGERPRINT_BYTES]) {
+  snprintf(text, FINGERPRINT_BYTES, "%016llx", (unsigned long long)t->data.fingerprint);
+}
+
 /* The implementations of the training plan, in order: other ones may give other bits. */
 static void write_plans(const webml_trainer *t, wml_text *x) {
   const char *name;
@@ -52,8 +58,8 @@ static void write_settings(const webml_trainer *t, wml_text *x) {
   write_plans(t, x);
   wml_json_key(x, "schedule");
   write_schedule(t, x);
-  char fingerprint[24];
-  snprintf(fingerprint, sizeof fingerprint, "%016llx", (unsigned long long)t->data.fingerprint);
+  char fingerprint[FINGERPRINT_BYTES];
+  fingerprint_text(t, fingerprint);
   wml_json_key(x, "data");
   wml_json_string(x, fingerprint);
   wml_json_key(x, "epochs");
@@ -259,11 +265,11 @@ static webml_status say_differences(const webml_trainer *t, const wml_json *c) {
 /* The order of keys is ours, so equal models have equal texts. */
 static webml_status check_same(webml_trainer *t, const wml_weights *w) {
   const wml_json *c = w->checkpoint;
-  char fingerprint[24];
+  char fingerprint[FINGERPRINT_BYTES];
   if (!c) return mismatch(t, "it is a weights file, not a checkpoint");
   const char *model = wml_json_get_string(w->file.metadata, "model", "");
   if (strcmp(model, t->model_json) != 0) return mismatch(t, "its model is another one");
-  snprintf(fingerprint, sizeof fingerprint, "%016llx", (unsigned long long)t->data.fingerprint);
+  fingerprint_text(t, fingerprint);
   if (strcmp(wml_json_get_string(c, "data", ""), fingerprint) != 0)
     return mismatch(t, "the data has changed since it was written");
   if (wml_json_get_number(c, "batch_size", 0) != (double)t->options.batch_size)

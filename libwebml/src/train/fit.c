@@ -8,7 +8,7 @@
 #include <time.h>
 
 typedef struct fit_clock {
-  double started, epoch_started, last_progress, last_checkpoint, step_seconds;
+  double epoch_started, last_progress, last_checkpoint, step_seconds;
   double epoch_train_seconds;
   int64_t steps_before; /* steps of this epoch that an earlier start did */
 } fit_clock;
@@ -251,11 +251,9 @@ static webml_status take_averages(webml_trainer *t) {
   WML_TRY(wml_snapshot_take(t, &t->best));
   for (int i = 0; i < g->update.n_items; i++) {
     const wml_update_item *item = &g->update.items[i];
-    int which = 0;
-    while (strcmp(t->best.tensors[which].name, g->tensors[item->param].name) != 0) which++;
+    float *to = wml_snapshot_data(&t->best, g->tensors[item->param].name);
     WML_TRY(
-        wml_from_result(t->device->backend->get(t->store, g->tensors[item->slot[slot]].name,
-                                                (float *)(uintptr_t)t->best.tensors[which].data)));
+        wml_from_result(t->device->backend->get(t->store, g->tensors[item->slot[slot]].name, to)));
   }
   return WEBML_OK;
 }
@@ -293,7 +291,7 @@ static webml_status save_best(webml_trainer *t, webml_status status) {
 
 webml_status webml_trainer_run(webml_trainer *t) {
   if (!t) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_trainer_run: trainer must not be NULL");
-  fit_clock c = {.started = now(), .last_checkpoint = now()};
+  fit_clock c = {.last_checkpoint = now()};
   webml_status status = WEBML_OK;
   while (status == WEBML_OK && !t->state.finished) {
     status = run_epoch(t, &c);

@@ -3,6 +3,12 @@
 #include <stdio.h>
 #include <string.h>
 
+float *wml_snapshot_data(const wml_snapshot *s, const char *name) {
+  int i = 0;
+  while (strcmp(s->tensors[i].name, name) != 0) i++;
+  return (float *)(uintptr_t)s->tensors[i].data;
+}
+
 void wml_snapshot_free(wml_snapshot *s) {
   wml_free(s->tensors);
   wml_free(s->data);

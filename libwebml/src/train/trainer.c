@@ -110,10 +110,7 @@ static webml_status check_augmentation(const webml_trainer *t) {
 
 static webml_status set_class_weights(webml_trainer *t) {
   const wml_samples *s = &t->data.parts[WML_PART_TRAINING];
-  const wml_pipeline *p = &t->data.pipeline;
-  size_t classes = (size_t)(p->format == WML_FORMAT_IMAGES ? p->n_classes
-                            : p->output_width < 2          ? 2
-                                                           : p->output_width);
+  size_t classes = (size_t)wml_pipeline_label_count(&t->data.pipeline);
   if (!t->options.balance_classes && !t->options.n_class_weights) return WEBML_OK;
   if (t->options.n_class_weights && t->options.n_class_weights != classes)
     return wml_fail(WEBML_ERROR_ARGUMENT, "%zu class weights for %zu classes",
@@ -157,10 +154,7 @@ static webml_status create_unit(webml_trainer *t, int which, int part, wml_mode 
   const webml_train_options *o = &t->options;
   spec.augment = (wml_augment){(float)o->rotation_range, (float)o->shear_range,
                                (float)o->zoom_range, o->horizontal_flip};
-  const wml_pipeline *p = &t->data.pipeline;
-  spec.n_classes = p->format == WML_FORMAT_IMAGES ? p->n_classes
-                   : p->output_width < 2          ? 2
-                                                  : p->output_width;
+  spec.n_classes = wml_pipeline_label_count(&t->data.pipeline);
   return wml_unit_create(t->device, t->store, &spec, &t->units[which]);
 }
 
@@ -223,10 +217,8 @@ static webml_status set_initial_weights(webml_trainer *t) {
   for (int i = 0; i < t->model->n_layers; i++)
     for (int k = 0; k < t->model->layers[i].n_params; k++, at++) {
       const wml_param *p = &t->model->layers[i].params[k];
-      int which = 0;
-      while (strcmp(t->best.tensors[which].name, p->name) != 0) which++;
-      WML_TRY(wml_initialize(p, t->options.seed, (uint32_t)at,
-                             (float *)(uintptr_t)t->best.tensors[which].data));
+      WML_TRY(
+          wml_initialize(p, t->options.seed, (uint32_t)at, wml_snapshot_data(&t->best, p->name)));
     }
   if (t->options.initial_weights) WML_TRY(start_from(t, &t->best));
   for (int i = 0; i < t->best.n; i++)

@@ -87,6 +87,8 @@ double wml_learning_rate(const webml_train_options *o, double base, double facto
 enum { WML_SNAPSHOT_WEIGHTS, WML_SNAPSHOT_ALL }; /* all: optimizer state and best weights too */
 webml_status wml_snapshot_create(webml_trainer *t, int what, wml_snapshot *s);
 webml_status wml_snapshot_take(webml_trainer *t, wml_snapshot *s);
+/* Where the snapshot keeps the tensor of that name, which it has. */
+float *wml_snapshot_data(const wml_snapshot *s, const char *name);
 void wml_snapshot_free(wml_snapshot *s);
 
 /* record.c */

@@ -28,7 +28,7 @@ static webml_status shape(wml_arena *arena, wml_layer *l, const char *path, wml_
   const int *k = l->u.pool.pool_size;
   l->out = l->in;
   for (int i = 0; i < 2; i++) {
-    int stride = l->u.pool.strides[i] ? l->u.pool.strides[i] : k[i];
+    int stride = wml_pool_stride(l, i);
     if (l->in.dim[i] > 0)
       l->out.dim[i] = wml_window_output(l->in.dim[i], k[i], stride, 1, l->u.pool.padding);
   }
