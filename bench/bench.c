@@ -73,7 +73,7 @@ static const char reference[] =
     "{\"type\":\"Dense\",\"layer\":{\"units\":256,\"activation\":\"relu\"}},{\"type\":\"Dense\","
     "\"layer\":{\"units\":43,\"activation\":\"softmax\"}}]}";
 
-static void rig_open(rig *r, int threads, int64_t batch) {
+static void rig_open(rig *r, int threads, int64_t batch, const wml_augment *augment) {
   webml_model *model = NULL;
   wml_device_config config = {.threads = threads};
   if (webml_model_parse(reference, strlen(reference), &model) != WEBML_OK) die("the model");
@@ -83,6 +83,7 @@ static void rig_open(rig *r, int threads, int64_t batch) {
                         .input = WML_U8,
                         .target = WML_I32,
                         .target_width = 1};
+  if (augment) spec.augment = *augment;
   const wml_backend *b = &wml_backend_cpu;
   if (b->open(&wml_library_host, &config, &r->device) || b->store_create(r->device, &r->store) ||
       wml_step_build(&spec, &r->step) || b->compile(r->store, &r->step.graph, &r->plan) ||
@@ -255,6 +256,35 @@ static void report(FILE *json, const char *name, const bench_series *s, const ch
             after);
 }
 
+/* What full augmentation costs a training: the same steps with it and without, interleaved. */
+static int bench_augmentation(int threads, int rounds) {
+  static const wml_augment all = {.rotation = 20,
+                                  .shear = 10,
+                                  .zoom = 0.2f,
+                                  .width_shift = 0.1f,
+                                  .height_shift = 0.1f,
+                                  .crop = 0.2f,
+                                  .brightness = 0.2f,
+                                  .flip = true};
+  rig plain = {0}, augmented = {0};
+  bench_series without = {0}, with = {0}, ratio = {0};
+  rig_open(&plain, threads, 64, NULL);
+  rig_open(&augmented, threads, 64, &all);
+  rig_round(&plain, 4);
+  rig_round(&augmented, 4);
+  for (int i = 0; i < rounds; i++) {
+    double a = 64e3 / rig_round(&plain, 8), b = 64e3 / rig_round(&augmented, 8);
+    bench_add(&without, a);
+    bench_add(&with, b);
+    bench_add(&ratio, b / a);
+  }
+  printf("{\"plain\": %.2f, \"augmented\": %.2f, \"ratio\": %.4f, \"ratio_10\": %.4f, "
+         "\"ratio_90\": %.4f}\n",
+         bench_median(&without), bench_median(&with), bench_median(&ratio),
+         bench_quantile(&ratio, 0.1), bench_quantile(&ratio, 0.9));
+  return 0;
+}
+
 int main(int argc, char **argv) {
   int rounds = 9, threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
   const char *json_path = NULL, *command = NULL;
@@ -262,6 +292,11 @@ int main(int argc, char **argv) {
     bench_operations(threads, argc > 2 ? atoi(argv[2]) : 5);
     return 0;
   }
+  if (argc > 1 && strcmp(argv[1], "augmentation") == 0)
+    return bench_augmentation(threads, argc > 2 ? atoi(argv[2]) : 9);
+  if (argc > 1 && strcmp(argv[1], "make") == 0) return bench_make(argc - 2, argv + 2);
+  int data = argc > 1 ? bench_data(argc - 1, argv + 1) : -1;
+  if (data >= 0) return data;
   for (int i = 1; i + 1 < argc; i += 2) {
     if (strcmp(argv[i], "--rounds") == 0)
       rounds = atoi(argv[i + 1]);
@@ -275,7 +310,9 @@ int main(int argc, char **argv) {
       return fprintf(
                  stderr,
                  "usage: webml-bench [--rounds N] [--threads N] [--json FILE] [--peer COMMAND]\n"
-                 "       webml-bench ops [ROUNDS]\n"),
+                 "       webml-bench ops [ROUNDS]\n"
+                 "       webml-bench make churn|signs ...\n"
+                 "       webml-bench encode|pack|open|bare|walk ... (see bench/data.py)\n"),
              2;
   }
   char csv[] = "/tmp/webml-bench-XXXXXX", weights[64];
@@ -284,7 +321,7 @@ int main(int argc, char **argv) {
   snprintf(weights, sizeof weights, "%s.safetensors", csv);
   make_mlp(csv, weights);
   rig r = {0};
-  rig_open(&r, threads, 64);
+  rig_open(&r, threads, 64, NULL);
   bench_primitives *primitives = bench_primitives_create(threads, 64);
   peer other = {0};
   bool has_peer = command && peer_open(&other, command);

@@ -30,4 +30,8 @@ void bench_primitives_print(const bench_primitives *p);
 /* ops.c: prints a table of the operation cases of tests/cases.c. */
 void bench_operations(int threads, int rounds);
 
+/* generate.c, data.c: subcommands with their words; -1: not one of theirs. */
+int bench_make(int argc, char **argv);
+int bench_data(int argc, char **argv);
+
 #endif

@@ -38,6 +38,8 @@ int cli_wrong_use(const char *format, ...) __attribute__((format(printf, 1, 2)))
 /* Parses JSON the library made. */
 json_t *cli_json(char *text);
 double cli_real(const json_t *object, const char *key);
+/* Prints it with indentation and so many significant digits. */
+void cli_dump(const json_t *json, int digits);
 
 extern const cli_command cli_train, cli_evaluate, cli_predict, cli_inspect, cli_summary,
     cli_devices, cli_export;

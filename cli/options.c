@@ -42,7 +42,8 @@ static void print_help(const cli_command *c, const cli_option *options, int n) {
   printf("Usage: webml %s %s [options]\n\n%s\n\nOptions:\n", c->name, c->arguments, c->summary);
   for (int i = 0; i < n; i++) {
     char left[64];
-    snprintf(left, sizeof left, "--%s%s%s", options[i].name, options[i].shown ? " " : "",
+    const char *dashes = strlen(options[i].name) == 1 ? "-" : "--";
+    snprintf(left, sizeof left, "%s%s%s%s", dashes, options[i].name, options[i].shown ? " " : "",
              options[i].shown ? options[i].shown : "");
     printf("  %-26s %s\n", left, options[i].help);
   }
@@ -89,7 +90,9 @@ int cli_parse(const cli_command *c, const cli_option *options, int n, int argc, 
       return -2;
     }
     size_t length = strcspn(a, "=");
-    const cli_option *o = a[1] == '-' ? find(options, n, a + 2, length - 2) : NULL;
+    const cli_option *o = a[1] == '-'   ? find(options, n, a + 2, length - 2)
+                          : length == 2 ? find(options, n, a + 1, 1)
+                                        : NULL;
     if (!o) {
       cli_wrong_use("%s: unknown option %s; see webml %s --help", c->name, a, c->name);
       return -1;
@@ -123,4 +126,9 @@ json_t *cli_json(char *text) {
 
 double cli_real(const json_t *object, const char *key) {
   return json_number_value(json_object_get(object, key));
+}
+
+void cli_dump(const json_t *json, int digits) {
+  json_dumpf(json, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(digits));
+  putchar('\n');
 }

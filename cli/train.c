@@ -1,5 +1,7 @@
-#include "cli.h"
+#include "data.h"
+#include "report.h"
 
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,9 +9,9 @@
 
 typedef struct train_call {
   webml_train_options options;
-  webml_dataset_options data_options;
-  const char *data, *device, *precision, *progress, *schedule, *class_weights;
-  int64_t threads, seed;
+  cli_data data;
+  const char *device, *precision, *progress, *schedule, *class_weights, *report;
+  int64_t threads, seed, folds;
 } train_call;
 
 static webml_trainer *volatile running;
@@ -60,8 +62,11 @@ static int check_words(train_call *c, cli_progress *progress) {
     c->options.schedule = WEBML_SCHEDULE_COSINE;
   else
     return cli_wrong_use("--schedule takes constant, step or cosine, not \"%s\"", c->schedule);
-  if (!c->data)
-    return cli_wrong_use("--data PATH is needed: a CSV file, or a folder of images or IDX files");
+  if (!c->data.path)
+    return cli_wrong_use(
+        "--data PATH is needed: a CSV file, or a folder or zip file of images, or IDX files");
+  if (c->folds && (c->folds < 2 || c->folds > 1000))
+    return cli_wrong_use("--folds takes 2 to 1000");
   if (c->seed < 0) return cli_wrong_use("--seed must not be negative");
   c->options.seed = (uint64_t)c->seed;
   return CLI_DONE;
@@ -75,8 +80,28 @@ static void say_lines(char *text, cli_progress *progress) {
   }
 }
 
+/* One training, and what it gave. */
+typedef struct outcome {
+  json_t *record, *evaluation; /* NULL where there is none */
+} outcome;
+
+static void free_outcome(outcome *o) {
+  json_decref(o->record);
+  json_decref(o->evaluation);
+  *o = (outcome){NULL, NULL};
+}
+
+static void print_event(const char *event, const char *key, json_t *value, const char *more,
+                        const char *text) {
+  json_t *o = json_pack("{s:s, s:s}", "event", event, more, text);
+  json_object_set(o, key, value);
+  json_dumpf(o, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
+  putchar('\n');
+  json_decref(o);
+}
+
 static int finish(webml_trainer *trainer, webml_status status, const train_call *c,
-                  cli_progress *progress) {
+                  cli_progress *progress, outcome *out) {
   if (progress->line_open) putchar('\n');
   progress->line_open = false;
   fflush(stdout);
@@ -86,22 +111,63 @@ static int finish(webml_trainer *trainer, webml_status status, const train_call 
     return code;
   }
   char *text = NULL;
-  json_t *record = webml_trainer_record(trainer, &text) == WEBML_OK ? cli_json(text) : NULL;
-  if (progress->mode == CLI_PROGRESS_JSON) {
-    json_t *done = json_pack("{s:s, s:s}", "event", "done", "weights", c->options.weights_path);
-    json_object_set(done, "record", record);
-    json_dumpf(done, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
-    putchar('\n');
-    json_decref(done);
-  } else if (progress->mode != CLI_PROGRESS_NONE)
-    printf("trained %.1f s, best epoch %lld by %s; weights: %s\n", cli_real(record, "seconds"),
-           (long long)cli_real(record, "best_epoch"),
-           json_string_value(json_object_get(record, "monitor")), c->options.weights_path);
-  json_decref(record);
+  const char *weights = c->options.weights_path;
+  out->record = webml_trainer_record(trainer, &text) == WEBML_OK ? cli_json(text) : NULL;
+  if (progress->mode == CLI_PROGRESS_BAR || progress->mode == CLI_PROGRESS_PLAIN)
+    printf("trained %.1f s, best epoch %lld by %s; weights: %s\n", cli_real(out->record, "seconds"),
+           (long long)cli_real(out->record, "best_epoch"),
+           json_string_value(json_object_get(out->record, "monitor")), weights);
   return CLI_DONE;
 }
 
-static int train(const train_call *c, const char *model_path, cli_progress *progress) {
+/* Measures the weights that were written on one held part. */
+static json_t *measure(const train_call *c, const webml_dataset *dataset, webml_device *device,
+                       webml_part part) {
+  webml_predictor *predictor = NULL;
+  char *text = NULL;
+  webml_status status =
+      webml_predictor_load(c->options.weights_path, device, c->options.batch_size, &predictor);
+  if (status == WEBML_OK) status = webml_predictor_evaluate(predictor, dataset, part, &text);
+  webml_predictor_destroy(predictor);
+  if (status == WEBML_OK) return cli_json(text);
+  cli_fail_last();
+  return NULL;
+}
+
+static int report_part(const train_call *c, const webml_dataset *dataset, webml_device *device,
+                       const char *name, webml_part part, const char *folder,
+                       cli_progress *progress, json_t **evaluation) {
+  *evaluation = measure(c, dataset, device, part);
+  if (!*evaluation) return CLI_FAILED;
+  if (progress->mode == CLI_PROGRESS_JSON)
+    print_event("evaluation", "evaluation", *evaluation, "part", name);
+  else if (progress->mode != CLI_PROGRESS_NONE) {
+    printf("\n%s: ", name);
+    cli_print_evaluation(*evaluation);
+  }
+  return folder ? cli_report_evaluation(folder, *evaluation, dataset) : CLI_DONE;
+}
+
+/* Validation and test part, on the terminal and in the report's folder. */
+static int report(const train_call *c, const webml_dataset *dataset, webml_device *device,
+                  cli_progress *progress, outcome *out) {
+  int code = CLI_DONE;
+  json_t *test = NULL;
+  if (c->report) code = cli_report_history(c->report, out->record);
+  if (code == CLI_DONE && json_integer_value(json_object_get(out->record, "validation_samples")))
+    code = report_part(c, dataset, device, "validation", WEBML_PART_VALIDATION, c->report, progress,
+                       &out->evaluation);
+  if (code == CLI_DONE && c->data.options.test_split > 0.0) {
+    char *folder = c->report ? cli_path(c->report, "test") : NULL;
+    code = report_part(c, dataset, device, "test", WEBML_PART_TEST, folder, progress, &test);
+    free(folder);
+  }
+  json_decref(test);
+  return code;
+}
+
+static int train(const train_call *c, const char *model_path, cli_progress *progress,
+                 outcome *out) {
   webml_model *described = NULL, *model = NULL;
   webml_dataset *dataset = NULL;
   webml_device *device = NULL;
@@ -109,7 +175,7 @@ static int train(const train_call *c, const char *model_path, cli_progress *prog
   char *chosen = NULL;
   int code = CLI_FAILED;
   webml_status status = webml_model_load(model_path, &described);
-  if (status == WEBML_OK) status = webml_dataset_open(c->data, &c->data_options, &dataset);
+  if (status == WEBML_OK) status = webml_dataset_open(c->data.path, &c->data.options, &dataset);
   if (status == WEBML_OK) status = webml_model_shape_to(described, dataset, &model, &chosen);
   if (status == WEBML_OK) say_lines(chosen, progress);
   if (status == WEBML_OK)
@@ -123,11 +189,16 @@ static int train(const train_call *c, const char *model_path, cli_progress *prog
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     status = webml_trainer_run(trainer);
-    code = finish(trainer, status, c, progress);
+    code = finish(trainer, status, c, progress, out);
     running = NULL;
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
   } else
     cli_fail_last();
   webml_trainer_destroy(trainer);
+  if (code == CLI_DONE) code = report(c, dataset, device, progress, out);
+  if (code == CLI_DONE && progress->mode == CLI_PROGRESS_JSON)
+    print_event("done", "record", out->record, "weights", c->options.weights_path);
   webml_device_destroy(device);
   webml_model_destroy(model);
   webml_model_destroy(described);
@@ -136,13 +207,83 @@ static int train(const train_call *c, const char *model_path, cli_progress *prog
   return code;
 }
 
+/* ---- cross-validation ---- */
+
+/* Figures of the folds: mean and sample deviation of the loss and every metric. */
+static void print_folds(const json_t *evaluations, const cli_progress *progress) {
+  size_t n = json_array_size(evaluations), i;
+  json_t *e, *figures = json_object(), *value;
+  const char *key;
+  json_array_foreach(evaluations, i, e) {
+    json_t *metrics = json_copy(json_object_get(e, "metrics"));
+    json_object_set(metrics, "loss", json_object_get(e, "loss"));
+    json_object_foreach(metrics, key, value) {
+      if (!json_object_get(figures, key)) json_object_set_new(figures, key, json_array());
+      json_array_append(json_object_get(figures, key), value);
+    }
+    json_decref(metrics);
+  }
+  if (progress->mode == CLI_PROGRESS_JSON)
+    print_event("folds", "figures", figures, "of", "validation");
+  else if (progress->mode != CLI_PROGRESS_NONE) {
+    printf("\n%zu folds\n", n);
+    json_object_foreach(figures, key, value) {
+      double sum = 0.0, square = 0.0;
+      for (i = 0; i < n; i++) sum += json_number_value(json_array_get(value, i));
+      for (i = 0; i < n; i++) {
+        double d = json_number_value(json_array_get(value, i)) - sum / (double)n;
+        square += d * d;
+      }
+      printf("%-24s mean %.4f  deviation %.4f\n", key, sum / (double)n,
+             sqrt(square / (double)(n - 1)));
+    }
+  }
+  json_decref(figures);
+}
+
+/* model.safetensors -> model.fold1.safetensors */
+static char *fold_path(const char *path, int64_t fold) {
+  const char *dot = strrchr(path, '.'), *slash = strrchr(path, '/');
+  size_t n = dot && (!slash || dot > slash) ? (size_t)(dot - path) : strlen(path);
+  char *out = malloc(strlen(path) + 32);
+  if (out) sprintf(out, "%.*s.fold%lld%s", (int)n, path, (long long)fold + 1, path + n);
+  return out;
+}
+
+static int train_folds(const train_call *c, const char *model_path, cli_progress *progress) {
+  json_t *evaluations = json_array();
+  int code = CLI_DONE;
+  for (int64_t k = 0; k < c->folds && code == CLI_DONE; k++) {
+    train_call fold = *c;
+    outcome out = {NULL, NULL};
+    char name[32], *weights = fold_path(c->options.weights_path, k), *folder = NULL;
+    snprintf(name, sizeof name, "fold%lld", (long long)k + 1);
+    if (c->report && (code = cli_make_folder(c->report)) == CLI_DONE)
+      folder = cli_path(c->report, name);
+    fold.data.options.folds = (int)c->folds;
+    fold.data.options.fold = (int)k;
+    fold.options.weights_path = weights;
+    fold.report = folder;
+    if (progress->mode == CLI_PROGRESS_BAR || progress->mode == CLI_PROGRESS_PLAIN)
+      printf("%sfold %lld of %lld\n", k ? "\n" : "", (long long)k + 1, (long long)c->folds);
+    if (code == CLI_DONE) code = weights ? train(&fold, model_path, progress, &out) : CLI_FAILED;
+    if (out.evaluation) json_array_append(evaluations, out.evaluation);
+    free_outcome(&out);
+    free(weights);
+    free(folder);
+  }
+  if (code == CLI_DONE) print_folds(evaluations, progress);
+  json_decref(evaluations);
+  return code;
+}
+
 static int run(int argc, char **argv) {
   train_call c = {.options = {.struct_size = sizeof c.options},
-                  .data_options = {.struct_size = sizeof c.data_options}};
+                  .data = {.options = {.struct_size = sizeof c.data.options}}};
   webml_train_options *o = &c.options;
   cli_progress progress = {0};
-  const cli_option options[] = {
-      {"data", CLI_TEXT, &c.data, "PATH", "CSV file, or folder of images or IDX files (needed)"},
+  const cli_option own[] = {
+      {"data", CLI_TEXT, &c.data.path, "PATH", "CSV file, folder or zip of images, or IDX files"},
       {"epochs", CLI_INTEGER, &o->epochs, "N", "times over the data (10)"},
       {"batch-size", CLI_INTEGER, &o->batch_size, "N", "samples per step (32)"},
       {"device", CLI_TEXT, &c.device, "NAME", "auto, cpu or cuda:N (auto)"},
@@ -153,20 +294,6 @@ static int run(int argc, char **argv) {
       {"resume", CLI_FLAG, &o->resume, NULL, "go on from FILE.checkpoint"},
       {"weights", CLI_TEXT, &o->initial_weights, "FILE", "start from these weights"},
       {"progress", CLI_TEXT, &c.progress, "HOW", "auto, plain, json or none"},
-      {"inputs", CLI_TEXT, &c.data_options.inputs, "COLS",
-       "input columns, by name or index, with commas"},
-      {"outputs", CLI_TEXT, &c.data_options.outputs, "COLS", "output columns (the last)"},
-      {"one-hot", CLI_TEXT, &c.data_options.one_hot, "COLS",
-       "numeric columns to one-hot encode too"},
-      {"validation-split", CLI_NUMBER, &c.data_options.validation_split, "V",
-       "share kept for validation, 0 to 1"},
-      {"skip-broken", CLI_FLAG, &c.data_options.skip_broken, NULL,
-       "leave out images that cannot be read"},
-      {"rotation-range", CLI_NUMBER, &o->rotation_range, "D", "images: rotate by up to D degrees"},
-      {"shear-range", CLI_NUMBER, &o->shear_range, "D",
-       "images: shear by up to D degrees (not 0.2!)"},
-      {"zoom-range", CLI_NUMBER, &o->zoom_range, "Z", "images: zoom by 1-Z to 1+Z"},
-      {"horizontal-flip", CLI_FLAG, &o->horizontal_flip, NULL, "images: mirror every other one"},
       {"learning-rate", CLI_NUMBER, &o->learning_rate, "R", "instead of the description's"},
       {"schedule", CLI_TEXT, &c.schedule, "S", "constant, step or cosine"},
       {"warmup-epochs", CLI_NUMBER, &o->warmup_epochs, "E",
@@ -186,9 +313,17 @@ static int run(int argc, char **argv) {
       {"no-shuffle", CLI_FLAG, &o->no_shuffle, NULL, "keep the order of the data"},
       {"checkpoint-seconds", CLI_NUMBER, &o->checkpoint_seconds, "S",
        "also within an epoch, so often (60)"},
+      {"report", CLI_TEXT, &c.report, "DIR", "write curves, confusion and mistakes there"},
+      {"folds", CLI_INTEGER, &c.folds, "K", "cross-validation: K trainings, each part once held"},
   };
-  int n = cli_parse(&cli_train, options, sizeof options / sizeof *options, argc, argv);
+  cli_option augmented[sizeof own / sizeof *own + CLI_AUGMENTATION_OPTIONS],
+      options[sizeof augmented / sizeof *augmented + CLI_DATA_OPTIONS];
+  size_t count =
+      cli_augmentation_options(&o->augmentation, own, sizeof own / sizeof *own, augmented);
+  count = cli_data_options(&c.data, augmented, count, options);
+  int n = cli_parse(&cli_train, options, (int)count, argc, argv);
   if (n < 0) return n == -2 ? CLI_DONE : CLI_WRONG_USE;
+  if (cli_data_settle(&c.data) != CLI_DONE) return CLI_WRONG_USE;
   int code = check_words(&c, &progress);
   if (code != CLI_DONE) return code;
   char *output = o->weights_path ? NULL : default_output(argv[0]);
@@ -196,7 +331,9 @@ static int run(int argc, char **argv) {
   o->progress = cli_show_progress;
   o->message = cli_show_message;
   o->user = &progress;
-  code = train(&c, argv[0], &progress);
+  outcome out = {NULL, NULL};
+  code = c.folds ? train_folds(&c, argv[0], &progress) : train(&c, argv[0], &progress, &out);
+  free_outcome(&out);
   free(output);
   return code;
 }

@@ -13,6 +13,7 @@
 
 #include "common/activation.h"
 #include "common/augment.h"
+#include "common/expand.h"
 #include "common/kinds.h"
 #include "common/loss.h"
 #include "common/metric.h"
@@ -27,7 +28,7 @@ extern "C" {
 #endif
 
 /* Raised with every change of a structure or a meaning below; checked when a module is opened. */
-#define WML_BACKEND_VERSION 2u
+#define WML_BACKEND_VERSION 3u
 
 typedef enum wml_result {
   WML_OK = 0,
@@ -94,6 +95,8 @@ typedef struct wml_window { /* of a convolution or of a pooling: [rows, columns]
 typedef struct wml_gather {
   float scale;         /* of bytes */
   wml_augment augment; /* of pictures, [h, w, c] bytes */
+  /* float32 rows in compact form (expand.h): [feed's row] widths that outlive the plan, or NULL */
+  const int32_t *widths;
 } wml_gather;
 
 typedef struct wml_op {

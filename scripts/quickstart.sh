@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 need $packages_build $packages_quickstart
-build release webml
+build release webml webml-bench
 webml=$PWD/build/bin/webml
 work=build/quickstart
 mkdir -p "$work/data" "$work/images"

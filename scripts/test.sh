@@ -21,4 +21,4 @@ build tsan
 TSAN_OPTIONS=suppressions=$PWD/tests/sanitizers/tsan.supp \
   ctest --test-dir build-tsan --output-on-failure -L threads
 
-scripts/fuzz.sh $([ $long = 1 ] && echo 300 || echo 8)
+if [ $long = 1 ]; then scripts/fuzz.sh 300; else scripts/fuzz.sh 8 1; fi

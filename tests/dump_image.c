@@ -1,17 +1,19 @@
-/* dump-image FILE HEIGHT WIDTH CHANNELS [THETA SHEAR ZX ZY FLIP]: the fitted pixels as bytes, or
- * the warped picture as float32, on stdout, for comparison with Pillow and SciPy. */
-#include "data/image.h"
+/* dump-image FILE HEIGHT WIDTH CHANNELS [RESIZE EXIF | THETA SHEAR ZX ZY FLIP]: the fitted pixels
+ * as bytes, or the warped picture as float32, on stdout, for comparison with Pillow and SciPy. */
+#include "data/images/image.h"
 #include "support.h"
 
 #include <stdlib.h>
 
 int main(int argc, char **argv) {
-  if (argc != 5 && argc != 10) return 2;
+  if (argc != 5 && argc != 7 && argc != 10) return 2;
   int h = atoi(argv[2]), w = atoi(argv[3]), c = atoi(argv[4]);
   size_t n = (size_t)(h * w * c);
   uint8_t *pixels = test_alloc(n);
   float *warped = test_alloc(n * sizeof *warped);
-  if (wml_image_load(argv[1], h, w, c, pixels) != WEBML_OK) {
+  wml_picture_options options = {0};
+  if (argc == 7) options = (wml_picture_options){(webml_resize)atoi(argv[5]), atoi(argv[6]) != 0};
+  if (wml_image_load(argv[1], &options, h, w, c, pixels) != WEBML_OK) {
     fprintf(stderr, "%s\n", webml_last_error());
     return 1;
   }

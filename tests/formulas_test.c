@@ -217,10 +217,11 @@ static void test_warp(void) {
     for (int i = 0; i < 16; i++)
       near(cases[k].name, (double)out[i], (double)cases[k].rows[i / 4][i % 4], 2e-5);
   }
-  wml_augment a = {30, 20, 0.2f, true};
+  wml_augment a = {.rotation = 30, .shear = 20, .zoom = 0.2f, .flip = true};
   double low = 0, flips = 0;
   for (uint64_t i = 0; i < 2000; i++) {
-    wml_warp w = wml_augment_sample(&a, 1, 2, i), again = wml_augment_sample(&a, 1, 2, i);
+    wml_warp w = wml_augment_sample(&a, 1, 2, i, 4, 4),
+             again = wml_augment_sample(&a, 1, 2, i, 4, 4);
     CHECK(w.xx == again.xx && w.yy == again.yy && w.flip == again.flip);
     low += w.yx < 0;
     flips += w.flip;
@@ -230,7 +231,48 @@ static void test_warp(void) {
   near("share of flips", flips / 2000, 0.5, 0.05);
 }
 
+/* Shifts, crops, vertical flips and brightness. */
+static void test_more_augmentation(void) {
+  uint8_t picture[16];
+  float out[16];
+  for (int i = 0; i < 16; i++) picture[i] = (uint8_t)(i * 10);
+  wml_warp w = wml_warp_of(0, 0, 1, 1, false);
+  w.dx = 1.0f, w.dy = -1.0f, w.trivial = false; /* pulled from the right and from above */
+  wml_warp_image(&w, picture, 4, 4, 1, 1.0f, out);
+  static const float moved[] = {10, 20, 30, 30, 10, 20, 30, 30, 50, 60, 70, 70, 90, 100, 110, 110};
+  for (int i = 0; i < 16; i++) near("shift", (double)out[i], (double)moved[i], 1e-5);
+  w = wml_warp_of(0, 0, 1, 1, false);
+  w.vertical_flip = true, w.gain = 2.0f;
+  wml_warp_image(&w, picture, 4, 4, 1, 1.0f, out);
+  for (int i = 0; i < 16; i++) {
+    double value = 2.0 * picture[(3 - i / 4) * 4 + i % 4];
+    near("vertical flip, twice as bright", (double)out[i], value > 255 ? 255 : value, 1e-5);
+  }
+  wml_augment a = {.width_shift = 0.25f, .height_shift = 0.5f};
+  wml_augment c = {.crop = 0.4f, .brightness = 0.3f, .vertical_flip = true};
+  double left = 0, flips = 0, largest = 0, side = 0, gain = 0;
+  for (uint64_t i = 0; i < 4000; i++) {
+    w = wml_augment_sample(&a, 1, 2, i, 10, 20);
+    CHECK(fabsf(w.dx) <= 5.0f && fabsf(w.dy) <= 5.0f && w.xx == 1.0f && w.gain == 1.0f);
+    left += w.dx < 0;
+    largest = fmax(largest, (double)fabsf(w.dy));
+    w = wml_augment_sample(&c, 1, 2, i, 10, 20);
+    /* The window lies inside the picture. */
+    CHECK(w.xx > 0.599f && w.xx <= 1.0f && w.xx == w.yy && w.xy == 0.0f);
+    CHECK(fabsf(w.dx) <= 0.5f * (1.0f - w.xx) * 20.0f + 1e-5f);
+    CHECK(fabsf(w.dy) <= 0.5f * (1.0f - w.xx) * 10.0f + 1e-5f);
+    flips += w.vertical_flip, side += (double)w.xx, gain += (double)w.gain;
+    CHECK(w.gain >= 0.7f && w.gain <= 1.3f);
+  }
+  near("share of shifts to the left", left / 4000, 0.5, 0.03);
+  near("largest shift", largest, 5.0, 0.05);
+  near("share of vertical flips", flips / 4000, 0.5, 0.03);
+  near("mean side of windows", side / 4000, 0.8, 0.01);
+  near("mean brightness", gain / 4000, 1.0, 0.01);
+}
+
 int main(void) {
+  test_more_augmentation();
   test_activations();
   test_losses();
   test_optimizers();

@@ -5,7 +5,7 @@ import sys
 
 root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 VENDOR = {"dnnl.h": {"kernels/cpu"}, "omp.h": {"kernels/cpu"}, "png.h": {"libwebml/src/data"}, "jpeglib.h": {"libwebml/src/data"},
-          "csv.h": {"libwebml/src/data"}, "zlib.h": {"libwebml/src/data"}, "jansson.h": {"cli"}}
+          "csv.h": {"libwebml/src/data"}, "zip.h": {"libwebml/src/data"}, "zlib.h": {"libwebml/src/data"}, "jansson.h": {"cli"}}
 # Folders of the library, lowest first; a folder may include those named for it.
 LIBRARY = {"base": [], "model": ["base"], "devices": ["base"], "data": ["model", "base"], "plan": ["model", "devices", "base"],
            "formats": ["data", "model", "base"], "train": ["plan", "data", "formats", "model", "devices", "base"],

@@ -46,7 +46,7 @@ passed=$((passed + 1))
 
 # Static: no libwebml needed where it runs.
 # shellcheck disable=SC2046
-cc -std=c17 "$work/predict.c" -I"$work/usr/include" "$libdir/../libwebml.a" -ldnnl -lcsv -lpng -ljpeg -lz -fopenmp -lpthread -lm -o "$work/static"
+cc -std=c17 "$work/predict.c" -I"$work/usr/include" "$libdir/../libwebml.a" -ldnnl -lcsv -lzip -lpng -ljpeg -lz -fopenmp -lpthread -lm -o "$work/static"
 "$work/static" "$work/w.safetensors" '{"a":1,"b":2}' | grep -q '"kind"'
 passed=$((passed + 1))
 echo "$passed passed, 0 failed"

@@ -254,7 +254,7 @@ static void compare_augmentation(void) {
                           .input = WML_U8,
                           .target = WML_F32,
                           .target_width = 4,
-                          .augment = {40, 20, 0.3f, true}};
+                          .augment = {40, 20, 0.3f, 0.2f, 0.1f, 0.3f, 0.4f, true, true}};
     CHECK(r.backend->open(&wml_library_host, &config, &r.device) == WML_OK &&
           r.backend->store_create(r.device, &r.store) == WML_OK);
     CHECK(wml_step_build(&spec, &r.step[0]) == WEBML_OK &&

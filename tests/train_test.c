@@ -121,7 +121,7 @@ static void test_learning(void) {
   CHECK(record && strstr(record, "\"val_loss\"") && strstr(record, "\"accuracy\""));
   webml_predictor *p = NULL;
   CHECK_OK(webml_predictor_load(weights_path, w.device, 16, &p));
-  CHECK_OK(webml_predictor_evaluate(p, w.dataset, true, &json));
+  CHECK_OK(webml_predictor_evaluate(p, w.dataset, WEBML_PART_AUTO, &json));
   const char *at = json ? strstr(json, "\"accuracy\":") : NULL;
   CHECKF(at && atof(at + 11) > 0.9, "accuracy on a problem that is easy: %s", at ? at : "none");
   webml_free(json);
@@ -333,7 +333,7 @@ static webml_status small_image_life(void) {
   if (status == WEBML_OK) status = webml_predictor_load(weights_path, w.device, 2, &p);
   if (status == WEBML_OK) status = webml_predictor_image(p, "tests/data/images/plain/a.png", &json);
   webml_free(json);
-  if (status == WEBML_OK) status = webml_predictor_evaluate(p, w.dataset, true, &json);
+  if (status == WEBML_OK) status = webml_predictor_evaluate(p, w.dataset, WEBML_PART_AUTO, &json);
   if (status == WEBML_OK) webml_free(json);
   webml_predictor_destroy(p);
   close_world(&w);

@@ -19,14 +19,18 @@ static void gather_range(void *arg, int64_t begin, int64_t end) {
   const wml_run *run = j->step->run;
   const wml_tensor *t = cpu_info(plan, j->node->op.in[0]);
   const wml_gather *gather = &j->node->op.u.gather;
+  int64_t width = wml_row_elements(cpu_info(plan, j->node->op.out[0]));
   size_t bytes = (size_t)j->n * wml_dtype_size(t->dtype);
   uint8_t *out = plan->tensors[j->node->op.out[0]].data;
   for (int64_t i = begin; i < end; i++) {
     int64_t sample = wml_run_row(run, j->step->index * plan->graph.batch + i);
     const uint8_t *row = j->base + (size_t)sample * bytes;
-    float *pixels = (float *)(void *)out + i * j->n;
-    if (t->dtype == WML_U8 && wml_augment_is_on(&gather->augment)) {
-      wml_warp warp = wml_augment_sample(&gather->augment, run->seed, run->epoch, (uint64_t)sample);
+    float *pixels = (float *)(void *)out + i * width;
+    if (gather->widths)
+      wml_expand_row((const float *)(const void *)row, gather->widths, j->n, pixels);
+    else if (t->dtype == WML_U8 && wml_augment_is_on(&gather->augment)) {
+      wml_warp warp = wml_augment_sample(&gather->augment, run->seed, run->epoch, (uint64_t)sample,
+                                         (long)t->dim[1], (long)t->dim[2]);
       plan->device->vec->warp(&warp, row, t->dim[1], t->dim[2], t->dim[3], gather->scale, pixels);
     } else if (t->dtype == WML_U8)
       plan->device->vec->from_u8(row, pixels, j->n, gather->scale);

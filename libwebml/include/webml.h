@@ -120,28 +120,93 @@ WEBML_API webml_status webml_plan_memory(const webml_model *model, webml_device 
 
 /* ---- data sets ------------------------------------------------------------------------------ */
 
+/* Which samples are held back from training. */
+typedef enum webml_split {
+  WEBML_SPLIT_LAST,      /* as Keras: the last rows of tables and IDX files, the first files of each
+                            class of pictures */
+  WEBML_SPLIT_RANDOM,    /* drawn by split_seed */
+  WEBML_SPLIT_STRATIFIED /* drawn by split_seed, the same share of every class */
+} webml_split;
+
+typedef enum webml_resize {
+  WEBML_RESIZE_NEAREST,  /* as Keras does: Pillow's NEAREST, to the bit */
+  WEBML_RESIZE_BILINEAR, /* Pillow's BILINEAR, to the bit; but JPEG files of more than eight times
+                            the size are decoded at a smaller one, which changes a value by at most
+                            8 of 255, on average by at most 1 */
+  WEBML_RESIZE_AREA      /* Pillow's BOX: the mean of what a pixel covers; the same holds for more
+                            than sixteen times the size */
+} webml_resize;
+
 typedef struct webml_dataset_options {
   size_t struct_size;
   double validation_split; /* 0 <= v < 1: this share is kept for validation where the data set has
-                              no such part; the last rows of tables and IDX files, the last files of
-                              each class of image folders */
+                              no such part */
   bool skip_broken;        /* images that cannot be read are left out and counted; else an error */
   /* Tables. Columns by name or 0-based index, separated by commas; NULL: from the model, else the
    * last column is the output, labels are one-hot encoded, and all others that can be are inputs.
    */
   const char *inputs, *outputs, *one_hot;
+  webml_split split;
+  uint64_t split_seed;
+  double test_split; /* 0 <= v < 1: this share is kept away from training and validation */
+  int folds, fold;   /* folds > 0: cross-validation, the fold-th (from 0) of so many validates */
+  const char *validation_path; /* tables: a second file with the same columns that validates */
+  /* Tables: what becomes of missing cells: "refuse" (the default), "mean", "median",
+   * "most_frequent", "category" (a value of its own) or "drop" (the row is left out); for one
+   * column "Age=median"; several with commas, later ones count more. Figures come from training
+   * rows. */
+  const char *missing;
+  /* Tables: scaling of numbers: "standard" (the default), "minmax" or "none", in the same manner.
+   */
+  const char *scale;
+  char separator;      /* of a CSV file; 0: found out */
+  int64_t label_limit; /* a label column with more values is blocked; 0: 1000 */
+  /* Images: names with commas: which classes are taken, in which order. NULL: those of classes.txt
+   * beside the class folders, else all, in code-point order. */
+  const char *classes;
+  webml_resize resize;
+  bool exif_orientation; /* turn pictures as EXIF says; else they are taken as they are stored */
+  /* Folder for the typed cells of large tables and the packed pixels of many pictures, which are
+   * used again while their source is unchanged; "none": no cache. NULL: $WEBML_CACHE, else
+   * $XDG_CACHE_HOME/webml, else ~/.cache/webml. Anything in it may be deleted at any time. */
+  const char *cache;
 } webml_dataset_options;
 
-/* Opens what is at `path`: a CSV file; a folder with training_data/<class>/ and
- * validation_data/<class>/ or with <class>/ folders of PNG and JPEG files; or a folder with an
- * MNIST-style pair of IDX files (plain or gzip). Options NULL: defaults. WEBML_ERROR_IO, _PARSE,
- * _DATA, _MEMORY. */
+/* Opens what is at `path`: a CSV file, plain or gzip; a folder or zip file with
+ * training_data/<class>/ and validation_data/<class>/ or with <class>/ folders of PNG and JPEG
+ * files; or a folder with an MNIST-style pair of IDX files (plain or gzip). Tables are read by
+ * several threads, pictures when a model asks for them. Options NULL: defaults. WEBML_ERROR_IO,
+ * _PARSE, _DATA, _MEMORY, _ARGUMENT. */
 WEBML_API webml_status webml_dataset_open(const char *path, const webml_dataset_options *options,
                                           webml_dataset **dataset);
 WEBML_API void webml_dataset_destroy(webml_dataset *dataset);
 /* properties.json: for tables {"format":"csvdata","rows","examples","features":[...]}, for images
  * {"format":"images","classes":[...],...}. Free with webml_free(). */
 WEBML_API webml_status webml_dataset_properties(const webml_dataset *dataset, char **json);
+
+/* Augmentation of pictures, drawn anew for each picture and epoch as a function of the seed; all 0:
+ * none. Angles in degrees, shear too: a shear_range of 0.2 is next to nothing. */
+typedef struct webml_augmentation {
+  double rotation_range, shear_range; /* angles from -r to r */
+  double zoom_range;                  /* factors from 1 - z to 1 + z; below 1 */
+  double width_shift, height_shift;   /* shares of width and height, below 1 */
+  double random_crop; /* windows of 1 - c to 1 of the sides, enlarged to the whole; below 1 */
+  double brightness;  /* factors from 1 - b to 1 + b; up to 1 */
+  bool horizontal_flip, vertical_flip; /* every other picture */
+} webml_augmentation;
+
+/* The same with all that only a look at every cell and picture tells: for tables a "histogram" of
+ * 16 bars per number, for pictures "sizes", "modes", "broken", "copies"; and "problems":
+ * [{"problem","cure"}] that stand in the way of a good training. */
+WEBML_API webml_status webml_dataset_inspect(const webml_dataset *dataset, char **json);
+/* One picture (0-based, class by class) as a network of that size would see it, augmented as in
+ * epoch `epoch` (0-based) of a training with this seed; augmentation NULL: as it is. pixels:
+ * [height, width, channels] bytes, channels 1, 3 or 4. *json (may be NULL):
+ * {"file","class","part"}. WEBML_ERROR_PARSE: the picture is broken. Any thread. */
+WEBML_API webml_status webml_dataset_picture(const webml_dataset *dataset, int64_t picture,
+                                             int height, int width, int channels,
+                                             const webml_augmentation *augmentation, uint64_t seed,
+                                             int64_t epoch, uint8_t *pixels, char **json);
 
 /* ---- devices -------------------------------------------------------------------------------- */
 
@@ -187,10 +252,7 @@ typedef struct webml_train_options {
   int64_t batch_size; /* 0: 32 */
   uint64_t seed;      /* of initial weights, order and dropout */
   bool no_shuffle;    /* keep the order of the data */
-  /* Augmentation of images, drawn anew for each picture and epoch; 0: none. Angles in degrees,
-   * shear too: a shear_range of 0.2 is next to nothing. zoom_range below 1. */
-  double rotation_range, shear_range, zoom_range;
-  bool horizontal_flip;
+  webml_augmentation augmentation;
   double learning_rate; /* 0: the description's */
   webml_schedule schedule;
   double warmup_epochs;            /* the rate rises linearly from 0 over so many epochs */
@@ -262,11 +324,19 @@ WEBML_API webml_status webml_predictor_image(webml_predictor *predictor, const c
  * "probabilities" where the network does not end in softmax or sigmoid. */
 WEBML_API webml_status webml_predictor_row(webml_predictor *predictor, const char *row_json,
                                            char **json);
-/* Metrics and report over a data set (its validation part where it has one and `validation` is
- * set): {"samples", "loss", metrics, "classes", "confusion", "per_class"} or
- * {"outputs":[{"name","mae","rmse","r2"}]}. */
+typedef enum webml_part {
+  WEBML_PART_AUTO, /* the validation part; all samples where there is none */
+  WEBML_PART_TRAINING,
+  WEBML_PART_VALIDATION,
+  WEBML_PART_TEST
+} webml_part;
+
+/* Metrics and report over one part of a data set (opened with the options it was trained with):
+ * {"samples", "loss", metrics, "classes", "confusion", "per_class"}, for pictures also "mistakes":
+ * [{"picture","file","class","said","probability"}], the surest first, at most 25; or
+ * {"outputs":[{"name","mae","rmse","r2"}]}. WEBML_ERROR_DATA where the part is empty. */
 WEBML_API webml_status webml_predictor_evaluate(webml_predictor *predictor,
-                                                const webml_dataset *dataset, bool validation,
+                                                const webml_dataset *dataset, webml_part part,
                                                 char **json);
 /* The model of the weights file; lives as long as the predictor. */
 WEBML_API const webml_model *webml_predictor_model(const webml_predictor *predictor);

@@ -1,13 +1,12 @@
 #include "base/alloc.h"
-#include "data/image.h"
+#include "data/images/image.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  wml_image image;
+  static wml_image image; /* used again, as the packing threads do */
   uint8_t out[8 * 8 * 3];
-  if (wml_image_decode(data, size, "fuzz", &image) == WEBML_OK) {
-    wml_image_fit(&image, 8, 8, 3, out);
-    wml_free(image.pixels);
-  }
+  wml_picture_options options = {.resize = (webml_resize)(size % 3),
+                                 .exif_orientation = size % 2 == 0};
+  wml_image_prepare(data, size, "fuzz", &options, 8, 8, 3, &image, out);
   return 0;
 }

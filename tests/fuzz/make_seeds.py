@@ -5,6 +5,7 @@ import json
 import os
 import struct
 import sys
+import zipfile
 
 import numpy as np
 from PIL import Image
@@ -34,6 +35,14 @@ for mode, options in (("RGB", {"format": "png"}), ("L", {"format": "png"}), ("P"
     buffer = io.BytesIO()
     image.convert(mode).save(buffer, **options)
     put("image", f"{mode}{len(options)}.{options['format']}", buffer.getvalue())
+for name, members in (("flat", ["a/1.png", "b/2.png"]), ("parts", ["training_data/a/1.png", "training_data/b/", "validation_data/a/3.jpg", "__MACOSX/x"]), ("wrapped", ["x\\a\\1.png", "x\\b\\2.png"])):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED if name == "flat" else zipfile.ZIP_STORED) as z:
+        for member in members:
+            content = io.BytesIO()
+            image.resize((4, 4)).save(content, "png" if member.endswith("png") else "jpeg")
+            z.writestr(member, b"" if member.endswith("/") else content.getvalue())
+    put("zip", name, buffer.getvalue())
 idx = struct.pack(">IIII", 0x803, 2, 3, 3) + bytes(18)
 put("idx", "images", idx + b"")
 put("idx", "gzip", gzip.compress(idx))

@@ -85,7 +85,9 @@ void *wml_arena_alloc(wml_arena *arena, size_t bytes) {
   if (bytes > SIZE_MAX / 4) return NULL;
   bytes = (bytes + 15) / 16 * 16;
   if (!arena->blocks || arena->size - arena->used < bytes) {
-    size_t size = bytes > 4000 ? bytes : 4000;
+    size_t size = arena->size < 2000 ? 4000 : arena->size * 2; /* few blocks for many names */
+    if (size > (1 << 20)) size = 1 << 20;
+    if (size < bytes) size = bytes;
     wml_arena_block *block = wml_alloc(sizeof *block + size);
     if (!block) return NULL;
     block->next = arena->blocks;
@@ -100,6 +102,14 @@ char *wml_arena_copy(wml_arena *arena, const char *text, size_t length) {
   char *copy = wml_arena_alloc(arena, length + 1);
   if (copy && length) memcpy(copy, text, length);
   return copy;
+}
+
+void wml_arena_adopt(wml_arena *to, wml_arena *from) {
+  wml_arena_block **last = &to->blocks;
+  while (*last) last = &(*last)->next;
+  *last = from->blocks;
+  if (last == &to->blocks) to->used = from->used, to->size = from->size;
+  *from = (wml_arena){0};
 }
 
 void wml_arena_free(wml_arena *arena) {

@@ -35,6 +35,8 @@ typedef struct wml_arena {
 
 void *wml_arena_alloc(wml_arena *arena, size_t bytes); /* zeroed, 16-byte aligned; NULL */
 char *wml_arena_copy(wml_arena *arena, const char *text, size_t length); /* NUL-terminated */
+/* What is in `from` lives in `to` from now on. */
+void wml_arena_adopt(wml_arena *to, wml_arena *from);
 void wml_arena_free(wml_arena *arena);
 
 #endif

@@ -1,6 +1,7 @@
 #include "base/file.h"
 
 #include "base/alloc.h"
+#include "base/hash.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -54,6 +55,14 @@ bool wml_file_exists(const char *path) {
 bool wml_is_directory(const char *path) {
   struct stat info;
   return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+uint64_t wml_file_identity(const struct stat *info) {
+  const int64_t fields[] = {(int64_t)info->st_dev,          (int64_t)info->st_ino,
+                            (int64_t)info->st_size,         (int64_t)info->st_mtim.tv_sec,
+                            (int64_t)info->st_mtim.tv_nsec, (int64_t)info->st_ctim.tv_sec,
+                            (int64_t)info->st_ctim.tv_nsec};
+  return wml_hash(WML_HASH_SEED, fields, sizeof fields);
 }
 
 char *wml_path_join(const char *directory, const char *name) {

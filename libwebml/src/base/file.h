@@ -5,12 +5,18 @@
 #include "base/status.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 /* Reads a whole file of at most `limit` bytes; a NUL follows the last byte. wml_free(*data). */
 webml_status wml_file_read(const char *path, size_t limit, char **data, size_t *size);
 bool wml_file_exists(const char *path);
 bool wml_is_directory(const char *path);
+
+/* Changes when the file is written, replaced or touched: a hash of device, inode, size and times.
+ */
+uint64_t wml_file_identity(const struct stat *info);
 
 /* A file that appears under its name only when it is whole: written beside it, synced, renamed. A
  * kill at any instant leaves the old file or the new one. */

@@ -117,6 +117,10 @@ void wml_json_int(wml_text *t, long long value) {
 }
 
 char *wml_format_number(double value, char buffer[WML_NUMBER_BYTES]) {
+  if (value == floor(value) && fabs(value) < 1e15) {
+    snprintf(buffer, WML_NUMBER_BYTES, "%.0f", value);
+    return buffer;
+  }
   for (int digits = 1; digits <= 17; digits++) {
     snprintf(buffer, WML_NUMBER_BYTES, "%.*g", digits, value);
     if (strtod(buffer, NULL) == value) break;
@@ -162,6 +166,8 @@ static size_t digits_from(const char *s, size_t i, size_t n) {
 
 /* Checks the form, then lets strtod round correctly, with the locale's own decimal point. */
 bool wml_parse_number(const char *s, size_t n, double *value) {
+  bool whole_number;
+  if (wml_plain_number(s, n, value, &whole_number)) return true;
   size_t i = 0;
   if (i < n && (s[i] == '+' || s[i] == '-')) i++;
   size_t whole = digits_from(s, i, n), point = whole, after = whole;
@@ -177,17 +183,6 @@ bool wml_parse_number(const char *s, size_t n, double *value) {
     end = last;
   }
   if (end != n) return false;
-  if (digits <= 15 && end == after && after <= whole + 16) { /* exact in a double: one division */
-    static const double tens[] = {1,   1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                  1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
-    double mantissa = 0.0;
-    for (size_t k = i; k < after; k++)
-      if (s[k] != '.') mantissa = mantissa * 10.0 + (s[k] - '0');
-    size_t places = after > point ? after - point - 1 : 0;
-    mantissa /= tens[places];
-    *value = s[0] == '-' ? -mantissa : mantissa;
-    return true;
-  }
   char buffer[512];
   if (n >= sizeof buffer - 8) return false;
   const char *local = localeconv()->decimal_point;

@@ -40,6 +40,32 @@ enum { WML_NUMBER_BYTES = 40 };
 char *wml_format_number(double value, char buffer[WML_NUMBER_BYTES]);
 /* Parses a whole decimal number ([+-]digits[.digits][e[+-]digits]), whatever the locale. */
 bool wml_parse_number(const char *text, size_t length, double *value);
+/* The plain ones among them, which are most: a sign, up to 15 digits, a point. They are exact as a
+ * quotient of two doubles. whole: without a point. False for all others. */
+static inline bool wml_plain_number(const char *s, size_t n, double *value, bool *whole) {
+  static const double tens[] = {1,   1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+  if (n == 0 || n > 17) return false;
+  size_t i = s[0] == '-' || s[0] == '+', begin = i;
+  uint64_t mantissa = 0;
+  for (; i < n && (unsigned)(s[i] - '0') < 10; i++)
+    mantissa = mantissa * 10 + (unsigned)(s[i] - '0');
+  size_t digits = i - begin, places = 0;
+  *whole = i == n;
+  if (i < n) {
+    if (s[i++] != '.') return false;
+    size_t point = i;
+    for (; i < n && (unsigned)(s[i] - '0') < 10; i++)
+      mantissa = mantissa * 10 + (unsigned)(s[i] - '0');
+    places = i - point;
+    digits += places;
+  }
+  if (i != n || digits == 0 || digits > 15) return false;
+  double v = (double)mantissa;
+  if (places) v /= tens[places];
+  *value = s[0] == '-' ? -v : v;
+  return true;
+}
 
 /* Bytes of the UTF-8 sequence at s, 0 when it is not one (overlong, surrogate, too large, cut off).
  */

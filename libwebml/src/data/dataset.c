@@ -1,8 +1,10 @@
 #include "data/dataset.h"
 
-#include "base/file.h"
+#include "base/cachefile.h"
+#include "base/hash.h"
+#include "data/images/survey.h"
 
-#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static webml_status keep_text(webml_dataset *d, const char *text, const char **out) {
@@ -11,20 +13,83 @@ static webml_status keep_text(webml_dataset *d, const char *text, const char **o
   return *out ? WEBML_OK : wml_no_memory(strlen(text), "an option");
 }
 
-static webml_status open_at(webml_dataset *d, const webml_dataset_options *o) {
+static webml_status keep_options(webml_dataset *d, const webml_dataset_options *o) {
+  char *cache = NULL;
   WML_TRY(keep_text(d, o->inputs, &d->inputs));
   WML_TRY(keep_text(d, o->outputs, &d->outputs));
   WML_TRY(keep_text(d, o->one_hot, &d->one_hot));
-  d->validation_split = o->validation_split;
+  WML_TRY(keep_text(d, o->missing, &d->missing));
+  WML_TRY(keep_text(d, o->scale, &d->scale));
+  WML_TRY(wml_cache_folder(o->cache, &cache));
+  webml_status status = keep_text(d, cache, &d->cache);
+  wml_free(cache);
   d->skip_broken = o->skip_broken;
-  if (!(d->validation_split >= 0.0 && d->validation_split < 1.0))
+  d->split = (wml_split_options){.how = o->split,
+                                 .validation = o->validation_split,
+                                 .test = o->test_split,
+                                 .seed = o->split_seed,
+                                 .folds = o->folds,
+                                 .fold = o->fold};
+  d->picture_options = (wml_picture_options){o->resize, o->exif_orientation};
+  if (status == WEBML_OK && o->resize > WEBML_RESIZE_AREA)
+    return wml_fail(WEBML_ERROR_ARGUMENT, "resize %d is none of webml_resize", (int)o->resize);
+  if (status == WEBML_OK && (o->label_limit < 0 || o->label_limit > 1000000))
     return wml_fail(WEBML_ERROR_ARGUMENT,
-                    "a validation split of %g is out of range; it must be from 0 to below 1",
-                    d->validation_split);
+                    "a limit of %lld labels is out of range, must be 1 to 1000000",
+                    (long long)o->label_limit);
+  return status == WEBML_OK ? wml_split_check(&d->split) : status;
+}
+
+webml_status wml_dataset_cache_path(const webml_dataset *d, const char *path, const char *suffix,
+                                    char **cache) {
+  *cache = NULL;
+  if (!d->cache) return WEBML_OK;
+  char *whole = realpath(path, NULL);
+  const char *key = whole ? whole : path;
+  char name[160];
+  snprintf(name, sizeof name, "%016llx-%.100s",
+           (unsigned long long)wml_hash(WML_HASH_SEED, key, strlen(key)), suffix);
+  free(whole);
+  *cache = wml_path_join(d->cache, name);
+  return *cache ? WEBML_OK : wml_no_memory(strlen(d->cache), "a path");
+}
+
+static webml_status open_table(webml_dataset *d, const webml_dataset_options *o, const char *path,
+                               wml_table *table) {
+  char *cache = NULL, suffix[64];
+  snprintf(suffix, sizeof suffix, "%02x-%lld.table", (unsigned char)o->separator,
+           (long long)o->label_limit);
+  WML_TRY(wml_dataset_cache_path(d, path, suffix, &cache));
+  wml_table_options to = {.separator = o->separator, .label_limit = o->label_limit, .cache = cache};
+  webml_status status = wml_table_read(path, &to, table);
+  wml_free(cache);
+  return status;
+}
+
+static webml_status open_images(webml_dataset *d, const webml_dataset_options *o) {
+  char *cache = NULL;
+  if (!wml_is_directory(d->path)) WML_TRY(wml_dataset_cache_path(d, d->path, "zip.list", &cache));
+  webml_status status = wml_pictures_open(d->path, o->classes, cache, &d->pictures);
+  wml_free(cache);
+  return status == WEBML_OK ? wml_pictures_split(&d->pictures, &d->split) : status;
+}
+
+static webml_status open_at(webml_dataset *d, const webml_dataset_options *o) {
+  WML_TRY(keep_options(d, o));
   if (!wml_file_exists(d->path)) return wml_fail(WEBML_ERROR_IO, "there is nothing at %s", d->path);
-  d->format = wml_is_directory(d->path) ? WML_FORMAT_IMAGES : WML_FORMAT_CSV;
-  if (d->format == WML_FORMAT_CSV) return wml_table_read(d->path, &d->table);
-  return wml_idx_present(d->path) ? wml_idx_open(d) : wml_folder_open(d);
+  bool images = wml_is_directory(d->path) || wml_is_zip(d->path);
+  d->format = images ? WML_FORMAT_IMAGES : WML_FORMAT_CSV;
+  if (images && o->validation_path)
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "a validation file of its own is for tables; pictures to validate with belong "
+                    "into validation_data/<class>/");
+  if (images) return open_images(d, o);
+  WML_TRY(open_table(d, o, d->path, &d->table));
+  if (!o->validation_path) return WEBML_OK;
+  if (d->split.validation > 0.0 || d->split.folds)
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "a validation file excludes a validation split and folds");
+  return open_table(d, o, o->validation_path, &d->validation_table);
 }
 
 webml_status webml_dataset_open(const char *path, const webml_dataset_options *options,
@@ -40,6 +105,7 @@ webml_status webml_dataset_open(const char *path, const webml_dataset_options *o
   webml_dataset *d = wml_calloc(1, sizeof *d);
   if (!d) return wml_no_memory(sizeof *d, "a data set");
   atomic_init(&d->references, 1);
+  d->table.cache = d->validation_table.cache = -1;
   webml_status status = keep_text(d, path, &d->path);
   if (status == WEBML_OK) status = open_at(d, &o);
   if (status == WEBML_OK)
@@ -57,47 +123,11 @@ webml_dataset *wml_dataset_retain(const webml_dataset *dataset) {
 
 void webml_dataset_destroy(webml_dataset *d) {
   if (!d || atomic_fetch_sub(&d->references, 1) != 1) return;
-  for (int p = 0; p < WML_N_PARTS; p++) {
-    wml_free(d->parts[p].files);
-    wml_free(d->parts[p].pixels);
-    wml_free(d->parts[p].labels);
-  }
   wml_table_free(&d->table);
+  wml_table_free(&d->validation_table);
+  wml_pictures_free(&d->pictures);
   wml_arena_free(&d->arena);
   wml_free(d);
-}
-
-static int32_t label_of(const wml_image_part *part, int64_t i) {
-  return part->files ? part->files[i].label : part->labels[i];
-}
-
-static void write_counts(wml_text *t, const webml_dataset *d, int part) {
-  wml_json_open(t, '[');
-  for (int c = 0; c < d->n_classes; c++) {
-    int64_t count = 0;
-    for (int64_t i = 0; i < d->parts[part].n; i++) count += label_of(&d->parts[part], i) == c;
-    wml_json_int(t, count);
-  }
-  wml_json_close(t, ']');
-}
-
-static void write_images(wml_text *t, const webml_dataset *d) {
-  wml_json_open(t, '{');
-  wml_json_key(t, "format");
-  wml_json_string(t, "images");
-  wml_json_key(t, "classes");
-  wml_json_open(t, '[');
-  for (int i = 0; i < d->n_classes; i++) wml_json_string(t, d->classes[i]);
-  wml_json_close(t, ']');
-  wml_json_key(t, "training");
-  wml_json_int(t, d->parts[WML_PART_TRAINING].n);
-  wml_json_key(t, "validation");
-  wml_json_int(t, d->parts[WML_PART_VALIDATION].n);
-  wml_json_key(t, "training_per_class");
-  write_counts(t, d, WML_PART_TRAINING);
-  wml_json_key(t, "validation_per_class");
-  write_counts(t, d, WML_PART_VALIDATION);
-  wml_json_close(t, '}');
 }
 
 webml_status webml_dataset_properties(const webml_dataset *dataset, char **json) {
@@ -105,16 +135,12 @@ webml_status webml_dataset_properties(const webml_dataset *dataset, char **json)
     return wml_fail(WEBML_ERROR_ARGUMENT,
                     "webml_dataset_properties: dataset and json must not be NULL");
   wml_text t = {0};
+  webml_status status = WEBML_OK;
   if (dataset->format == WML_FORMAT_CSV)
-    wml_table_write_properties(&t, &dataset->table);
+    status = wml_table_write_properties(&t, &dataset->table, false);
   else
-    write_images(&t, dataset);
-  return wml_text_take(&t, json);
-}
-
-/* Keras: the first floor(n (1 - v)) rows train. */
-int64_t wml_dataset_training_rows(const webml_dataset *d) {
-  double n = (double)d->table.rows;
-  return d->validation_split > 0.0 ? (int64_t)floor(n * (1.0 - d->validation_split))
-                                   : d->table.rows;
+    wml_pictures_write_properties(&t, &dataset->pictures, NULL);
+  if (status == WEBML_OK) return wml_text_take(&t, json);
+  wml_text_free(&t);
+  return status;
 }

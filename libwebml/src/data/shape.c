@@ -62,12 +62,12 @@ static void choose_compile(fit *f, wml_loss_kind loss) {
 
 static webml_status shape_images(fit *f, const webml_dataset *d) {
   wml_layer *dense = last_dense(f);
-  bool sigmoid = dense && dense->u.dense.units == 1 && d->n_classes == 2;
-  if (d->n_classes < 2)
+  bool sigmoid = dense && dense->u.dense.units == 1 && d->pictures.n_classes == 2;
+  if (d->pictures.n_classes < 2)
     return wml_fail(WEBML_ERROR_DATA,
                     "%s has only one class, \"%s\"; at least two are needed to learn anything",
-                    d->path, d->classes[0]);
-  if (!sigmoid) WML_TRY(set_units(f, d->n_classes, "the number of classes"));
+                    d->path, d->pictures.classes[0]);
+  if (!sigmoid) WML_TRY(set_units(f, d->pictures.n_classes, "the number of classes"));
   choose_compile(f, sigmoid ? WML_BINARY_CROSSENTROPY : WML_CATEGORICAL_CROSSENTROPY);
   return WEBML_OK;
 }
@@ -102,7 +102,7 @@ static webml_status build(fit *f, webml_model **shaped) {
 
 static webml_status fill_from_pipeline(fit *f, const wml_pipeline *p) {
   bool classes = wml_pipeline_is_classes(p), binary = true;
-  for (int i = 0; i < p->n_outputs; i++) binary &= p->outputs[i].encoding != WML_ENCODE_STANDARD;
+  for (int i = 0; i < p->n_outputs; i++) binary &= !wml_encoder_is_number(&p->outputs[i]);
   WML_TRY(set_input(f, p->input_width));
   WML_TRY(set_units(f, p->output_width,
                     classes ? "the labels of the output" : "the outputs after encoding"));
@@ -119,9 +119,13 @@ static webml_status shape_table(fit *f, const webml_dataset *d, const webml_mode
   wml_pipeline p = {0};
   WML_TRY(wml_dataset_select(d, model, &s));
   int *one_hot = wml_calloc((size_t)d->table.n_columns, sizeof *one_hot), n = 0;
+  wml_row_split split = {0};
   webml_status status =
-      one_hot ? wml_pipeline_fit(&d->table, &s, wml_dataset_training_rows(d), &p)
+      one_hot ? wml_table_split(&d->table, &s, &d->split, WML_PART_TRAINING, &split)
               : wml_no_memory((size_t)d->table.n_columns * sizeof *one_hot, "columns");
+  if (status == WEBML_OK) status = wml_pipeline_fit(&d->table, &s, &split, &p);
+  wml_row_split_free(&split);
+  if (status != WEBML_OK) status = wml_prefix(status, "%s", d->path);
   if (status == WEBML_OK) status = fill_from_pipeline(f, &p);
   if (status == WEBML_OK) {
     for (int i = 0; i < d->table.n_columns; i++)

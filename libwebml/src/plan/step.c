@@ -40,16 +40,20 @@ wml_op *wml_build_op(wml_builder *b, wml_op_kind kind, const char *layer) {
   return op;
 }
 
-/* A feed with the operation that gathers its rows; returns the gathered value. */
+/* A feed with the operation that gathers its rows; returns the gathered value. n_cells > 0: the
+ * feed holds rows of so many cells that are expanded to `widths`. */
 static int add_feed(wml_builder *b, const char *name, wml_dtype dtype, const wml_shape *shape,
-                    int *feed) {
+                    const int32_t *widths, int n_cells, int *feed) {
   wml_tensor t = {.dtype = dtype,
                   .role = WML_ROLE_FEED,
                   .rank = shape->rank + 1,
                   .dim = {b->spec->batch},
                   .like = -1};
   for (int i = 0; i < shape->rank; i++) t.dim[i + 1] = shape->dim[i];
+  int64_t width = t.dim[1];
+  if (n_cells) t.dim[1] = n_cells;
   *feed = wml_build_tensor(b, t, "feed/", name);
+  t.dim[1] = width;
   t.role = WML_ROLE_VALUE;
   if (dtype == WML_U8) t.dtype = WML_F32;
   int value = wml_build_tensor(b, t, "batch/", name);
@@ -57,6 +61,7 @@ static int add_feed(wml_builder *b, const char *name, wml_dtype dtype, const wml
   op->in[0] = *feed;
   op->out[0] = value;
   op->u.gather.scale = 1.0f / 255.0f;
+  op->u.gather.widths = n_cells ? widths : NULL;
   return value;
 }
 
@@ -173,8 +178,10 @@ static void add_training(wml_builder *b, int output) {
   wml_shape out = wml_model_output(m);
   if (spec->target == WML_F32 && out.rank > 1) target_shape = out;
   if (spec->target == WML_I32) target_shape.rank = 0;
-  int target = add_feed(b, "target", spec->target, &target_shape, &b->step->target);
-  int weight = spec->sample_weight ? add_feed(b, "weight", WML_F32, &scalar, &b->step->weight) : -1;
+  int target = add_feed(b, "target", spec->target, &target_shape, spec->target_widths,
+                        spec->n_target_cells, &b->step->target);
+  int weight =
+      spec->sample_weight ? add_feed(b, "weight", WML_F32, &scalar, NULL, 0, &b->step->weight) : -1;
   bool logits = wml_loss_uses_logits(m);
   int p = logits ? b->layers[m->n_layers - 1].pre : output;
   b->step->graph.n_results = WML_RESULT_METRICS;
@@ -189,7 +196,8 @@ static webml_status build(wml_builder *b) {
   const wml_step_spec *spec = b->spec;
   wml_step *step = b->step;
   add_params(b);
-  int x = add_feed(b, "input", spec->input, &spec->model->input, &step->input);
+  int x = add_feed(b, "input", spec->input, &spec->model->input, spec->input_widths,
+                   spec->n_input_cells, &step->input);
   if (spec->mode == WML_MODE_TRAIN && spec->input == WML_U8)
     b->ops[b->n_ops - 1].u.gather.augment = spec->augment;
   step->output = add_forward(b, x);

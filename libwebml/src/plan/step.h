@@ -17,6 +17,9 @@ typedef struct wml_step_spec {
   wml_dtype input;  /* WML_U8: bytes, scaled by 1/255; WML_F32 */
   wml_dtype target; /* WML_I32: class per sample; WML_F32: [target_width] per sample */
   int64_t target_width;
+  /* Rows in compact form (kernels/common/expand.h): [n] widths that outlive the plan; n 0: none. */
+  const int32_t *input_widths, *target_widths;
+  int n_input_cells, n_target_cells;
   wml_augment augment; /* training on bytes: all zero for none */
   bool sample_weight;
   const float *class_weight; /* [n_classes] or NULL; outlives the plan */

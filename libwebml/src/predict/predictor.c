@@ -1,7 +1,7 @@
 #include "predict/predictor.h"
 
 #include "data/dataset.h"
-#include "data/image.h"
+#include "data/images/image.h"
 
 #include <math.h>
 #include <string.h>
@@ -213,8 +213,8 @@ webml_status webml_predictor_image(webml_predictor *p, const char *path, char **
   float *y = wml_alloc((size_t)p->output_width * sizeof *y);
   webml_status status = pixels && y ? WEBML_OK : wml_no_memory((size_t)p->input_width, "an image");
   if (status == WEBML_OK)
-    status = wml_image_load(path, (int)m->input.dim[0], (int)m->input.dim[1], (int)m->input.dim[2],
-                            pixels);
+    status = wml_image_load(path, &p->weights.pipeline.picture, (int)m->input.dim[0],
+                            (int)m->input.dim[1], (int)m->input.dim[2], pixels);
   if (status == WEBML_OK) status = webml_predictor_run_pixels(p, pixels, 1, y);
   if (status == WEBML_OK) {
     wml_text t = {0};
@@ -233,9 +233,11 @@ webml_status webml_predictor_image(webml_predictor *p, const char *path, char **
 /* The value of one input column in the row object. */
 static webml_status encode_member(const wml_json *row, const wml_encoder *e, float *out) {
   const wml_json *v = wml_json_get(row, e->column);
-  if (!v)
+  if (!v && e->missing == WML_MISSING_REFUSE)
     return wml_fail(WEBML_ERROR_DATA, "the row has no value for the column \"%s\"", e->column);
+  if (!v) return wml_encode_missing(e, out);
   switch (v->kind) {
+  case WML_JSON_NULL: return wml_encode_missing(e, out);
   case WML_JSON_STRING: return wml_encode_label(e, v->string, out);
   case WML_JSON_NUMBER: return wml_encode_number(e, v->number, out);
   case WML_JSON_BOOL: return wml_encode_number(e, v->boolean ? 1.0 : 0.0, out);
@@ -284,26 +286,25 @@ static void write_outputs(const webml_predictor *p, wml_text *t, const float *y)
   wml_json_open(t, '{');
   for (int i = 0; i < pipeline->n_outputs; y += pipeline->outputs[i++].width) {
     const wml_encoder *e = &pipeline->outputs[i];
+    char name[WML_NUMBER_BYTES];
     double value = wml_decode_number(e, y);
+    bool binary = wml_encoder_is_binary(e);
     wml_json_key(t, e->column);
-    if (e->encoding == WML_ENCODE_STANDARD)
+    if (wml_encoder_is_number(e)) {
       wml_json_number(t, value);
-    else if (e->encoding == WML_ENCODE_AS_IS)
+      continue;
+    }
+    if (binary)
       wml_json_int(t, y[0] > 0.5f);
     else if (e->labels)
-      wml_json_string(t, e->labels[(int)value]);
+      wml_json_string(t, wml_encoder_value_name(e, (int)value, name));
     else
       wml_json_number(t, e->numbers[(int)value]);
-    if (e->encoding == WML_ENCODE_STANDARD) continue;
     wml_json_key(&probabilities, e->column);
     wml_json_open(&probabilities, '{');
-    for (int k = 0; k < (e->encoding == WML_ENCODE_AS_IS ? 2 : e->width); k++) {
-      char number[WML_NUMBER_BYTES];
-      bool as_is = e->encoding == WML_ENCODE_AS_IS;
-      wml_json_key(&probabilities, as_is       ? (k ? "1" : "0")
-                                   : e->labels ? e->labels[k]
-                                               : wml_format_number(e->numbers[k], number));
-      wml_json_number(&probabilities, as_is ? (double)(k ? y[0] : 1.0f - y[0]) : (double)y[k]);
+    for (int k = 0; k < (binary ? 2 : e->width); k++) {
+      wml_json_key(&probabilities, wml_encoder_value_name(e, k, name));
+      wml_json_number(&probabilities, binary ? (double)(k ? y[0] : 1.0f - y[0]) : (double)y[k]);
     }
     wml_json_close(&probabilities, '}');
   }
@@ -344,13 +345,13 @@ webml_status webml_predictor_row(webml_predictor *p, const char *row_json, char 
 }
 
 webml_status webml_predictor_evaluate(webml_predictor *p, const webml_dataset *dataset,
-                                      bool validation, char **json) {
+                                      webml_part part, char **json) {
   if (!p || !dataset || !json)
     return wml_fail(WEBML_ERROR_ARGUMENT,
                     "webml_predictor_evaluate: predictor, dataset and json must not be NULL");
   wml_text t = {0};
   pthread_mutex_lock(&p->mutex);
-  webml_status status = wml_evaluate(p, dataset, validation, &t);
+  webml_status status = wml_evaluate(p, dataset, part, &t);
   pthread_mutex_unlock(&p->mutex);
   if (status == WEBML_OK) return wml_text_take(&t, json);
   wml_text_free(&t);

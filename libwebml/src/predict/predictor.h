@@ -27,7 +27,7 @@ struct webml_predictor {
 };
 
 /* report.c */
-webml_status wml_evaluate(webml_predictor *p, const webml_dataset *dataset, bool validation,
+webml_status wml_evaluate(webml_predictor *p, const webml_dataset *dataset, webml_part part,
                           wml_text *text);
 
 #endif

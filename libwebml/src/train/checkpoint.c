@@ -48,6 +48,17 @@ static void write_schedule(const webml_trainer *t, wml_text *x) {
   wml_json_close(x, ']');
 }
 
+static void write_augmentation(const webml_trainer *t, wml_text *x) {
+  const webml_augmentation *a = &t->options.augmentation;
+  const double numbers[] = {a->rotation_range, a->shear_range, a->zoom_range, a->width_shift,
+                            a->height_shift,   a->random_crop, a->brightness};
+  wml_json_open(x, '[');
+  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) wml_json_number(x, numbers[i]);
+  wml_json_bool(x, a->horizontal_flip);
+  wml_json_bool(x, a->vertical_flip);
+  wml_json_close(x, ']');
+}
+
 static void write_settings(const webml_trainer *t, wml_text *x) {
   const webml_train_options *o = &t->options;
   wml_json_key(x, "identity");
@@ -71,12 +82,7 @@ static void write_settings(const webml_trainer *t, wml_text *x) {
   wml_json_key(x, "shuffle");
   wml_json_bool(x, !o->no_shuffle);
   wml_json_key(x, "augmentation");
-  wml_json_open(x, '[');
-  wml_json_number(x, o->rotation_range);
-  wml_json_number(x, o->shear_range);
-  wml_json_number(x, o->zoom_range);
-  wml_json_bool(x, o->horizontal_flip);
-  wml_json_close(x, ']');
+  write_augmentation(t, x);
   wml_json_key(x, "learning_rate");
   wml_json_number(x, o->learning_rate);
 }
@@ -214,15 +220,6 @@ static webml_status mismatch(const webml_trainer *t, const char *what) {
                   t->options.checkpoint_path, what);
 }
 
-static bool same_augmentation(const webml_trainer *t, const wml_json *list) {
-  const webml_train_options *o = &t->options;
-  const double want[] = {o->rotation_range, o->shear_range, o->zoom_range};
-  const wml_json *v = list && list->kind == WML_JSON_ARRAY && list->count == 4 ? list->first : NULL;
-  for (int i = 0; i < 3 && v; i++, v = v->next)
-    if (v->number != want[i]) return false;
-  return v && v->boolean == o->horizontal_flip;
-}
-
 /* Whether the checkpoint holds what `write` writes now. */
 static webml_status same_text(const webml_trainer *t, const wml_json *then,
                               void (*write)(const webml_trainer *t, wml_text *x), bool *same) {
@@ -280,9 +277,9 @@ static webml_status check_same(webml_trainer *t, const wml_weights *w) {
     return mismatch(t, "it shuffles otherwise");
   if (wml_json_get_number(c, "learning_rate", 0) != t->options.learning_rate)
     return mismatch(t, "its learning rate is another one");
-  if (!same_augmentation(t, wml_json_get(c, "augmentation")))
-    return mismatch(t, "its augmentation is another one");
-  return say_differences(t, c);
+  bool same = true;
+  WML_TRY(same_text(t, wml_json_get(c, "augmentation"), write_augmentation, &same));
+  return same ? say_differences(t, c) : mismatch(t, "its augmentation is another one");
 }
 
 static webml_status read_numbers(const webml_trainer *t, const wml_json *list, int64_t n,

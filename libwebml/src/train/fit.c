@@ -19,19 +19,45 @@ static double now(void) {
   return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* Fisher and Yates; keyed by seed and epoch, so that any epoch's order can be made anew. */
-static void shuffle(webml_trainer *t) {
-  int64_t n = t->data.parts[WML_PART_TRAINING].n;
-  uint32_t lane = wml_random_lane(WML_RANDOM_PERMUTATION, 0);
-  if (t->order_epoch == t->state.epoch) return;
-  for (int64_t i = 0; i < n; i++) t->order[i] = i;
-  for (int64_t i = n - 1; i > 0 && !t->options.no_shuffle; i--) {
+/* Fisher and Yates; keyed by seed and epoch, so that any epoch's order can be made anew. stream:
+ * one per list. */
+static void shuffle_list(const webml_trainer *t, uint32_t stream, int64_t *list, int64_t n) {
+  uint32_t lane = wml_random_lane(WML_RANDOM_PERMUTATION, stream);
+  for (int64_t i = n - 1; i > 0; i--) {
     wml_philox r = wml_philox_at(t->options.seed, lane, (uint32_t)t->state.epoch, (uint64_t)i);
     uint64_t word = (uint64_t)r.word[0] << 32 | r.word[1];
     int64_t j = (int64_t)(((__extension__(unsigned __int128) word) * (uint64_t)(i + 1)) >> 64);
-    int64_t kept = t->order[i];
-    t->order[i] = t->order[j];
-    t->order[j] = kept;
+    int64_t kept = list[i];
+    list[i] = list[j];
+    list[j] = kept;
+  }
+}
+
+/* Rows that may lie on a disk are read piece by piece: pieces of neighbours in random order, then
+ * the rows of some hundred pieces among each other. Rows of one batch come from all of those. */
+static void shuffle_pieces(webml_trainer *t, const wml_samples *s) {
+  int64_t pieces = (s->n + WML_SHUFFLE_PIECE - 1) / WML_SHUFFLE_PIECE, at = 0;
+  for (int64_t i = 0; i < pieces; i++) t->pieces[i] = i;
+  shuffle_list(t, 1, t->pieces, pieces);
+  for (int64_t i = 0; i < pieces; i++) {
+    int64_t first = t->pieces[i] * WML_SHUFFLE_PIECE, end = first + WML_SHUFFLE_PIECE;
+    for (int64_t row = first; row < end && row < s->n; row++)
+      t->order[at++] = wml_sample_row(s, row);
+  }
+  for (int64_t first = 0, k = 2; first < s->n; first += WML_SHUFFLE_WINDOW, k++) {
+    int64_t n = s->n - first < WML_SHUFFLE_WINDOW ? s->n - first : WML_SHUFFLE_WINDOW;
+    shuffle_list(t, (uint32_t)k, t->order + first, n);
+  }
+}
+
+static void shuffle(webml_trainer *t) {
+  const wml_samples *s = &t->data.parts[WML_PART_TRAINING];
+  if (t->order_epoch == t->state.epoch) return;
+  if (t->pieces)
+    shuffle_pieces(t, s);
+  else {
+    for (int64_t i = 0; i < s->n; i++) t->order[i] = wml_sample_row(s, i);
+    if (!t->options.no_shuffle) shuffle_list(t, 0, t->order, s->n);
   }
   t->order_epoch = t->state.epoch;
 }
@@ -76,6 +102,7 @@ static webml_status run_rows(webml_trainer *t, int which, int64_t first, int64_t
   if (!unit->plan || steps < 1) return WEBML_OK;
   wml_feed feeds[] = {{unit->step.input, s->input}, {unit->step.target, s->target}};
   wml_run run = {.n_steps = steps,
+                 .rows = s->rows ? s->rows + first : NULL,
                  .first_row = first,
                  .n_feeds = 2,
                  .feeds = feeds,

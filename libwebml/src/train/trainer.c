@@ -1,6 +1,8 @@
 /* Creating a trainer: data, plans, memory, initial weights. */
 #include "train/trainer.h"
 
+#include "data/augmentation.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -54,9 +56,7 @@ static webml_status settle_options(webml_trainer *t, const webml_train_options *
   if (o->progress_seconds == 0.0) o->progress_seconds = 0.1;
   WML_TRY(range("epochs", (double)o->epochs, 1, 1e6));
   WML_TRY(range("batch size", (double)o->batch_size, 1, 1 << 20));
-  WML_TRY(range("rotation range", o->rotation_range, 0, 180));
-  WML_TRY(range("shear range", o->shear_range, 0, 89));
-  WML_TRY(range("zoom range", o->zoom_range, 0, 0.99));
+  WML_TRY(wml_augmentation_check(&o->augmentation));
   WML_TRY(range("learning rate", o->learning_rate, 0, 1e6));
   WML_TRY(range("warm-up epochs", o->warmup_epochs, 0, (double)o->epochs));
   WML_TRY(range("early stopping patience", (double)o->early_stopping_patience, 0, 1e6));
@@ -101,10 +101,10 @@ static webml_status check_fit(const webml_trainer *t) {
 }
 
 static webml_status check_augmentation(const webml_trainer *t) {
-  const webml_train_options *o = &t->options;
-  bool any = o->rotation_range > 0 || o->shear_range > 0 || o->zoom_range > 0 || o->horizontal_flip;
-  if (any && t->model->format != WML_FORMAT_IMAGES)
-    return wml_fail(WEBML_ERROR_ARGUMENT, "rotation, shear, zoom and flip are for images");
+  wml_augment augment = wml_augmentation_of(&t->options.augmentation);
+  if (wml_augment_is_on(&augment) && t->model->format != WML_FORMAT_IMAGES)
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "rotation, shear, zoom, shifts, crop, brightness and flips are for images");
   return WEBML_OK;
 }
 
@@ -125,8 +125,9 @@ static webml_status set_class_weights(webml_trainer *t) {
     return wml_no_memory(classes * 12, "class weights");
   }
   for (int64_t i = 0; i < s->n; i++) {
-    double label = s->target_type == WML_I32 ? (double)((const int32_t *)s->target)[i]
-                                             : (double)((const float *)s->target)[i];
+    int64_t row = wml_sample_row(s, i);
+    double label = s->target_type == WML_I32 ? (double)((const int32_t *)s->target)[row]
+                                             : (double)((const float *)s->target)[row];
     if (label >= 0 && label < (double)classes) count[(size_t)label] += 1.0;
   }
   for (size_t c = 0; c < classes; c++) {
@@ -150,10 +151,12 @@ static webml_status create_unit(webml_trainer *t, int which, int part, wml_mode 
                         .input = s->input_type,
                         .target = s->target_type,
                         .target_width = s->target_width,
+                        .input_widths = s->input_widths,
+                        .target_widths = s->target_widths,
+                        .n_input_cells = s->input_cells,
+                        .n_target_cells = s->target_cells,
                         .class_weight = mode == WML_MODE_TRAIN ? t->class_weight : NULL};
-  const webml_train_options *o = &t->options;
-  spec.augment = (wml_augment){(float)o->rotation_range, (float)o->shear_range,
-                               (float)o->zoom_range, o->horizontal_flip};
+  spec.augment = wml_augmentation_of(&t->options.augmentation);
   spec.n_classes = wml_pipeline_label_count(&t->data.pipeline);
   return wml_unit_create(t->device, t->store, &spec, &t->units[which]);
 }
@@ -302,9 +305,19 @@ static webml_status create(webml_trainer *t, const webml_dataset *dataset,
         WEBML_ERROR_MODEL,
         "the model is still open; shape it to the data set first (webml_model_shape_to)");
   WML_TRY(settle_options(t, options));
-  WML_TRY(wml_dataset_load(dataset, t->model, NULL, &t->data));
+  WML_TRY(wml_dataset_load(dataset, t->model, NULL,
+                           1u << WML_PART_TRAINING | 1u << WML_PART_VALIDATION, &t->data));
   if (t->data.skipped)
     wml_trainer_say(t, "%lld broken images were left out", (long long)t->data.skipped);
+  if (t->data.duplicates)
+    wml_trainer_say(
+        t,
+        "%lld pictures of the validation part are in the training part, too: its figures "
+        "will look better than they are",
+        (long long)t->data.duplicates);
+  if (t->data.unknown)
+    wml_trainer_say(t, "%lld cells of the validation part hold values that training never sees",
+                    (long long)t->data.unknown);
   WML_TRY(check_augmentation(t));
   WML_TRY(check_fit(t));
   WML_TRY(set_class_weights(t));
@@ -319,6 +332,13 @@ static webml_status create(webml_trainer *t, const webml_dataset *dataset,
   t->validation_results = wml_calloc(results, sizeof *t->validation_results);
   if (!t->order || !t->rates || !t->results || !t->validation_results)
     return wml_no_memory((size_t)n * sizeof *t->order, "the trainer");
+  const wml_samples *training = &t->data.parts[WML_PART_TRAINING];
+  int64_t cells = training->input_cells ? training->input_cells : training->input_width;
+  if (n > WML_SHUFFLE_WINDOW && !t->options.no_shuffle &&
+      n * cells * (int64_t)wml_dtype_size(training->input_type) >= WML_SHUFFLE_BYTES) {
+    t->pieces = wml_alloc((size_t)(n / WML_SHUFFLE_PIECE + 1) * sizeof *t->pieces);
+    if (!t->pieces) return wml_no_memory((size_t)n / WML_SHUFFLE_PIECE * 8, "the trainer");
+  }
   t->order_epoch = -1;
   t->state =
       (wml_progress_state){.best = NAN, .best_epoch = -1, .plateau_best = NAN, .rate_factor = 1.0};
@@ -359,6 +379,7 @@ void webml_trainer_destroy(webml_trainer *t) {
   wml_loaded_free(&t->data);
   wml_free(t->class_weight);
   wml_free(t->order);
+  wml_free(t->pieces);
   wml_free(t->rates);
   wml_free(t->results);
   wml_free(t->validation_results);

@@ -50,6 +50,11 @@ typedef struct wml_writer { /* writes checkpoints beside the training */
   wml_text state;        /* metadata of the checkpoint being written */
 } wml_writer;
 
+/* Rows of a piece and of a window of a shuffle that goes piece by piece. It is made where there are
+ * more rows than a window has and they take WML_SHUFFLE_BYTES and more: a rule of the data alone,
+ * so that every machine takes the same order. */
+enum { WML_SHUFFLE_PIECE = 256, WML_SHUFFLE_WINDOW = 1 << 16, WML_SHUFFLE_BYTES = 1 << 27 };
+
 struct webml_trainer {
   webml_model *model;
   webml_device *device;
@@ -60,6 +65,7 @@ struct webml_trainer {
   wml_unit units[WML_N_UNITS];
   float *class_weight; /* or NULL */
   int64_t *order;      /* permutation of the training rows */
+  int64_t *pieces;     /* of it, where the rows are too many to be read in any order; or NULL */
   int64_t order_epoch; /* the epoch it is for */
   float *rates;        /* learning rates of one run */
   double *results, *validation_results;

@@ -1,9 +1,8 @@
 /* MNIST-style IDX pairs, plain or gzip: train-images-idx3-ubyte with train-labels-idx1-ubyte, and
  * t10k-... for validation. A classes.txt beside them names the classes, one per line. */
 #include "base/file.h"
-#include "data/dataset.h"
+#include "data/images/pictures.h"
 
-#include <math.h>
 #include <string.h>
 #include <zlib.h>
 
@@ -98,91 +97,95 @@ webml_status wml_idx_read(const char *path, int rank, int64_t dims[3], uint8_t *
   return status;
 }
 
-static webml_status read_pair(const char *images, const char *labels, wml_image_part *part,
-                              int *classes) {
+/* One pair behind what is there already. */
+static webml_status read_pair(wml_pictures *p, const char *images, const char *labels,
+                              uint8_t part) {
   int64_t dims[3], count[3];
-  uint8_t *bytes = NULL;
-  WML_TRY(wml_idx_read(images, 3, dims, &part->pixels));
-  WML_TRY(wml_idx_read(labels, 1, count, &bytes));
-  webml_status status = WEBML_OK;
-  if (count[0] != dims[0])
+  uint8_t *pixels = NULL, *bytes = NULL;
+  webml_status status = wml_idx_read(images, 3, dims, &pixels);
+  if (status == WEBML_OK) status = wml_idx_read(labels, 1, count, &bytes);
+  if (status == WEBML_OK && count[0] != dims[0])
     status = wml_fail(WEBML_ERROR_DATA, "%s has %lld images, but %s has %lld labels", images,
                       (long long)dims[0], labels, (long long)count[0]);
   if (status == WEBML_OK && (dims[1] > 4096 || dims[2] > 4096))
     status = wml_fail(WEBML_ERROR_DATA, "%s: images of %lldx%lld are too large", images,
                       (long long)dims[1], (long long)dims[2]);
-  if (status == WEBML_OK && !(part->labels = wml_alloc((size_t)dims[0] * sizeof *part->labels)))
-    status = wml_no_memory((size_t)dims[0] * 4, "labels");
-  for (int64_t i = 0; status == WEBML_OK && i < dims[0]; i++) {
-    part->labels[i] = bytes[i];
-    if (bytes[i] >= *classes) *classes = bytes[i] + 1;
+  if (status == WEBML_OK && p->n && (dims[1] != p->height || dims[2] != p->width))
+    status = wml_fail(WEBML_ERROR_DATA, "%s: images of %lldx%lld, but the others are %dx%d", images,
+                      (long long)dims[1], (long long)dims[2], p->height, p->width);
+  if (status == WEBML_OK) {
+    size_t n = (size_t)dims[0], image = (size_t)(dims[1] * dims[2]), have = (size_t)p->n;
+    wml_picture *list = wml_regrow(p->list, have * sizeof *list, (have + n) * sizeof *list);
+    if (list) p->list = list;
+    uint8_t *all = have && list ? wml_regrow(p->pixels, have * image, (have + n) * image) : pixels;
+    if (!list || !all)
+      status = wml_no_memory((have + n) * image, images);
+    else {
+      if (all != pixels) memcpy(all + have * image, pixels, n * image);
+      if (all == pixels) pixels = NULL;
+      p->pixels = all;
+      p->height = (int)dims[1], p->width = (int)dims[2];
+      for (size_t i = 0; i < n; i++) {
+        p->list[p->n++] =
+            (wml_picture){.member = (int64_t)(have + i), .label = bytes[i], .part = part};
+        if (bytes[i] >= p->n_classes) p->n_classes = bytes[i] + 1;
+      }
+    }
   }
+  wml_free(pixels);
   wml_free(bytes);
-  if (status == WEBML_OK)
-    part->n = dims[0], part->height = (int)dims[1], part->width = (int)dims[2];
   return status;
 }
 
-static webml_status read_named(webml_dataset *d, const char *prefix, int part, int *classes) {
+static webml_status read_named(wml_pictures *p, const char *prefix, uint8_t part) {
   char name[64];
+  struct stat info;
   snprintf(name, sizeof name, "%s-images-idx3-ubyte", prefix);
-  char *images = find_file(d->path, name);
+  char *images = find_file(p->path, name);
   snprintf(name, sizeof name, "%s-labels-idx1-ubyte", prefix);
-  char *labels = find_file(d->path, name);
+  char *labels = find_file(p->path, name);
   webml_status status = WEBML_OK;
-  if (images && labels)
-    status = read_pair(images, labels, &d->parts[part], classes);
-  else if (part == WML_PART_TRAINING)
+  if (images && labels) {
+    if (stat(images, &info) == 0) p->identity ^= wml_file_identity(&info);
+    if (stat(labels, &info) == 0) p->identity += wml_file_identity(&info);
+    status = read_pair(p, images, labels, part);
+    p->own_validation |= part == WML_PART_VALIDATION;
+  } else if (part == WML_PART_TRAINING)
     status =
-        wml_fail(WEBML_ERROR_IO, "%s has %s-images-idx3-ubyte but not its labels", d->path, prefix);
+        wml_fail(WEBML_ERROR_IO, "%s has %s-images-idx3-ubyte but not its labels", p->path, prefix);
   wml_free(images);
   wml_free(labels);
   return status;
 }
 
-/* Names from classes.txt, or the numbers. */
-static webml_status name_classes(webml_dataset *d, int n) {
-  char *path = wml_path_join(d->path, "classes.txt"), *text = NULL;
+/* Names from the list, or from classes.txt, or the numbers. */
+static webml_status name_classes(wml_pictures *p, const char *class_list) {
+  char *path = wml_path_join(p->path, "classes.txt"), *text = NULL;
   size_t size = 0;
-  if (path && wml_file_exists(path)) wml_file_read(path, 1 << 20, &text, &size);
+  webml_status status = WEBML_OK;
+  if (!class_list && path && wml_file_exists(path))
+    status = wml_file_read(path, 1 << 20, &text, &size);
   wml_free(path);
-  d->classes = wml_arena_alloc(&d->arena, (size_t)n * sizeof *d->classes);
-  webml_status status = d->classes ? WEBML_OK : wml_no_memory((size_t)n, "class names");
-  const char *at = text ? text : "";
-  for (int i = 0; i < n && status == WEBML_OK; i++) {
+  p->classes = wml_arena_alloc(&p->arena, (size_t)p->n_classes * sizeof *p->classes);
+  if (!p->classes) status = wml_no_memory((size_t)p->n_classes, "class names");
+  const char *at = class_list ? class_list : text ? text : "";
+  for (int i = 0; i < p->n_classes && status == WEBML_OK; i++) {
     char number[16];
-    size_t length = strcspn(at, "\r\n");
+    size_t length = strcspn(at, ",\r\n");
     snprintf(number, sizeof number, "%d", i);
-    d->classes[i] = length ? wml_arena_copy(&d->arena, at, length)
-                           : wml_arena_copy(&d->arena, number, strlen(number));
-    if (!d->classes[i]) status = wml_no_memory(length, "a class name");
-    at += length + strspn(at + length, "\r\n");
+    p->classes[i] = length ? wml_arena_copy(&p->arena, at, length)
+                           : wml_arena_copy(&p->arena, number, strlen(number));
+    if (!p->classes[i]) status = wml_no_memory(length, "a class name");
+    at += length + strspn(at + length, ",\r\n");
   }
   wml_free(text);
-  d->n_classes = n;
   return status;
 }
 
-/* Without a t10k pair the last rows validate, as Keras splits arrays. */
-static webml_status split_rows(webml_dataset *d) {
-  wml_image_part *t = &d->parts[WML_PART_TRAINING], *v = &d->parts[WML_PART_VALIDATION];
-  if (v->n || d->validation_split == 0.0) return WEBML_OK;
-  int64_t keep = (int64_t)floor((double)t->n * (1.0 - d->validation_split)), n = t->n - keep;
-  size_t image = (size_t)t->height * (size_t)t->width;
-  v->pixels = wml_alloc((size_t)n * image);
-  v->labels = wml_alloc((size_t)n * sizeof *v->labels);
-  if (!v->pixels || !v->labels) return wml_no_memory((size_t)n * image, "the validation part");
-  memcpy(v->pixels, t->pixels + (size_t)keep * image, (size_t)n * image);
-  memcpy(v->labels, t->labels + keep, (size_t)n * sizeof *v->labels);
-  v->n = n, v->height = t->height, v->width = t->width;
-  t->n = keep;
-  return WEBML_OK;
-}
-
-webml_status wml_idx_open(webml_dataset *d) {
-  int classes = 1;
-  WML_TRY(read_named(d, "train", WML_PART_TRAINING, &classes));
-  WML_TRY(read_named(d, "t10k", WML_PART_VALIDATION, &classes));
-  WML_TRY(name_classes(d, classes));
-  return split_rows(d);
+webml_status wml_idx_open(wml_pictures *p, const char *class_list) {
+  p->place = WML_IN_IDX;
+  p->n_classes = 1;
+  WML_TRY(read_named(p, "train", WML_PART_TRAINING));
+  WML_TRY(read_named(p, "t10k", WML_PART_VALIDATION));
+  return name_classes(p, class_list);
 }

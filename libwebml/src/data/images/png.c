@@ -1,5 +1,5 @@
 #include "base/alloc.h"
-#include "data/image.h"
+#include "data/images/image.h"
 
 #include <png.h>
 #include <setjmp.h>
@@ -44,9 +44,19 @@ static void give(png_structp png, png_voidp p) {
   wml_free(p);
 }
 
-/* Everything that may jump. pixels and rows are volatile: they are freed after a jump. */
+static const char *mode_of(int type, int depth) {
+  switch (type) {
+  case PNG_COLOR_TYPE_GRAY: return depth == 1 ? "1" : depth == 16 ? "I;16" : "L";
+  case PNG_COLOR_TYPE_GRAY_ALPHA: return "LA";
+  case PNG_COLOR_TYPE_PALETTE: return "P";
+  case PNG_COLOR_TYPE_RGB_ALPHA: return "RGBA";
+  default: return "RGB";
+  }
+}
+
+/* Everything that may jump. rows is volatile: it is freed after a jump. */
 static webml_status decode(png_structp png, png_infop info, png_source *source, const char *name,
-                           wml_image *image, uint8_t *volatile *pixels, png_bytep *volatile *rows) {
+                           wml_image *image, png_bytep *volatile *rows) {
   if (setjmp(png_jmpbuf(png))) {
     if (source->out_of_memory) return wml_no_memory(1 << 16, name);
     return wml_fail(WEBML_ERROR_PARSE, "%s: not a sound PNG file: %s", name, source->message);
@@ -57,24 +67,22 @@ static webml_status decode(png_structp png, png_infop info, png_source *source, 
   png_read_info(png, info);
   int type = png_get_color_type(png, info);
   size_t width = png_get_image_width(png, info), height = png_get_image_height(png, info);
-  if (width * height > WML_IMAGE_MAX_PIXELS)
-    return wml_fail(WEBML_ERROR_PARSE, "%s: %zux%zu pixels are more than the limit of %d", name,
-                    width, height, WML_IMAGE_MAX_PIXELS);
+  bool grey = type == PNG_COLOR_TYPE_GRAY || type == PNG_COLOR_TYPE_GRAY_ALPHA;
+  size_t channels = grey ? 1 : 3;
+  image->mode = mode_of(type, png_get_bit_depth(png, info));
+  WML_TRY(wml_image_reserve(image, width, height, channels, name));
   png_set_expand(png); /* palettes to RGB, 1, 2 and 4 bits to 8 */
   png_set_strip_16(png);
   png_set_strip_alpha(png);
   png_set_interlace_handling(png);
   png_read_update_info(png, info);
-  bool grey = type == PNG_COLOR_TYPE_GRAY || type == PNG_COLOR_TYPE_GRAY_ALPHA;
-  size_t channels = grey ? 1 : 3, row_bytes = png_get_rowbytes(png, info);
+  size_t row_bytes = png_get_rowbytes(png, info);
   if (row_bytes != width * channels)
     return wml_fail(WEBML_ERROR_PARSE, "%s: unexpected PNG layout", name);
-  *pixels = wml_alloc(height * row_bytes);
   *rows = wml_alloc(height * sizeof(png_bytep));
-  if (!*pixels || !*rows) return wml_no_memory(height * row_bytes, name);
-  for (size_t y = 0; y < height; y++) (*rows)[y] = *pixels + y * row_bytes;
+  if (!*rows) return wml_no_memory(height * sizeof(png_bytep), name);
+  for (size_t y = 0; y < height; y++) (*rows)[y] = image->pixels + y * row_bytes;
   png_read_image(png, *rows);
-  *image = (wml_image){(int)width, (int)height, (int)channels, *pixels};
   return WEBML_OK;
 }
 
@@ -83,15 +91,10 @@ webml_status wml_png_decode(const uint8_t *bytes, size_t size, const char *name,
   png_structp png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &source, on_error, on_warning,
                                              &source, take, give);
   png_infop info = png ? png_create_info_struct(png) : NULL;
-  uint8_t *volatile pixels = NULL;
   png_bytep *volatile rows = NULL;
   webml_status status =
-      info ? decode(png, info, &source, name, image, &pixels, &rows) : wml_no_memory(1024, name);
+      info ? decode(png, info, &source, name, image, &rows) : wml_no_memory(1024, name);
   png_destroy_read_struct(&png, &info, NULL);
   wml_free(rows);
-  if (status != WEBML_OK) {
-    wml_free(pixels);
-    *image = (wml_image){0};
-  }
   return status;
 }
