@@ -115,7 +115,8 @@ static double rig_round(rig *r, int64_t steps) {
   float rates[64];
   double results[2] = {0};
   for (int i = 0; i < 64; i++) rates[i] = 1e-4f;
-  wml_feed feeds[] = {{r->step.input, r->images}, {r->step.target, r->labels}};
+  wml_feed feeds[] = {{.tensor = r->step.input, .base = r->images},
+                      {.tensor = r->step.target, .base = r->labels}};
   wml_run run = {.n_steps = steps,
                  .step = 100,
                  .rows = r->rows,

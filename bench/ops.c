@@ -50,7 +50,8 @@ static double round_of(op_rig *r, int64_t steps) {
   static float rates[256];
   double results[8192] = {0};
   int64_t rows[256 * 16] = {0};
-  wml_feed feeds[] = {{r->step.input, r->rows}, {r->step.target, r->rows}};
+  wml_feed feeds[] = {{.tensor = r->step.input, .base = r->rows},
+                      {.tensor = r->step.target, .base = r->rows}};
   wml_run run = {.n_steps = steps,
                  .rows = rows,
                  .n_feeds = 2,

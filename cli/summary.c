@@ -132,6 +132,18 @@ const cli_command cli_export = {
 
 /* ---- devices ---- */
 
+static void print_device(const json_t *d) {
+  const json_t *threads = json_object_get(d, "threads");
+  printf("%-8s %s, ", json_string_value(json_object_get(d, "name")),
+         json_string_value(json_object_get(d, "description")));
+  if (threads)
+    printf("%lld threads, ", (long long)json_integer_value(threads));
+  else
+    printf("compute capability %s, ", json_string_value(json_object_get(d, "compute_capability")));
+  printf("%.1f of %.1f GB available\n", cli_real(d, "memory_available") / 1e9,
+         cli_real(d, "memory_total") / 1e9);
+}
+
 static int run_devices(int argc, char **argv) {
   bool as_json = false;
   const cli_option options[] = {{"json", CLI_FLAG, &as_json, NULL, "print JSON"}};
@@ -144,12 +156,7 @@ static int run_devices(int argc, char **argv) {
   if (as_json)
     cli_dump(all, 9);
   else {
-    json_array_foreach(json_object_get(all, "devices"), i, d)
-        printf("%-8s %s, %lld threads, %.1f of %.1f GB available\n",
-               json_string_value(json_object_get(d, "name")),
-               json_string_value(json_object_get(d, "description")),
-               (long long)json_integer_value(json_object_get(d, "threads")),
-               cli_real(d, "memory_available") / 1e9, cli_real(d, "memory_total") / 1e9);
+    json_array_foreach(json_object_get(all, "devices"), i, d) print_device(d);
     json_array_foreach(json_object_get(all, "unavailable"), i, d)
         printf("%-8s not available: %s\n", json_string_value(json_object_get(d, "kind")),
                json_string_value(json_object_get(d, "reason")));

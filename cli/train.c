@@ -49,8 +49,15 @@ static int check_words(train_call *c, cli_progress *progress) {
   progress->mode = mode_of(c->progress, &ok);
   if (!ok)
     return cli_wrong_use("--progress takes auto, plain, json or none, not \"%s\"", c->progress);
-  if (c->precision && strcmp(c->precision, "float32") != 0)
-    return cli_fail("precision \"%s\" is not supported on this device; use float32", c->precision);
+  if (!c->precision || strcmp(c->precision, "float32") == 0)
+    c->options.precision = WEBML_FLOAT32;
+  else if (strcmp(c->precision, "float32_strict") == 0)
+    c->options.precision = WEBML_FLOAT32_STRICT;
+  else if (strcmp(c->precision, "mixed_bfloat16") == 0)
+    c->options.precision = WEBML_MIXED_BFLOAT16;
+  else
+    return cli_wrong_use("--precision takes float32, float32_strict or mixed_bfloat16, not \"%s\"",
+                         c->precision);
   if (c->class_weights && strcmp(c->class_weights, "balanced") != 0)
     return cli_wrong_use("--class-weights takes balanced");
   c->options.balance_classes = c->class_weights != NULL;
@@ -288,7 +295,10 @@ static int run(int argc, char **argv) {
       {"batch-size", CLI_INTEGER, &o->batch_size, "N", "samples per step (32)"},
       {"device", CLI_TEXT, &c.device, "NAME", "auto, cpu or cuda:N (auto)"},
       {"threads", CLI_INTEGER, &c.threads, "N", "CPU threads (all cores)"},
-      {"precision", CLI_TEXT, &c.precision, "P", "float32"},
+      {"precision", CLI_TEXT, &c.precision, "P",
+       "float32, float32_strict or mixed_bfloat16 (float32)"},
+      {"deterministic", CLI_FLAG, &c.options.deterministic, NULL,
+       "on a GPU: the same bits each time"},
       {"seed", CLI_INTEGER, &c.seed, "S", "of weights, order and dropout (0)"},
       {"out", CLI_TEXT, &o->weights_path, "FILE", "weights file to write (MODEL.safetensors)"},
       {"resume", CLI_FLAG, &o->resume, NULL, "go on from FILE.checkpoint"},

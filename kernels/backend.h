@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 /* Raised with every change of a structure or a meaning below; checked when a module is opened. */
-#define WML_BACKEND_VERSION 3u
+#define WML_BACKEND_VERSION 4u
 
 typedef enum wml_result {
   WML_OK = 0,
@@ -41,6 +41,14 @@ typedef enum wml_result {
 enum { WML_MAX_RANK = 4, WML_MAX_OPERANDS = 6, WML_MAX_SLOTS = 4 };
 
 typedef enum wml_dtype { WML_F32, WML_U8, WML_I32 } wml_dtype;
+
+/* Arithmetic of a plan. Weights, statistics, gradients of weights, losses and outputs are float32
+ * always. */
+typedef enum wml_precision {
+  WML_FLOAT32,        /* float32; multiplications in TF32 where the device has it */
+  WML_FLOAT32_STRICT, /* float32 throughout */
+  WML_MIXED_BFLOAT16  /* values between operations, and what is multiplied, in bfloat16 */
+} wml_precision;
 
 typedef enum wml_role {
   WML_ROLE_FEED,  /* rows of a data set, bound at run time; dim[0] is the batch */
@@ -145,6 +153,8 @@ enum { WML_RESULT_LOSS = 0, WML_RESULT_COUNT = 1, WML_RESULT_METRICS = 2 };
 
 typedef struct wml_graph {
   int64_t batch;
+  wml_precision precision;
+  bool deterministic; /* only implementations that give the same bits run after run */
   int n_tensors, n_ops, n_results;
   const wml_tensor *tensors;
   const wml_op *ops; /* in an order in which they can run */
@@ -157,6 +167,9 @@ typedef struct wml_graph {
 typedef struct wml_feed {
   int tensor;
   const void *base;
+  /* How many rows the array has when it stays as it is while the store lives, so that a device may
+   * keep a copy; 0: it may be another one, or hold other values, in the next run. */
+  int64_t rows;
 } wml_feed;
 
 typedef struct wml_run {
@@ -192,9 +205,20 @@ typedef struct wml_host {
 } wml_host;
 
 typedef struct wml_device_config {
-  int index;   /* of the GPU */
-  int threads; /* of the CPU; 0: all cores */
+  int index;                /* of the GPU */
+  int threads;              /* of the CPU; 0: all cores */
+  const char *cache_folder; /* for choices that take time to make; NULL: nowhere. Copied. */
 } wml_device_config;
+
+/* What can be opened, as a user is told. */
+typedef struct wml_device_info {
+  char name[16]; /* "cpu", "cuda:0" */
+  char description[160];
+  char uuid[48];             /* "" where there is none */
+  size_t total, available;   /* bytes of memory; 0: unknown */
+  int compute_capability[2]; /* of a GPU; 0 */
+  int multiprocessors;       /* of a GPU; 0 */
+} wml_device_info;
 
 typedef struct wml_device wml_device;
 typedef struct wml_store wml_store;
@@ -203,11 +227,16 @@ typedef struct wml_plan wml_plan;
 typedef struct wml_backend {
   uint32_t version;
   const char *name;
+  /* Fills at most `capacity` infos; *count: how many devices there are. None: WML_UNSUPPORTED, and
+   * the error says why. Needs no device. */
+  wml_result (*enumerate)(const wml_host *host, wml_device_info *list, int capacity, int *count);
   wml_result (*open)(const wml_host *host, const wml_device_config *config, wml_device **device);
   void (*close)(wml_device *device);
   /* One line of what results depend on: library, version, instruction set, threads. Lives as long
    * as the device. */
   const char *(*identity)(const wml_device *device);
+  /* Bytes of the device's own memory that are free; NULL or 0 where that is the machine's. */
+  size_t (*available)(wml_device *device);
 
   /* Persistent tensors by name. The first plan that names one fixes its layout. */
   wml_result (*store_create)(wml_device *device, wml_store **store);
@@ -234,6 +263,11 @@ typedef struct wml_backend {
 
 extern const wml_backend wml_backend_ref;
 extern const wml_backend wml_backend_cpu;
+
+/* A back end in a module of its own (libwebml-cuda.so) is found by this name. NULL: the module was
+ * made for another version of this file. */
+#define WML_MODULE_SYMBOL "wml_backend_module"
+typedef const wml_backend *(*wml_module_function)(uint32_t version);
 
 static inline int64_t wml_elements(const wml_tensor *t) {
   int64_t n = 1;

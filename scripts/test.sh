@@ -7,7 +7,7 @@ long=0
 export WEBML_LONG=$long
 
 need $packages_build $packages_test clang-format-14
-clang-format-14 --dry-run -Werror $(git ls-files '*.c' '*.h')
+clang-format-14 --dry-run -Werror $(git ls-files '*.c' '*.h' '*.cu' '*.cuh' '*.cc')
 build release
 ctest --test-dir build --output-on-failure --no-tests=error
 

@@ -104,7 +104,7 @@ static void check_net(const wml_backend *backend, const webml_model *m, const wm
   float *x = numbers(wml_json_get(g, "x"), &features), *y = numbers(wml_json_get(g, "y"), &targets);
   float *expected = numbers(wml_json_get(g, "prediction"), &count),
         *got = test_alloc((size_t)count * sizeof *got);
-  wml_feed feeds[] = {{n.step[1].input, x}, {0, y}};
+  wml_feed feeds[] = {{.tensor = n.step[1].input, .base = x}, {.base = y}};
   wml_run run = {.n_steps = 1, .n_feeds = 1, .feeds = feeds};
   CHECK(backend->run(n.plan[1], &run) == WML_OK);
   CHECK(backend->read(n.plan[1], n.step[1].output, got) == WML_OK);

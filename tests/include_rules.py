@@ -5,7 +5,8 @@ import sys
 
 root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 VENDOR = {"dnnl.h": {"kernels/cpu"}, "omp.h": {"kernels/cpu"}, "png.h": {"libwebml/src/data"}, "jpeglib.h": {"libwebml/src/data"},
-          "csv.h": {"libwebml/src/data"}, "zip.h": {"libwebml/src/data"}, "zlib.h": {"libwebml/src/data"}, "jansson.h": {"cli"}}
+          "csv.h": {"libwebml/src/data"}, "zip.h": {"libwebml/src/data"}, "zlib.h": {"libwebml/src/data"}, "jansson.h": {"cli"},
+          "cudnn.h": {"kernels/cuda"}, "cublasLt.h": {"kernels/cuda"}, "cuda_runtime_api.h": {"kernels/cuda"}}
 # Folders of the library, lowest first; a folder may include those named for it.
 LIBRARY = {"base": [], "model": ["base"], "devices": ["base"], "data": ["model", "base"], "plan": ["model", "devices", "base"],
            "formats": ["data", "model", "base"], "train": ["plan", "data", "formats", "model", "devices", "base"],
@@ -28,7 +29,7 @@ def problems(path, text):
                 yield name, "only webml.h may be included here"
         elif folder.startswith("kernels"):
             target = os.path.normpath(os.path.join(folder, name))
-            own = target.startswith(folder + "/")
+            own = target.startswith("/".join(folder.split("/")[:2]) + "/")
             if not own and target != "kernels/backend.h" and not target.startswith("kernels/common/"):
                 yield name, "a back end includes backend.h, common and its own files"
         elif folder.startswith("libwebml/src"):
@@ -48,7 +49,7 @@ def main():
     for top in ("libwebml", "kernels", "cli", "server", "bindings", "examples", "bench", "tests"):
         for folder, _, files in os.walk(os.path.join(root, top)):
             for file in files:
-                if not file.endswith((".c", ".h", ".cu", ".cuh")):
+                if not file.endswith((".c", ".h", ".cu", ".cuh", ".cc")):
                     continue
                 full = os.path.join(folder, file)
                 path = os.path.relpath(full, root)

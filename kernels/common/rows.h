@@ -62,10 +62,10 @@ WML_FN void wml_rows_metric(const wml_op *op, const wml_rows *r, int64_t rows, d
 
 /* The rows that a LOSS or METRIC operation sees: its operands' shapes and addresses; weight may be
  * NULL. */
-WML_FN wml_rows wml_rows_of(const wml_tensor *p, const void *p_data, const wml_tensor *t,
-                            const void *t_data, const void *weight) {
+static inline wml_rows wml_rows_of(const wml_tensor *p, const void *p_data, const wml_tensor *t,
+                                   const void *t_data, const void *weight) {
   wml_rows r = {
-      .p = (const float *)p_data, .k = p->dim[p->rank - 1], .weight = (const float *)weight};
+      .p = (const float *)p_data, .weight = (const float *)weight, .k = p->dim[p->rank - 1]};
   if (t->dtype == WML_I32)
     r.target_label = (const int32_t *)t_data;
   else

@@ -27,6 +27,32 @@ const vec_table *vec_choose(void) {
   return &vec_baseline;
 }
 
+/* "model name" of /proc/cpuinfo. */
+static void describe_processor(char *out, size_t size) {
+  char line[256];
+  snprintf(out, size, "CPU");
+  FILE *f = fopen("/proc/cpuinfo", "r");
+  while (f && fgets(line, sizeof line, f)) {
+    char *colon = strchr(line, ':');
+    if (!colon || strncmp(line, "model name", 10) != 0) continue;
+    colon[strcspn(colon, "\n")] = '\0';
+    snprintf(out, size, "%.150s", colon + 2);
+    break;
+  }
+  if (f) fclose(f);
+}
+
+static wml_result cpu_enumerate(const wml_host *host, wml_device_info *list, int capacity,
+                                int *count) {
+  (void)host;
+  *count = 1;
+  if (capacity < 1) return WML_OK;
+  list[0] = (wml_device_info){.name = "cpu"};
+  describe_processor(list[0].description, sizeof list[0].description);
+  list[0].total = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+  return WML_OK;
+}
+
 static void cpu_close(wml_device *device) {
   if (!device) return;
   dnnl_stream_destroy(device->stream);
@@ -234,6 +260,7 @@ static const char *cpu_implementation_of(const wml_plan *plan, int node) {
 const wml_backend wml_backend_cpu = {
     .version = WML_BACKEND_VERSION,
     .name = "cpu",
+    .enumerate = cpu_enumerate,
     .open = cpu_open,
     .close = cpu_close,
     .identity = cpu_identity,

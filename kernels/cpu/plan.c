@@ -271,6 +271,10 @@ static bool small_enough(const wml_plan *plan) {
 }
 
 static wml_result build(wml_plan *plan, const wml_graph *g) {
+  if (g->precision == WML_MIXED_BFLOAT16) {
+    plan->device->host.error("mixed_bfloat16 needs a GPU; the CPU computes in float32");
+    return WML_UNSUPPORTED;
+  }
   plan->nodes = take(plan->device, (size_t)g->n_ops, sizeof *plan->nodes);
   plan->graph.tensors = NULL;
   plan->graph.ops = NULL;

@@ -59,6 +59,14 @@ static void *take(const wml_host *host, size_t bytes) {
   return p;
 }
 
+static wml_result ref_enumerate(const wml_host *host, wml_device_info *list, int capacity,
+                                int *count) {
+  (void)host;
+  *count = 1;
+  if (capacity > 0) list[0] = (wml_device_info){.name = "ref", .description = "reference back end"};
+  return WML_OK;
+}
+
 static wml_result ref_open(const wml_host *host, const wml_device_config *config,
                            wml_device **out) {
   (void)config;
@@ -254,6 +262,7 @@ static const char *ref_implementation(const wml_plan *plan, int op) {
 const wml_backend wml_backend_ref = {
     .version = WML_BACKEND_VERSION,
     .name = "ref",
+    .enumerate = ref_enumerate,
     .open = ref_open,
     .close = ref_close,
     .identity = ref_identity,

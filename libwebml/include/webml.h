@@ -210,8 +210,11 @@ WEBML_API webml_status webml_dataset_picture(const webml_dataset *dataset, int64
 
 /* ---- devices -------------------------------------------------------------------------------- */
 
-/* "auto", "cpu", "cuda:0", ... ; threads: of the CPU, 0 for all cores. "ref" opens the slow
- * reference back end (for comparisons). WEBML_ERROR_ARGUMENT, _DEVICE, _MEMORY. */
+/* "cpu", "cuda:0" or a GPU's UUID; "cuda": the GPU with the most free memory; "auto" or NULL: that
+ * GPU, the CPU where there is none. threads: of the CPU, 0 for all cores. "ref" opens the slow
+ * reference back end (for comparisons). GPUs are served by a module that is looked for beside the
+ * library (or where the environment's WEBML_CUDA_MODULE says). WEBML_ERROR_ARGUMENT, _UNSUPPORTED
+ * (no such device here, and why), _DEVICE, _MEMORY. Any thread. */
 WEBML_API webml_status webml_device_open(const char *name, int threads, webml_device **device);
 WEBML_API void webml_device_destroy(webml_device *device);
 /* All devices of this machine as JSON: {"devices":[{"name","kind","description",...}],
@@ -219,6 +222,8 @@ WEBML_API void webml_device_destroy(webml_device *device);
 WEBML_API webml_status webml_devices(char **json);
 /* What results depend on: library, version, instruction set, threads. */
 WEBML_API const char *webml_device_identity(const webml_device *device);
+/* "cpu", "cuda:0": what was opened. Lives as long as the device. */
+WEBML_API const char *webml_device_name(const webml_device *device);
 
 /* ---- training ------------------------------------------------------------------------------- */
 
@@ -246,6 +251,15 @@ typedef enum webml_schedule {
   WEBML_SCHEDULE_COSINE /* half a cosine from the learning rate to final_rate over all epochs */
 } webml_schedule;
 
+/* Arithmetic of a training. Weights and their gradients, statistics, losses and outputs are float32
+ * always. */
+typedef enum webml_precision {
+  WEBML_FLOAT32,        /* float32; a GPU multiplies in TF32 */
+  WEBML_FLOAT32_STRICT, /* float32 throughout */
+  WEBML_MIXED_BFLOAT16  /* values between layers, and what is multiplied, in bfloat16: GPUs from
+                           compute capability 8.0 on */
+} webml_precision;
+
 typedef struct webml_train_options {
   size_t struct_size;
   int64_t epochs;     /* 0: 10 */
@@ -253,6 +267,8 @@ typedef struct webml_train_options {
   uint64_t seed;      /* of initial weights, order and dropout */
   bool no_shuffle;    /* keep the order of the data */
   webml_augmentation augmentation;
+  webml_precision precision;
+  bool deterministic;   /* a GPU keeps to methods that give the same bits each time */
   double learning_rate; /* 0: the description's */
   webml_schedule schedule;
   double warmup_epochs;            /* the rate rises linearly from 0 over so many epochs */

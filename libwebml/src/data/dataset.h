@@ -39,6 +39,7 @@ typedef struct wml_samples {
   const int64_t *rows;               /* [n] rows of the arrays below, or NULL: 0 to n - 1 */
   wml_dtype input_type, target_type; /* U8 or F32; I32 (class) or F32 */
   const void *input, *target;        /* row-major */
+  int64_t stored;                    /* rows of these arrays: n or more */
   int64_t input_width, target_width; /* elements of a row as the network sees it */
   /* Compact rows (kernels/common/expand.h): so many cells with these widths; 0: not compact. */
   int input_cells, target_cells;

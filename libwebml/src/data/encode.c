@@ -213,6 +213,7 @@ static webml_status make_parts(encoding *e) {
                               "the encoded table", &l->input[k]));
     WML_TRY(wml_region_create(n * target_row(e), folder, "the encoded table", &l->target[k]));
     l->parts[k] = (wml_samples){.n = (int64_t)n,
+                                .stored = (int64_t)n,
                                 .input_type = WML_F32,
                                 .target_type = e->classes ? WML_I32 : WML_F32,
                                 .input = l->input[k].bytes,

@@ -100,6 +100,7 @@ static webml_status list_rows(const webml_dataset *d, const webml_model *m, cons
     if (!(parts & 1u << part)) continue;
     wml_samples *s = &l->parts[part];
     *s = (wml_samples){.rows = at,
+                       .stored = p->n,
                        .input_type = WML_U8,
                        .target_type = binary ? WML_F32 : WML_I32,
                        .input = pack->pixels,

@@ -1,6 +1,7 @@
 #include "devices/device.h"
 
 #include "base/alloc.h"
+#include "base/cachefile.h"
 #include "base/text.h"
 
 #include <stdio.h>
@@ -8,48 +9,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-static const struct {
-  const char *name;
-  const wml_backend *backend;
-} backends[] = {{"cpu", &wml_backend_cpu}, {"ref", &wml_backend_ref}};
+enum { MAX_GPUS = 64 };
 
-webml_status webml_device_open(const char *name, int threads, webml_device **out) {
-  if (!out) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_device_open: device must not be NULL");
-  if (threads < 0 || threads > 1024)
-    return wml_fail(WEBML_ERROR_ARGUMENT, "%d threads are out of range; 0 stands for all cores",
-                    threads);
-  if (!name || strcmp(name, "auto") == 0) name = "cpu";
-  if (strncmp(name, "cuda", 4) == 0)
-    return wml_fail(WEBML_ERROR_UNSUPPORTED,
-                    "device %s: this build has no CUDA back end; use \"cpu\"", name);
-  for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
-    if (strcmp(name, backends[i].name) != 0) continue;
-    webml_device *d = wml_calloc(1, sizeof *d);
-    if (!d) return wml_no_memory(sizeof *d, "a device");
-    *d = (webml_device){.backend = backends[i].backend, .name = backends[i].name};
-    wml_device_config config = {.threads = threads};
-    webml_status status = wml_from_result(d->backend->open(&wml_library_host, &config, &d->handle));
-    if (status == WEBML_OK)
-      *out = d;
-    else
-      wml_free(d);
-    return status;
-  }
-  return wml_fail(WEBML_ERROR_ARGUMENT, "unknown device \"%s\"; use auto, cpu or cuda:N", name);
-}
+/* ---- memory ---- */
 
-void webml_device_destroy(webml_device *d) {
-  if (!d) return;
-  d->backend->close(d->handle);
-  wml_free(d);
-}
-
-const char *webml_device_identity(const webml_device *d) {
-  return d->backend->identity(d->handle);
-}
-
-size_t wml_device_available(const webml_device *d) {
-  (void)d;
+size_t wml_host_available(void) {
   size_t kilobytes = 0, bytes = SIZE_MAX;
   char line[128];
   FILE *f = fopen("/proc/meminfo", "r");
@@ -63,58 +27,186 @@ size_t wml_device_available(const webml_device *d) {
   return bytes;
 }
 
-/* "model name" of /proc/cpuinfo. */
-static void cpu_name(char *out, size_t size) {
-  char line[256];
-  snprintf(out, size, "CPU");
-  FILE *f = fopen("/proc/cpuinfo", "r");
-  while (f && fgets(line, sizeof line, f)) {
-    char *colon = strchr(line, ':');
-    if (!colon || strncmp(line, "model name", 10) != 0) continue;
-    colon[strcspn(colon, "\n")] = '\0';
-    snprintf(out, size, "%s", colon + 2);
-    break;
+bool wml_device_shares_memory(const webml_device *d) {
+  return !d->backend->available;
+}
+
+size_t wml_device_available(const webml_device *d) {
+  return wml_device_shares_memory(d) ? wml_host_available() : d->backend->available(d->handle);
+}
+
+/* ---- which device ---- */
+
+/* The GPUs of this machine. None: *count is 0 and webml_last_error() says why. */
+static const wml_backend *list_gpus(wml_device_info list[MAX_GPUS], int *count) {
+  const char *reason;
+  const wml_backend *cuda = wml_cuda_backend(&reason);
+  *count = 0;
+  if (!cuda)
+    wml_fail(WEBML_ERROR_UNSUPPORTED, "%s", reason);
+  else if (cuda->enumerate(&wml_library_host, list, MAX_GPUS, count) != WML_OK)
+    *count = 0;
+  if (*count > MAX_GPUS) *count = MAX_GPUS;
+  return cuda;
+}
+
+/* By name or UUID; "cuda" and "auto" take the GPU with the most free memory. -1: none is meant. */
+static int pick_gpu(const wml_device_info *list, int count, const char *name) {
+  int best = count ? 0 : -1;
+  for (int i = 0; i < count; i++) {
+    if (strcmp(list[i].name, name) == 0 || (list[i].uuid[0] && strcmp(list[i].uuid, name) == 0))
+      return i;
+    if (list[i].available > list[best].available) best = i;
   }
-  if (f) fclose(f);
+  return strcmp(name, "cuda") == 0 || strcmp(name, "auto") == 0 ? best : -1;
+}
+
+static webml_status open_backend(const wml_backend *backend, const char *name,
+                                 wml_device_config config, webml_device **out) {
+  webml_device *d = wml_calloc(1, sizeof *d);
+  if (!d) return wml_no_memory(sizeof *d, "a device");
+  d->backend = backend;
+  snprintf(d->name, sizeof d->name, "%.15s", name);
+  webml_status status = wml_from_result(backend->open(&wml_library_host, &config, &d->handle));
+  if (status == WEBML_OK)
+    *out = d;
+  else
+    wml_free(d);
+  return status;
+}
+
+static webml_status open_gpu(const char *name, webml_device **out) {
+  wml_device_info list[MAX_GPUS];
+  int count = 0;
+  const wml_backend *cuda = list_gpus(list, &count);
+  if (count == 0) return wml_prefix(WEBML_ERROR_UNSUPPORTED, "device %s cannot be opened", name);
+  int which = pick_gpu(list, count, name);
+  if (which < 0)
+    return wml_fail(WEBML_ERROR_ARGUMENT, "there is no device \"%s\"; this machine has %s%s", name,
+                    count > 1 ? "cuda:0 and following, up to " : "", list[count - 1].name);
+  char *folder = NULL;
+  WML_TRY(wml_cache_folder(NULL, &folder));
+  wml_device_config config = {.index = which, .cache_folder = folder};
+  webml_status status = open_backend(cuda, list[which].name, config, out);
+  wml_free(folder);
+  return status;
+}
+
+webml_status webml_device_open(const char *name, int threads, webml_device **out) {
+  if (!out) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_device_open: device must not be NULL");
+  if (threads < 0 || threads > 1024)
+    return wml_fail(WEBML_ERROR_ARGUMENT, "%d threads are out of range; 0 stands for all cores",
+                    threads);
+  wml_device_config config = {.threads = threads};
+  if (!name) name = "auto";
+  if (strcmp(name, "auto") == 0) {
+    wml_device_info list[MAX_GPUS];
+    int count = 0;
+    list_gpus(list, &count);
+    if (count) return open_gpu("auto", out);
+    wml_clear_error();
+    name = "cpu";
+  }
+  if (strncmp(name, "cuda", 4) == 0 || strncmp(name, "GPU-", 4) == 0) return open_gpu(name, out);
+  if (strcmp(name, "cpu") == 0) return open_backend(&wml_backend_cpu, name, config, out);
+  if (strcmp(name, "ref") == 0) return open_backend(&wml_backend_ref, name, config, out);
+  return wml_fail(WEBML_ERROR_ARGUMENT, "unknown device \"%s\"; use auto, cpu, cuda:N or a UUID",
+                  name);
+}
+
+void webml_device_destroy(webml_device *d) {
+  if (!d) return;
+  d->backend->close(d->handle);
+  wml_free(d);
+}
+
+const char *webml_device_identity(const webml_device *d) {
+  return d->backend->identity(d->handle);
+}
+
+const char *webml_device_name(const webml_device *d) {
+  return d->name;
+}
+
+/* ---- what there is, as JSON ---- */
+
+static void write_start(wml_text *t, const wml_device_info *info, const char *kind) {
+  wml_json_open(t, '{');
+  wml_json_key(t, "name");
+  wml_json_string(t, info->name);
+  wml_json_key(t, "kind");
+  wml_json_string(t, kind);
+  wml_json_key(t, "description");
+  wml_json_string(t, info->description);
+}
+
+static void write_memory(wml_text *t, size_t total, size_t available) {
+  wml_json_key(t, "memory_total");
+  wml_json_int(t, (long long)total);
+  wml_json_key(t, "memory_available");
+  wml_json_int(t, (long long)available);
+}
+
+static webml_status write_cpu(wml_text *t) {
+  wml_device_info info;
+  webml_device *cpu = NULL;
+  int count;
+  WML_TRY(webml_device_open("cpu", 0, &cpu));
+  wml_backend_cpu.enumerate(&wml_library_host, &info, 1, &count);
+  write_start(t, &info, "cpu");
+  wml_json_key(t, "threads");
+  wml_json_int(t, sysconf(_SC_NPROCESSORS_ONLN));
+  write_memory(t, info.total, wml_host_available());
+  wml_json_key(t, "identity");
+  wml_json_string(t, webml_device_identity(cpu));
+  wml_json_close(t, '}');
+  webml_device_destroy(cpu);
+  return WEBML_OK;
+}
+
+static void write_gpu(wml_text *t, const wml_device_info *info) {
+  char capability[24];
+  snprintf(capability, sizeof capability, "%d.%d", info->compute_capability[0],
+           info->compute_capability[1]);
+  write_start(t, info, "cuda");
+  wml_json_key(t, "uuid");
+  wml_json_string(t, info->uuid);
+  wml_json_key(t, "compute_capability");
+  wml_json_string(t, capability);
+  wml_json_key(t, "multiprocessors");
+  wml_json_int(t, info->multiprocessors);
+  write_memory(t, info->total, info->available);
+  wml_json_close(t, '}');
 }
 
 webml_status webml_devices(char **json) {
   if (!json) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_devices: json must not be NULL");
-  webml_device *cpu = NULL;
-  WML_TRY(webml_device_open("cpu", 0, &cpu));
-  char name[200];
-  cpu_name(name, sizeof name);
+  wml_device_info gpus[MAX_GPUS];
+  int count = 0;
   wml_text t = {0};
   wml_json_open(&t, '{');
   wml_json_key(&t, "devices");
   wml_json_open(&t, '[');
-  wml_json_open(&t, '{');
-  wml_json_key(&t, "name");
-  wml_json_string(&t, "cpu");
-  wml_json_key(&t, "kind");
-  wml_json_string(&t, "cpu");
-  wml_json_key(&t, "description");
-  wml_json_string(&t, name);
-  wml_json_key(&t, "threads");
-  wml_json_int(&t, sysconf(_SC_NPROCESSORS_ONLN));
-  wml_json_key(&t, "memory_total");
-  wml_json_int(&t, (long long)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE));
-  wml_json_key(&t, "memory_available");
-  wml_json_int(&t, (long long)wml_device_available(cpu));
-  wml_json_key(&t, "identity");
-  wml_json_string(&t, webml_device_identity(cpu));
-  wml_json_close(&t, '}');
+  webml_status status = write_cpu(&t);
+  if (status != WEBML_OK) {
+    wml_text_free(&t);
+    return status;
+  }
+  list_gpus(gpus, &count);
+  for (int i = 0; i < count; i++) write_gpu(&t, &gpus[i]);
   wml_json_close(&t, ']');
   wml_json_key(&t, "unavailable");
   wml_json_open(&t, '[');
-  wml_json_open(&t, '{');
-  wml_json_key(&t, "kind");
-  wml_json_string(&t, "cuda");
-  wml_json_key(&t, "reason");
-  wml_json_string(&t, "this build has no CUDA back end");
-  wml_json_close(&t, '}');
+  if (count == 0) {
+    wml_json_open(&t, '{');
+    wml_json_key(&t, "kind");
+    wml_json_string(&t, "cuda");
+    wml_json_key(&t, "reason");
+    wml_json_string(&t, webml_last_error());
+    wml_json_close(&t, '}');
+    wml_clear_error();
+  }
   wml_json_close(&t, ']');
   wml_json_close(&t, '}');
-  webml_device_destroy(cpu);
   return wml_text_take(&t, json);
 }

@@ -7,10 +7,18 @@
 struct webml_device {
   const wml_backend *backend;
   wml_device *handle;
-  const char *name; /* "cpu", "cuda:0", "ref" */
+  char name[16]; /* "cpu", "cuda:0", "ref" */
 };
 
-/* Bytes that can be allocated before the machine is short; SIZE_MAX when unknown. */
+/* Bytes of the device's memory that can be allocated; SIZE_MAX when unknown. */
 size_t wml_device_available(const webml_device *device);
+/* The same of the machine's memory. */
+size_t wml_host_available(void);
+/* True where the device computes in the machine's memory. */
+bool wml_device_shares_memory(const webml_device *device);
+
+/* module.c: the CUDA back end, opened at most once and never closed; NULL: *reason says why (it
+ * lives as long as the program). Any thread. */
+const wml_backend *wml_cuda_backend(const char **reason);
 
 #endif

@@ -208,6 +208,8 @@ static webml_status build(wml_builder *b) {
   if (!outputs) return wml_no_memory(sizeof *outputs, "the graph of a step");
   outputs[0] = step->output;
   step->graph.batch = spec->batch;
+  step->graph.precision = spec->precision;
+  step->graph.deterministic = spec->deterministic;
   step->graph.n_tensors = b->n_tensors;
   step->graph.tensors = b->tensors;
   step->graph.n_ops = b->n_ops;

@@ -22,6 +22,8 @@ typedef struct wml_step_spec {
   int n_input_cells, n_target_cells;
   wml_augment augment; /* training on bytes: all zero for none */
   bool sample_weight;
+  wml_precision precision;
+  bool deterministic;
   const float *class_weight; /* [n_classes] or NULL; outlives the plan */
   int n_classes;
 } wml_step_spec;

@@ -31,6 +31,12 @@ webml_status wml_unit_prepare(wml_unit *unit) {
   return wml_from_result(unit->device->backend->prepare(unit->plan));
 }
 
+void wml_unit_feeds(const wml_unit *unit, const void *input, const void *target, int64_t rows,
+                    wml_feed feeds[2]) {
+  feeds[0] = (wml_feed){unit->step.input, input, rows};
+  feeds[1] = (wml_feed){unit->step.target, target, rows};
+}
+
 void wml_unit_destroy(wml_unit *unit) {
   if (!unit->device) return;
   unit->device->backend->plan_destroy(unit->plan);
@@ -39,15 +45,19 @@ void wml_unit_destroy(wml_unit *unit) {
 }
 
 /* Vendor libraries end the process when their own small allocations fail: leave them some room. */
-webml_status wml_check_memory(const webml_device *device, const webml_memory *memory) {
+static webml_status check_room(const char *name, size_t need, size_t available) {
   const size_t room = (size_t)64 << 20;
-  size_t available = wml_device_available(device);
-  if (available < room || memory->total > available - room)
-    return wml_fail(
-        WEBML_ERROR_MEMORY,
-        "this needs %.0f MB, but device %s has %.0f MB available; use a smaller batch or model",
-        (double)memory->total / 1e6, device->name, (double)available / 1e6);
-  return WEBML_OK;
+  if (available >= room && need <= available - room) return WEBML_OK;
+  return wml_fail(
+      WEBML_ERROR_MEMORY,
+      "this needs %.0f MB, but device %s has %.0f MB available; use a smaller batch or model",
+      (double)need / 1e6, name, (double)available / 1e6);
+}
+
+webml_status wml_check_memory(const webml_device *device, const webml_memory *memory, size_t host) {
+  size_t shared = wml_device_shares_memory(device) ? host : 0;
+  WML_TRY(check_room(device->name, memory->total + shared, wml_device_available(device)));
+  return shared || !host ? WEBML_OK : check_room("cpu", host, wml_host_available());
 }
 
 webml_status webml_plan_memory(const webml_model *model, webml_device *device, int64_t batch,

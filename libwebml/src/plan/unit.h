@@ -17,8 +17,12 @@ webml_status wml_unit_create(webml_device *device, wml_store *store, const wml_s
 /* Adds the unit's needs to `memory`. Parameters and state are counted where `shared` is false. */
 void wml_unit_memory(const wml_unit *unit, bool shared, webml_memory *memory);
 webml_status wml_unit_prepare(wml_unit *unit);
+/* The two feeds of a run over arrays of `rows` rows that stay as they are while the store lives. */
+void wml_unit_feeds(const wml_unit *unit, const void *input, const void *target, int64_t rows,
+                    wml_feed feeds[2]);
 void wml_unit_destroy(wml_unit *unit);
-/* Refuses, naming both numbers, what the device cannot hold. */
-webml_status wml_check_memory(const webml_device *device, const webml_memory *memory);
+/* Refuses, naming both numbers, what the device cannot hold, and `host` bytes that the machine
+ * cannot. */
+webml_status wml_check_memory(const webml_device *device, const webml_memory *memory, size_t host);
 
 #endif

@@ -21,7 +21,7 @@ static webml_status make_buckets(webml_predictor *p, wml_dtype type, wml_buckets
   }
   webml_memory need = {0};
   for (int i = 0; i < b->n; i++) wml_unit_memory(&b->units[i], i > 0, &need);
-  WML_TRY(wml_check_memory(p->device, &need));
+  WML_TRY(wml_check_memory(p->device, &need, 0));
   for (int i = 0; i < b->n; i++) WML_TRY(wml_unit_prepare(&b->units[i]));
   return WEBML_OK;
 }
@@ -119,7 +119,7 @@ static webml_status run_rows(webml_predictor *p, wml_buckets *b, const void *inp
     wml_unit *unit = pick(b, n - at);
     int64_t batch = unit->step.graph.batch, here = n - at < batch ? n - at : batch;
     for (int64_t i = 0; i < batch; i++) p->rows[i] = at + (i < here ? i : here - 1);
-    wml_feed feed = {unit->step.input, inputs};
+    wml_feed feed = {.tensor = unit->step.input, .base = inputs};
     wml_run run = {.n_steps = 1, .rows = p->rows, .n_feeds = 1, .feeds = &feed};
     WML_TRY(wml_from_result(p->device->backend->run(unit->plan, &run)));
     float *to = here == batch ? outputs + at * p->output_width : p->outputs;

@@ -76,7 +76,8 @@ static void count_row(const webml_predictor *p, const wml_samples *s, int64_t ro
 static webml_status run_part(webml_predictor *p, wml_unit *unit, const wml_samples *s,
                              int64_t first, int64_t steps, tally *a) {
   int64_t batch = unit->step.graph.batch;
-  wml_feed feeds[] = {{unit->step.input, s->input}, {unit->step.target, s->target}};
+  wml_feed feeds[2];
+  wml_unit_feeds(unit, s->input, s->target, s->stored, feeds);
   for (int64_t i = 0; i < steps; i++) {
     wml_run run = {.n_steps = 1,
                    .rows = s->rows ? s->rows + first + i * batch : NULL,

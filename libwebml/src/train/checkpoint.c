@@ -79,6 +79,10 @@ static void write_settings(const webml_trainer *t, wml_text *x) {
   wml_json_int(x, o->batch_size);
   wml_json_key(x, "seed");
   wml_json_int(x, (long long)o->seed);
+  wml_json_key(x, "precision");
+  wml_json_int(x, o->precision);
+  wml_json_key(x, "deterministic");
+  wml_json_bool(x, o->deterministic);
   wml_json_key(x, "shuffle");
   wml_json_bool(x, !o->no_shuffle);
   wml_json_key(x, "augmentation");
@@ -273,6 +277,10 @@ static webml_status check_same(webml_trainer *t, const wml_weights *w) {
     return mismatch(t, "its batch size is another one");
   if (wml_json_get_number(c, "seed", -1) != (double)(long long)t->options.seed)
     return mismatch(t, "its seed is another one");
+  if (wml_json_get_number(c, "precision", 0) != (double)t->options.precision)
+    return mismatch(t, "its precision is another one");
+  if (wml_json_get_bool(c, "deterministic", false) != t->options.deterministic)
+    return mismatch(t, "it was deterministic, or this one is");
   if (wml_json_get_bool(c, "shuffle", true) == t->options.no_shuffle)
     return mismatch(t, "it shuffles otherwise");
   if (wml_json_get_number(c, "learning_rate", 0) != t->options.learning_rate)

@@ -75,7 +75,8 @@ static webml_status run_steps(webml_trainer *t, int64_t count) {
   wml_unit *unit = &t->units[left > 0 ? WML_UNIT_TRAIN : WML_UNIT_TRAIN_REST];
   int64_t n = left > 0 ? (count < left ? count : left) : 1;
   for (int64_t i = 0; i < n; i++) t->rates[i] = (float)rate_at(t, t->state.step + i);
-  wml_feed feeds[] = {{unit->step.input, s->input}, {unit->step.target, s->target}};
+  wml_feed feeds[2];
+  wml_unit_feeds(unit, s->input, s->target, s->stored, feeds);
   wml_run run = {.n_steps = n,
                  .step = t->state.step,
                  .seed = t->options.seed,
@@ -100,7 +101,8 @@ static webml_status run_rows(webml_trainer *t, int which, int64_t first, int64_t
   const wml_samples *s = &t->data.parts[WML_PART_VALIDATION];
   wml_unit *unit = &t->units[which];
   if (!unit->plan || steps < 1) return WEBML_OK;
-  wml_feed feeds[] = {{unit->step.input, s->input}, {unit->step.target, s->target}};
+  wml_feed feeds[2];
+  wml_unit_feeds(unit, s->input, s->target, s->stored, feeds);
   wml_run run = {.n_steps = steps,
                  .rows = s->rows ? s->rows + first : NULL,
                  .first_row = first,

@@ -57,6 +57,7 @@ static webml_status settle_options(webml_trainer *t, const webml_train_options *
   WML_TRY(range("epochs", (double)o->epochs, 1, 1e6));
   WML_TRY(range("batch size", (double)o->batch_size, 1, 1 << 20));
   WML_TRY(wml_augmentation_check(&o->augmentation));
+  WML_TRY(range("precision", (double)o->precision, WEBML_FLOAT32, WEBML_MIXED_BFLOAT16));
   WML_TRY(range("learning rate", o->learning_rate, 0, 1e6));
   WML_TRY(range("warm-up epochs", o->warmup_epochs, 0, (double)o->epochs));
   WML_TRY(range("early stopping patience", (double)o->early_stopping_patience, 0, 1e6));
@@ -155,6 +156,8 @@ static webml_status create_unit(webml_trainer *t, int which, int part, wml_mode 
                         .target_widths = s->target_widths,
                         .n_input_cells = s->input_cells,
                         .n_target_cells = s->target_cells,
+                        .precision = (wml_precision)t->options.precision,
+                        .deterministic = t->options.deterministic,
                         .class_weight = mode == WML_MODE_TRAIN ? t->class_weight : NULL};
   spec.augment = wml_augmentation_of(&t->options.augmentation);
   spec.n_classes = wml_pipeline_label_count(&t->data.pipeline);
@@ -177,9 +180,8 @@ static webml_status create_units(webml_trainer *t) {
   webml_memory need = {0};
   for (int i = 0; i < WML_N_UNITS; i++)
     if (t->units[i].plan) wml_unit_memory(&t->units[i], i != WML_UNIT_TRAIN, &need);
-  need.total +=
-      need.weights * 5; /* best weights, and a checkpoint's copy with the optimizer's state */
-  WML_TRY(wml_check_memory(t->device, &need));
+  /* The best weights, and a checkpoint's copy with the optimizer's state. */
+  WML_TRY(wml_check_memory(t->device, &need, need.weights * 5));
   for (int i = 0; i < WML_N_UNITS; i++)
     if (t->units[i].plan) WML_TRY(wml_unit_prepare(&t->units[i]));
   return WEBML_OK;

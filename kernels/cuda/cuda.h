@@ -1,0 +1,247 @@
+/* The CUDA back end: cuDNN and cuBLASLt for what they do best, own kernels for the rest.
+ *
+ * Values lie NHWC and row-major, as float32 or, under mixed_bfloat16, as bfloat16; what the loss,
+ * the metrics and the caller read is float32. Convolution kernels lie [F, kh, kw, C] (cuDNN's
+ * filter of NHWC), everything else of the store as the graph says. A step is captured once into a
+ * CUDA graph; what changes from step to step lies in device memory (cuda_state), so that running n
+ * steps is n launches and no other work of the host.
+ *
+ * Own kernels never add with atomics: their sums are formed in a fixed order, and a step gives the
+ * same bits each time. */
+#ifndef WML_CUDA_H
+#define WML_CUDA_H
+
+#include "../backend.h"
+#include "../common/packing.h"
+
+#include <cuda_runtime_api.h>
+#include <pthread.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum cuda_type { CUDA_F32_T, CUDA_BF16_T, CUDA_I32_T, CUDA_U8_T } cuda_type;
+
+static inline size_t cuda_type_size(cuda_type type) {
+  return type == CUDA_BF16_T ? 2 : type == CUDA_U8_T ? 1 : 4;
+}
+
+/* An array in device memory, as kernels take it. */
+typedef struct cuda_view {
+  void *data;
+  cuda_type type;
+} cuda_view;
+
+enum { CUDA_MAX_FEEDS = 4, CUDA_BUFFERS = 2, CUDA_PENALTY_BLOCKS = 256 };
+
+/* What changes between steps; one per plan, in device memory. The host fills it before a chunk of
+ * steps, the last kernel of a step moves it on. */
+typedef struct cuda_state {
+  int64_t index; /* of the step within the chunk */
+  int64_t step;  /* optimizer steps before this one */
+  uint64_t seed;
+  uint32_t epoch;
+  int32_t finite;     /* of this step: gradients and loss */
+  int64_t not_finite; /* number of the first step that was not, or -1: after it nothing changes */
+  double loss;        /* of this step so far */
+  double factor;      /* what gradients are multiplied by: clipping */
+  double norm[2];     /* of a variable and of its direction */
+  const void *base[CUDA_MAX_FEEDS];     /* rows of each feed */
+  const int64_t *place[CUDA_MAX_FEEDS]; /* [steps * batch] row in base */
+  const int64_t *sample;                /* [steps * batch] row of the data set */
+  const wml_optimizer_step *rates;      /* [steps] */
+} cuda_state;
+
+typedef struct cuda_dnn cuda_dnn;
+typedef struct cuda_blas cuda_blas;
+
+struct wml_device {
+  wml_host host;
+  int index;
+  bool planning;  /* no GPU behind it: compile() only (tests without a GPU) */
+  int capability; /* 90: 9.0 */
+  int multiprocessors;
+  cuda_dnn *dnn;         /* NULL where the library is not there */
+  cuda_blas *blas;       /* likewise */
+  pthread_mutex_t mutex; /* of the vendor's handles, and of `failed` */
+  char failed[160];      /* the error after which the device takes no more calls, or "" */
+  char identity[240];
+  char tuning_file[600]; /* "" : nothing is remembered */
+};
+
+/* A persistent tensor. Its bytes lie in one of the store's blocks. */
+typedef struct cuda_entry {
+  struct cuda_entry *next;
+  char *name;
+  int64_t elements;
+  int64_t kernel[4]; /* of a convolution: [kh, kw, c, f], kept as [f, kh, kw, c]; else 0 */
+  bool weight;       /* a parameter: has a bfloat16 copy under mixed precision */
+  float *data;
+  void *half; /* that copy, or NULL */
+} cuda_entry;
+
+typedef struct cuda_block {
+  struct cuda_block *next;
+  void *data;
+} cuda_block;
+
+/* A data set's array that is kept on the device. */
+typedef struct cuda_resident {
+  struct cuda_resident *next;
+  const void *base;
+  size_t bytes;
+  void *data; /* NULL: does not fit, rows are sent with each chunk */
+} cuda_resident;
+
+struct wml_store {
+  wml_device *device;
+  cudaStream_t stream;
+  cuda_entry *entries;
+  cuda_block *blocks;
+  cuda_resident *residents;
+  bool settled; /* a plan has fixed the precision */
+  wml_precision precision;
+};
+
+typedef struct cuda_tensor {
+  wml_tensor info;
+  cuda_type type;
+  size_t bytes;
+  int alias;
+  int first, last;
+  bool pinned;
+  size_t offset;
+  cuda_entry *entry;
+  void *data; /* after prepare() */
+  void *host; /* of an output: pinned memory that a run ends by copying into */
+} cuda_tensor;
+
+typedef struct cuda_call {
+  const wml_plan *plan;
+  cudaStream_t stream;
+  wml_result result; /* of a vendor's call; kernels' launches are asked about afterwards */
+} cuda_call;
+
+typedef struct cuda_node cuda_node;
+
+struct cuda_node {
+  wml_op op;        /* operands are tensors of the plan */
+  bool relu;        /* relu is fused behind a convolution or a dense layer */
+  int pooled;       /* MAXPOOL_BWD: relu before the pooling is undone by this value; or -1 */
+  bool pools;       /* a convolution that pools its result 2x2, or its weights' gradient with that
+                       pooling's: out[1] or in[2] is the index, `pooled` the pooled value */
+  const char *name; /* of the implementation */
+  const char *why;  /* an implementation that declined says why */
+  char text[64];    /* where the name is made */
+  int temp[3];      /* temporaries, or -1 */
+  void *constant;   /* device copy of an array that the operation points to, or NULL */
+  void (*run)(cuda_call *call, const cuda_node *node);
+  void *vendor; /* the vendor's plan */
+  void (*release)(wml_device *device, void *vendor);
+  const struct cuda_tuning *tuning; /* where the vendor's plan has a choice, else NULL */
+};
+
+struct wml_plan {
+  wml_store *store;
+  wml_device *device;
+  wml_graph graph; /* its scalars and its update; other arrays are the nodes and tensors here */
+  int n_tensors, capacity;
+  cuda_tensor *tensors;
+  int n_nodes;
+  cuda_node *nodes;
+  int *outputs;
+  size_t arena_bytes;
+  uint8_t *arena;
+  int64_t chunk;                           /* steps that are sent to the device at a time */
+  cuda_state *state;                       /* device */
+  double *results;                         /* device: [n_results] */
+  double *penalty;                         /* device: [CUDA_PENALTY_BLOCKS] */
+  int64_t *rows[CUDA_BUFFERS];             /* device: [chunk * batch] */
+  wml_optimizer_step *rates[CUDA_BUFFERS]; /* device: [chunk] */
+  struct cuda_staging *staging;            /* run.c */
+  cudaGraphExec_t graph_exec;
+  bool prepared;
+};
+
+/* ---- plan.c ---- */
+wml_result cuda_plan_create(wml_store *store, const wml_graph *graph, wml_plan **plan);
+void cuda_plan_memory(const wml_plan *plan, wml_memory *memory);
+wml_result cuda_plan_prepare(wml_plan *plan);
+void cuda_plan_destroy(wml_plan *plan);
+int cuda_add_temporary(wml_plan *plan, size_t bytes, int node); /* tensor index, -1: no memory */
+static inline const wml_tensor *cuda_info(const wml_plan *plan, int tensor) {
+  return &plan->tensors[tensor].info;
+}
+/* A copy of a host's array that an operation points to; the plan's node releases it. */
+wml_result cuda_constant(wml_plan *plan, const void *host, size_t bytes, void **device);
+/* NULL data where the operand is absent. */
+static inline cuda_view cuda_view_of(const wml_plan *plan, int tensor) {
+  cuda_view v = {NULL, CUDA_F32_T};
+  if (tensor >= 0) v.data = plan->tensors[tensor].data, v.type = plan->tensors[tensor].type;
+  return v;
+}
+static inline float *cuda_f32(const wml_plan *plan, int tensor) {
+  return tensor < 0 ? NULL : (float *)plan->tensors[tensor].data;
+}
+/* Weights in the type that values have: the bfloat16 copy under mixed precision. */
+cuda_view cuda_weight(const wml_plan *plan, int tensor);
+
+/* ---- tune.c ---- */
+/* A vendor's plan that has several candidates for the same result. */
+typedef struct cuda_tuning {
+  int (*count)(const void *vendor);
+  const char *(*select)(void *vendor, int candidate); /* the name of it */
+  const char *(*key)(const void *vendor); /* what is computed, for the file of choices */
+} cuda_tuning;
+/* Times the candidates of every node, or takes what a file says of an earlier time. The plan's
+ * memory is there, its content does not matter. */
+wml_result cuda_tune(wml_plan *plan);
+
+/* ---- run.c ---- */
+wml_result cuda_plan_start(wml_plan *plan); /* the last part of prepare(): buffers and graph */
+void cuda_plan_stop(wml_plan *plan);
+wml_result cuda_plan_run(wml_plan *plan, wml_run *run);
+
+/* ---- backend.c ---- */
+wml_result cuda_check(wml_device *device, cudaError_t error, const char *call);
+#define CUDA_TRY(device, call)                                                                     \
+  do {                                                                                             \
+    wml_result cuda_try_result = cuda_check(device, call, #call);                                  \
+    if (cuda_try_result != WML_OK) return cuda_try_result;                                         \
+  } while (0)
+void *cuda_take(const wml_device *device, size_t n, size_t size); /* zeroed; NULL: error is set */
+/* Device memory; the error names the bytes. */
+wml_result cuda_allocate(wml_device *device, size_t bytes, void **pointer);
+cuda_entry *cuda_entry_create(const wml_device *device, const wml_tensor *t);
+
+/* ---- one file per operation: implementations, best first; the last entry has plan NULL ---- */
+typedef struct cuda_implementation {
+  wml_result (*plan)(wml_plan *plan, cuda_node *node); /* WML_UNSUPPORTED with node->why */
+} cuda_implementation;
+
+extern const cuda_implementation cuda_conv2d[], cuda_conv2d_bwd_data[], cuda_conv2d_bwd_weights[];
+extern const cuda_implementation cuda_dense[], cuda_dense_bwd_data[], cuda_dense_bwd_weights[];
+extern const cuda_implementation cuda_maxpool[], cuda_maxpool_bwd[];
+extern const cuda_implementation cuda_activation[], cuda_activation_bwd[];
+extern const cuda_implementation cuda_batchnorm_train[], cuda_batchnorm_infer[],
+    cuda_batchnorm_bwd[];
+extern const cuda_implementation cuda_gather[], cuda_dropout[], cuda_reshape[], cuda_loss[],
+    cuda_metric[];
+extern const cuda_implementation cuda_update[];
+
+/* conv2d_pooled.cu: whether the convolution can have relu and 2x2 pooling in its kernel. */
+bool cuda_conv_can_pool(const wml_plan *plan, const cuda_node *node);
+
+/* convert.cu: n elements of one type to another. */
+void cuda_convert(cudaStream_t stream, cuda_view from, cuda_view to, int64_t n);
+/* loss.cu: the last kernel of a step. */
+void cuda_end_step(cuda_call *call);
+/* update.cu: l1 and l2 of the parameters join the loss: the first kernels of a step. */
+void cuda_penalty(cuda_call *call);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

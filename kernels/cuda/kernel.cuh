@@ -1,0 +1,119 @@
+/* What every kernel file needs: launching, typed access to views, sums over a block. The same
+ * source is compiled by nvcc for the device and by a C++ compiler for the emulation. */
+#ifndef WML_CUDA_KERNEL_CUH
+#define WML_CUDA_KERNEL_CUH
+
+#include "cuda.h"
+
+#include <math.h>
+
+#if defined(__CUDACC__)
+#define CUDA_LAUNCH(kernel, grid, block, stream, ...)                                              \
+  kernel<<<(unsigned)(grid), (unsigned)(block), 0, stream>>>(__VA_ARGS__)
+#define CUDA_LAUNCH_TOGETHER CUDA_LAUNCH
+#else
+#include "emulation/threads.h"
+#define CUDA_LAUNCH(kernel, grid, block, stream, ...)                                              \
+  emulated_launch((long)(grid), (int)(block), false, stream, [=] { kernel(__VA_ARGS__); })
+/* Kernels whose threads wait for each other. */
+#define CUDA_LAUNCH_TOGETHER(kernel, grid, block, stream, ...)                                     \
+  emulated_launch((long)(grid), (int)(block), true, stream, [=] { kernel(__VA_ARGS__); })
+#endif
+
+#define CUDA_FN static __device__ inline
+
+enum { CUDA_THREADS = 256 };
+
+/* Blocks of CUDA_THREADS for n items; kernels that stride over more ask for at most `most`. */
+static inline long cuda_blocks(int64_t n, long most) {
+  int64_t blocks = (n + CUDA_THREADS - 1) / CUDA_THREADS;
+  return blocks < 1 ? 1 : blocks > most ? most : (long)blocks;
+}
+
+/* for (i: each of n items, spread over the grid) */
+#define CUDA_EACH(i, n)                                                                            \
+  for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < (n);                        \
+       i += (int64_t)gridDim.x * blockDim.x)
+
+/* ---- bfloat16: the upper half of a float32, rounded to nearest even ---- */
+
+CUDA_FN float bf16_to_float(uint16_t bits) {
+  union {
+    uint32_t u;
+    float f;
+  } v;
+  v.u = (uint32_t)bits << 16;
+  return v.f;
+}
+
+CUDA_FN uint16_t bf16_from_float(float x) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  uint16_t bits;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+  return bits;
+#else
+  union {
+    float f;
+    uint32_t u;
+  } v;
+  v.f = x;
+  if (x != x) return 0x7FFF;
+  return (uint16_t)((v.u + 0x7FFFu + (v.u >> 16 & 1)) >> 16);
+#endif
+}
+
+/* ---- access to views; the type is the same for a whole launch ---- */
+
+CUDA_FN float view_get(cuda_view v, int64_t i) {
+  return v.type == CUDA_BF16_T ? bf16_to_float(((const uint16_t *)v.data)[i])
+                               : ((const float *)v.data)[i];
+}
+
+CUDA_FN void view_set(cuda_view v, int64_t i, float x) {
+  if (v.type == CUDA_BF16_T)
+    ((uint16_t *)v.data)[i] = bf16_from_float(x);
+  else
+    ((float *)v.data)[i] = x;
+}
+
+struct alignas(16) cuda_float4 {
+  float v[4];
+};
+struct alignas(8) cuda_half4 {
+  uint16_t v[4];
+};
+
+/* Four neighbours, the first a multiple of four: one access of 16 or 8 bytes. */
+CUDA_FN cuda_float4 view_get4(cuda_view v, int64_t i) {
+  if (v.type != CUDA_BF16_T) return *(const cuda_float4 *)((const float *)v.data + i);
+  cuda_half4 h = *(const cuda_half4 *)((const uint16_t *)v.data + i);
+  cuda_float4 r;
+  for (int k = 0; k < 4; k++) r.v[k] = bf16_to_float(h.v[k]);
+  return r;
+}
+
+CUDA_FN void view_set4(cuda_view v, int64_t i, cuda_float4 x) {
+  if (v.type != CUDA_BF16_T) {
+    *(cuda_float4 *)((float *)v.data + i) = x;
+    return;
+  }
+  cuda_half4 h;
+  for (int k = 0; k < 4; k++) h.v[k] = bf16_from_float(x.v[k]);
+  *(cuda_half4 *)((uint16_t *)v.data + i) = h;
+}
+
+/* ---- sums over a block of CUDA_THREADS threads, in a fixed order; every thread gets the sum ----
+ */
+
+template <typename T> static __device__ T block_sum(T x) {
+  __shared__ T part[CUDA_THREADS / 32];
+  for (int mask = 16; mask > 0; mask >>= 1) x += __shfl_xor_sync(0xFFFFFFFFu, x, mask);
+  if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = x;
+  __syncthreads();
+  T sum = 0;
+  for (int i = 0; i < CUDA_THREADS / 32; i++) sum += part[i];
+  __syncthreads(); /* `part` may be written again */
+  return sum;
+}
+
+#endif

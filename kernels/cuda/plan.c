@@ -1,0 +1,588 @@
+/* Compiling a graph: types of values, fusion, the choice of implementations, memory. */
+#include "cuda.h"
+#include "vendor.h"
+
+#include <math.h>
+#include <string.h>
+
+static const cuda_implementation *const implementations[WML_N_OPS] = {
+    [WML_OP_GATHER] = cuda_gather,
+    [WML_OP_CONV2D] = cuda_conv2d,
+    [WML_OP_CONV2D_BWD_DATA] = cuda_conv2d_bwd_data,
+    [WML_OP_CONV2D_BWD_WEIGHTS] = cuda_conv2d_bwd_weights,
+    [WML_OP_DENSE] = cuda_dense,
+    [WML_OP_DENSE_BWD_DATA] = cuda_dense_bwd_data,
+    [WML_OP_DENSE_BWD_WEIGHTS] = cuda_dense_bwd_weights,
+    [WML_OP_MAXPOOL] = cuda_maxpool,
+    [WML_OP_MAXPOOL_BWD] = cuda_maxpool_bwd,
+    [WML_OP_ACTIVATION] = cuda_activation,
+    [WML_OP_ACTIVATION_BWD] = cuda_activation_bwd,
+    [WML_OP_BATCHNORM_TRAIN] = cuda_batchnorm_train,
+    [WML_OP_BATCHNORM_INFER] = cuda_batchnorm_infer,
+    [WML_OP_BATCHNORM_BWD] = cuda_batchnorm_bwd,
+    [WML_OP_BATCHNORM_BWD_INFER] = cuda_batchnorm_bwd,
+    [WML_OP_DROPOUT] = cuda_dropout,
+    [WML_OP_RESHAPE] = cuda_reshape,
+    [WML_OP_LOSS] = cuda_loss,
+    [WML_OP_METRIC] = cuda_metric,
+    [WML_OP_UPDATE] = cuda_update,
+};
+
+enum { ALIGNMENT = 256 }; /* of values in the arena: the widest accesses of the vendor's kernels */
+
+int cuda_add_temporary(wml_plan *plan, size_t bytes, int node) {
+  if (plan->n_tensors == plan->capacity) {
+    int capacity = plan->capacity * 2 + 16;
+    cuda_tensor *grown = cuda_take(plan->device, (size_t)capacity, sizeof *grown);
+    if (!grown) return -1;
+    memcpy(grown, plan->tensors, (size_t)plan->n_tensors * sizeof *grown);
+    plan->device->host.release(plan->tensors);
+    plan->tensors = grown;
+    plan->capacity = capacity;
+  }
+  cuda_tensor *t = &plan->tensors[plan->n_tensors];
+  memset(t, 0, sizeof *t);
+  t->info.role = WML_ROLE_VALUE;
+  t->info.name = "";
+  t->bytes = bytes;
+  t->alias = -1;
+  t->first = t->last = node;
+  return plan->n_tensors++;
+}
+
+static cuda_entry *find_or_add(wml_store *store, const wml_tensor *t) {
+  for (cuda_entry *e = store->entries; e; e = e->next)
+    if (strcmp(e->name, t->name) == 0) return e;
+  cuda_entry *e = cuda_entry_create(store->device, t);
+  if (!e) return NULL;
+  e->next = store->entries;
+  store->entries = e;
+  return e;
+}
+
+static wml_result adopt_tensors(wml_plan *plan, const wml_graph *g) {
+  plan->capacity = g->n_tensors + 16;
+  plan->tensors = cuda_take(plan->device, (size_t)plan->capacity, sizeof *plan->tensors);
+  plan->outputs = cuda_take(plan->device, (size_t)g->n_outputs, sizeof *plan->outputs);
+  if (!plan->tensors || !plan->outputs) return WML_OUT_OF_MEMORY;
+  plan->n_tensors = g->n_tensors;
+  for (int i = 0; i < g->n_tensors; i++) {
+    cuda_tensor *t = &plan->tensors[i];
+    *t = (cuda_tensor){.info = g->tensors[i], .alias = -1, .first = -1, .last = -1};
+    t->info.name = "";
+    t->type = t->info.dtype == WML_I32  ? CUDA_I32_T
+              : t->info.dtype == WML_U8 ? CUDA_U8_T
+                                        : CUDA_F32_T;
+    if (wml_role_is_persistent(t->info.role) &&
+        !(t->entry = find_or_add(plan->store, &g->tensors[i])))
+      return WML_OUT_OF_MEMORY;
+  }
+  for (int i = 0; i < g->n_outputs; i++) {
+    plan->outputs[i] = g->outputs[i];
+    plan->tensors[g->outputs[i]].pinned = true;
+  }
+  return WML_OK;
+}
+
+wml_result cuda_constant(wml_plan *plan, const void *host, size_t bytes, void **out) {
+  wml_result result = cuda_allocate(plan->device, bytes, out);
+  if (result != WML_OK) return result;
+  cudaStream_t stream = plan->store->stream;
+  CUDA_TRY(plan->device, cudaMemcpyAsync(*out, host, bytes, cudaMemcpyHostToDevice, stream));
+  CUDA_TRY(plan->device, cudaStreamSynchronize(stream));
+  return WML_OK;
+}
+
+/* ---- types ---- */
+
+/* Values are bfloat16 under mixed precision, but for what the loss, the metrics and the caller
+ * read, and for statistics. A view has the type of what it looks at. */
+static void settle_types(wml_plan *plan) {
+  if (plan->graph.precision == WML_MIXED_BFLOAT16) {
+    for (int i = 0; i < plan->n_tensors; i++) {
+      cuda_tensor *t = &plan->tensors[i];
+      if (t->info.role == WML_ROLE_VALUE && t->info.dtype == WML_F32 && !t->pinned)
+        t->type = CUDA_BF16_T;
+    }
+    for (int k = 0; k < plan->n_nodes; k++) {
+      const wml_op *op = &plan->nodes[k].op;
+      if (op->kind == WML_OP_BATCHNORM_TRAIN)
+        plan->tensors[op->out[1]].type = plan->tensors[op->out[2]].type = CUDA_F32_T;
+      if (op->kind != WML_OP_LOSS && op->kind != WML_OP_METRIC) continue;
+      for (int i = 0; i < 3; i++)
+        if (op->in[i] >= 0 && plan->tensors[op->in[i]].type == CUDA_BF16_T)
+          plan->tensors[op->in[i]].type = CUDA_F32_T;
+    }
+    for (int k = plan->n_nodes - 1; k >= 0; k--) {
+      const wml_op *op = &plan->nodes[k].op;
+      if (op->kind == WML_OP_RESHAPE && plan->tensors[op->out[0]].type == CUDA_F32_T)
+        plan->tensors[op->in[0]].type = CUDA_F32_T;
+    }
+    for (int k = 0; k < plan->n_nodes; k++) {
+      const wml_op *op = &plan->nodes[k].op;
+      if (op->kind == WML_OP_RESHAPE)
+        plan->tensors[op->out[0]].type = plan->tensors[op->in[0]].type;
+    }
+  }
+  for (int k = 0; k < plan->n_nodes; k++) { /* which place of a window won: a byte */
+    const cuda_node *node = &plan->nodes[k];
+    if ((node->op.kind == WML_OP_MAXPOOL || node->pools) &&
+        node->op.kind != WML_OP_CONV2D_BWD_WEIGHTS && node->op.out[1] >= 0)
+      plan->tensors[node->op.out[1]].type = CUDA_U8_T;
+  }
+  for (int i = 0; i < plan->n_tensors; i++) {
+    cuda_tensor *t = &plan->tensors[i];
+    if (t->info.role == WML_ROLE_VALUE)
+      t->bytes = (size_t)wml_elements(&t->info) * cuda_type_size(t->type);
+  }
+}
+
+cuda_view cuda_weight(const wml_plan *plan, int tensor) {
+  const cuda_entry *e = plan->tensors[tensor].entry;
+  cuda_view v = {e->data, CUDA_F32_T};
+  if (plan->graph.precision == WML_MIXED_BFLOAT16) v.data = e->half, v.type = CUDA_BF16_T;
+  return v;
+}
+
+/* ---- fusion ---- */
+
+static bool reads(const cuda_node *node, int tensor) {
+  if (node->pooled == tensor) return true;
+  for (int i = 0; i < WML_MAX_OPERANDS; i++)
+    if (node->op.in[i] == tensor) return true;
+  return false;
+}
+
+static int consumers(const wml_plan *plan, int tensor) {
+  int count = plan->tensors[tensor].pinned;
+  for (int k = 0; k < plan->n_nodes; k++) count += reads(&plan->nodes[k], tensor);
+  return count;
+}
+
+static bool is_plain_relu(const wml_activation *a) {
+  return a->kind == WML_RELU && a->alpha == 0.0f && a->threshold == 0.0f && isinf(a->max_value);
+}
+
+/* relu joins the convolution or dense layer before it where nothing else reads what lies between.
+ */
+static bool joins_layer(const wml_plan *plan, const cuda_node *before, const cuda_node *node) {
+  return node->op.kind == WML_OP_ACTIVATION && !before->relu &&
+         (before->op.kind == WML_OP_CONV2D || before->op.kind == WML_OP_DENSE) &&
+         before->op.out[0] == node->op.in[0] && consumers(plan, node->op.in[0]) == 1 &&
+         is_plain_relu(&node->op.u.activation);
+}
+
+/* relu, then pooling: going back, the pooled value says whether the winner was positive, so the
+ * large activation is neither read nor kept. */
+static bool joins_pooling(const wml_plan *plan, const cuda_node *before, const cuda_node *node,
+                          int *pooled) {
+  if (node->op.kind != WML_OP_ACTIVATION_BWD || before->op.kind != WML_OP_MAXPOOL_BWD ||
+      before->op.out[0] != node->op.in[0] || consumers(plan, node->op.in[0]) != 1 ||
+      !is_plain_relu(&node->op.u.activation))
+    return false;
+  for (int k = 0; k < plan->n_nodes; k++) {
+    const wml_op *pool = &plan->nodes[k].op;
+    if (pool->kind == WML_OP_MAXPOOL && pool->in[0] == node->op.in[1] &&
+        pool->out[1] == before->op.in[1]) {
+      *pooled = pool->out[0];
+      return true;
+    }
+  }
+  return false;
+}
+
+static void forget(cuda_node *node) {
+  for (int i = 0; i < WML_MAX_OPERANDS; i++) node->op.in[i] = -1;
+  for (int i = 0; i < 3; i++) node->op.out[i] = -1;
+  node->pooled = -1;
+}
+
+static void fuse_activations(wml_plan *plan) {
+  int kept = 0;
+  for (int k = 0; k < plan->n_nodes; k++) {
+    cuda_node *node = &plan->nodes[k], *before = kept ? &plan->nodes[kept - 1] : NULL;
+    int pooled;
+    if (before && joins_layer(plan, before, node)) {
+      before->relu = true;
+      before->op.out[0] = node->op.out[0];
+    } else if (before && joins_pooling(plan, before, node, &pooled)) {
+      before->pooled = pooled;
+      before->op.out[0] = node->op.out[0];
+    } else {
+      cuda_node moved = *node;
+      forget(node);
+      plan->nodes[kept++] = moved;
+      continue;
+    }
+    forget(node); /* reads nothing any more */
+  }
+  plan->n_nodes = kept;
+}
+
+static bool halves(const wml_window *w) {
+  for (int i = 0; i < 2; i++)
+    if (w->size[i] != 2 || w->stride[i] != 2 || w->pad_before[i] || w->pad_after[i]) return false;
+  return true;
+}
+
+/* The node that reads the tensor, when it is the only one. */
+static cuda_node *only_reader(wml_plan *plan, int tensor) {
+  cuda_node *found = NULL;
+  if (plan->tensors[tensor].pinned) return NULL;
+  for (int k = 0; k < plan->n_nodes; k++)
+    if (reads(&plan->nodes[k], tensor)) {
+      if (found) return NULL;
+      found = &plan->nodes[k];
+    }
+  return found;
+}
+
+/* First layers have few channels: their convolution with relu and 2x2 pooling is one kernel, and
+ * the gradient of its weights is another, so the largest activation of a network and its gradient
+ * never reach memory. conv2d_pooled.cu says for which shapes. */
+static void fuse_pooled(wml_plan *plan) {
+  for (int k = 0; k < plan->n_nodes; k++) {
+    cuda_node *conv = &plan->nodes[k];
+    if (conv->op.kind != WML_OP_CONV2D || !conv->relu || !cuda_conv_can_pool(plan, conv)) continue;
+    cuda_node *pool = only_reader(plan, conv->op.out[0]);
+    if (!pool || pool->op.kind != WML_OP_MAXPOOL || !halves(&pool->op.u.window)) continue;
+    int index = pool->op.out[1];
+    if (index >= 0) { /* training: its way back must fuse, too */
+      cuda_node *back = only_reader(plan, index);
+      if (!back || back->op.kind != WML_OP_MAXPOOL_BWD || back->pooled != pool->op.out[0]) continue;
+      cuda_node *weights = only_reader(plan, back->op.out[0]);
+      if (!weights || weights->op.kind != WML_OP_CONV2D_BWD_WEIGHTS ||
+          weights->op.in[1] != back->op.out[0] || weights->op.in[0] != conv->op.in[0])
+        continue;
+      weights->op.in[1] = back->op.in[0];
+      weights->op.in[2] = index;
+      weights->pooled = pool->op.out[0];
+      weights->pools = true;
+      forget(back);
+    }
+    conv->op.out[0] = pool->op.out[0];
+    conv->op.out[1] = index;
+    conv->pools = true;
+    forget(pool);
+  }
+  int kept = 0;
+  for (int k = 0; k < plan->n_nodes; k++) {
+    const cuda_node *node = &plan->nodes[k];
+    bool empty = node->op.in[0] < 0 && node->op.out[0] < 0 && node->op.kind != WML_OP_UPDATE;
+    if (!empty) plan->nodes[kept++] = *node;
+  }
+  plan->n_nodes = kept;
+}
+
+/* ---- implementations ---- */
+
+static wml_result choose(wml_plan *plan, cuda_node *node) {
+  const char *why = "no implementation";
+  for (const cuda_implementation *list = implementations[node->op.kind]; list->plan; list++) {
+    int n_tensors = plan->n_tensors;
+    for (int i = 0; i < 3; i++) node->temp[i] = -1;
+    wml_result result = list->plan(plan, node);
+    if (result != WML_UNSUPPORTED) return result;
+    plan->n_tensors = n_tensors;
+    if (node->why) why = node->why;
+  }
+  plan->device->host.error("layer %s: %s", node->op.layer ? node->op.layer : "?", why);
+  return WML_UNSUPPORTED;
+}
+
+/* Kernels of convolutions have a layout of their own; slots and gradients lie as their parameter.
+ */
+static void settle_layouts(wml_plan *plan) {
+  for (int k = 0; k < plan->n_nodes; k++) {
+    const wml_op *op = &plan->nodes[k].op;
+    if (op->kind != WML_OP_CONV2D) continue;
+    const cuda_tensor *t = &plan->tensors[op->in[1]];
+    memcpy(t->entry->kernel, t->info.dim, sizeof t->entry->kernel);
+  }
+  for (int i = 0; i < plan->n_tensors; i++) {
+    cuda_tensor *t = &plan->tensors[i];
+    if (t->entry && t->info.like >= 0)
+      memcpy(t->entry->kernel, plan->tensors[t->info.like].entry->kernel, sizeof t->entry->kernel);
+  }
+}
+
+/* ---- memory ---- */
+
+static int root_of(const wml_plan *plan, int t) {
+  while (plan->tensors[t].alias >= 0) t = plan->tensors[t].alias;
+  return t;
+}
+
+static void extend(wml_plan *plan, int tensor, int node) {
+  if (tensor < 0) return;
+  cuda_tensor *t = &plan->tensors[root_of(plan, tensor)];
+  if (t->first < 0 || node < t->first) t->first = node;
+  if (node > t->last) t->last = node;
+  if (plan->tensors[tensor].pinned) t->last = plan->n_nodes;
+}
+
+static bool elementwise(const wml_op *op) {
+  bool activation = op->kind == WML_OP_ACTIVATION || op->kind == WML_OP_ACTIVATION_BWD;
+  if (activation && WML_ACTIVATION_IS_ROW(op->u.activation.kind)) return false;
+  return activation || op->kind == WML_OP_DROPOUT || op->kind == WML_OP_BATCHNORM_INFER;
+}
+
+static bool read_after(const wml_plan *plan, int tensor, int node) {
+  int root = root_of(plan, tensor);
+  for (int t = 0; t < plan->n_tensors; t++) {
+    if (plan->tensors[t].info.role != WML_ROLE_VALUE || root_of(plan, t) != root) continue;
+    if (plan->tensors[t].pinned) return true;
+    for (int k = node + 1; k < plan->n_nodes; k++)
+      if (reads(&plan->nodes[k], t)) return true;
+  }
+  return false;
+}
+
+/* Views share their bytes always, element-wise results with an input that nobody reads again. */
+static void alias_in_place(wml_plan *plan) {
+  for (int k = 0; k < plan->n_nodes; k++) {
+    const wml_op *op = &plan->nodes[k].op;
+    int in = op->in[0], out = op->out[0];
+    if (op->kind != WML_OP_RESHAPE && !elementwise(op)) continue;
+    if (plan->tensors[in].info.role != WML_ROLE_VALUE ||
+        plan->tensors[in].type != plan->tensors[out].type ||
+        (op->kind != WML_OP_RESHAPE && read_after(plan, in, k)))
+      continue;
+    plan->tensors[out].alias = in;
+  }
+}
+
+static wml_result place(wml_plan *plan) {
+  alias_in_place(plan);
+  for (int k = 0; k < plan->n_nodes; k++) {
+    const cuda_node *node = &plan->nodes[k];
+    for (int i = 0; i < WML_MAX_OPERANDS; i++) extend(plan, node->op.in[i], k);
+    for (int i = 0; i < 3; i++) extend(plan, node->op.out[i], k), extend(plan, node->temp[i], k);
+    extend(plan, node->pooled, k);
+  }
+  size_t n = (size_t)plan->n_tensors;
+  wml_lifetime *life = cuda_take(plan->device, n, sizeof *life);
+  int *order = cuda_take(plan->device, n, sizeof *order);
+  wml_result result = life && order ? WML_OK : WML_OUT_OF_MEMORY;
+  for (size_t i = 0; result == WML_OK && i < n; i++) {
+    const cuda_tensor *t = &plan->tensors[i];
+    bool placed = t->info.role == WML_ROLE_VALUE && t->alias < 0 && t->first >= 0 && !t->entry;
+    life[i] = (wml_lifetime){placed ? wml_round_up(t->bytes, ALIGNMENT) : 0, t->first, t->last, 0};
+  }
+  if (result == WML_OK) {
+    plan->arena_bytes = wml_pack(life, (int)n, order);
+    for (size_t i = 0; i < n; i++) plan->tensors[i].offset = life[i].offset;
+  }
+  plan->device->host.release(life);
+  plan->device->host.release(order);
+  return result;
+}
+
+/* ---- the plan as a whole ---- */
+
+/* So many steps at a time that their row numbers are a few hundred kilobytes. */
+static int64_t chunk_of(int64_t batch) {
+  int64_t steps = 65536 / batch;
+  return steps < 1 ? 1 : steps > 256 ? 256 : steps;
+}
+
+static wml_result settle_precision(wml_store *store, const wml_graph *g) {
+  if (store->settled && store->precision != g->precision) {
+    store->device->host.error("all plans of a store have one precision");
+    return WML_INVALID;
+  }
+  if (g->precision == WML_MIXED_BFLOAT16 && store->device->capability < 80) {
+    store->device->host.error("mixed_bfloat16 needs a GPU of compute capability 8.0 or more; this "
+                              "one has %d.%d; use float32",
+                              store->device->capability / 10, store->device->capability % 10);
+    return WML_UNSUPPORTED;
+  }
+  store->settled = true;
+  store->precision = g->precision;
+  return WML_OK;
+}
+
+static wml_result build(wml_plan *plan, const wml_graph *g) {
+  wml_result result = settle_precision(plan->store, g);
+  if (result != WML_OK) return result;
+  size_t items = (size_t)g->update.n_items * sizeof *g->update.items;
+  wml_update_item *copies = cuda_take(plan->device, (size_t)g->update.n_items, sizeof *copies);
+  plan->nodes = cuda_take(plan->device, (size_t)g->n_ops, sizeof *plan->nodes);
+  plan->graph.tensors = NULL;
+  plan->graph.ops = NULL;
+  plan->graph.outputs = NULL;
+  plan->graph.update.items = copies;
+  if (!plan->nodes || !copies) return WML_OUT_OF_MEMORY;
+  if (items) memcpy(copies, g->update.items, items);
+  plan->n_nodes = g->n_ops;
+  for (int k = 0; k < g->n_ops; k++)
+    plan->nodes[k] = (cuda_node){.op = g->ops[k], .pooled = -1, .temp = {-1, -1, -1}};
+  result = adopt_tensors(plan, g);
+  if (result != WML_OK) return result;
+  fuse_activations(plan);
+  fuse_pooled(plan);
+  settle_types(plan);
+  settle_layouts(plan);
+  for (int k = 0; k < plan->n_nodes && result == WML_OK; k++) {
+    result = choose(plan, &plan->nodes[k]);
+    plan->nodes[k].op.layer = NULL; /* the graph may go */
+  }
+  return result == WML_OK ? place(plan) : result;
+}
+
+wml_result cuda_plan_create(wml_store *store, const wml_graph *g, wml_plan **out) {
+  wml_plan *plan = cuda_take(store->device, 1, sizeof *plan);
+  if (!plan) return WML_OUT_OF_MEMORY;
+  plan->store = store;
+  plan->device = store->device;
+  plan->graph = *g;
+  plan->chunk = chunk_of(g->batch);
+  wml_result result = build(plan, g);
+  if (result == WML_OK)
+    *out = plan;
+  else
+    cuda_plan_destroy(plan);
+  return result;
+}
+
+void cuda_plan_destroy(wml_plan *plan) {
+  if (!plan) return;
+  const wml_host *host = &plan->device->host;
+  cuda_plan_stop(plan);
+  for (int k = 0; plan->nodes && k < plan->n_nodes; k++) {
+    cuda_node *node = &plan->nodes[k];
+    if (node->release) node->release(plan->device, node->vendor);
+    (void)cudaFree(node->constant);
+  }
+  (void)cudaFree(plan->arena);
+  host->release((void *)(uintptr_t)plan->graph.update.items);
+  host->release(plan->nodes);
+  host->release(plan->tensors);
+  host->release(plan->outputs);
+  host->release(plan);
+}
+
+static size_t entry_bytes(const cuda_entry *e) {
+  return wml_round_up((size_t)e->elements * sizeof(float), WML_PACKING_ALIGNMENT);
+}
+
+static bool has_half(const wml_plan *plan, const cuda_entry *e) {
+  return e->weight && plan->graph.precision == WML_MIXED_BFLOAT16;
+}
+
+static size_t run_bytes(const wml_plan *plan) {
+  return CUDA_BUFFERS * (size_t)plan->chunk *
+             ((size_t)plan->graph.batch * sizeof(int64_t) + sizeof(wml_optimizer_step)) +
+         sizeof *plan->state + CUDA_PENALTY_BLOCKS * sizeof *plan->penalty +
+         (size_t)plan->graph.n_results * sizeof *plan->results;
+}
+
+void cuda_plan_memory(const wml_plan *plan, wml_memory *memory) {
+  *memory = (wml_memory){.scratch = plan->arena_bytes + run_bytes(plan)};
+  for (int i = 0; i < plan->n_tensors; i++) {
+    const cuda_tensor *t = &plan->tensors[i];
+    if (!t->entry) continue;
+    size_t bytes = entry_bytes(t->entry) * (has_half(plan, t->entry) ? 3 : 2) / 2;
+    if (t->info.role == WML_ROLE_PARAM || t->info.role == WML_ROLE_STATE)
+      memory->params += bytes;
+    else
+      memory->state += bytes;
+  }
+  int forward = 0; /* values that outlive the last forward operation */
+  while (forward < plan->n_nodes && plan->nodes[forward].op.kind != WML_OP_LOSS) forward++;
+  for (int i = 0; i < plan->n_tensors && forward < plan->n_nodes; i++) {
+    const cuda_tensor *t = &plan->tensors[i];
+    if (t->info.role == WML_ROLE_VALUE && t->alias < 0 && t->first < forward && t->last > forward)
+      memory->saved += t->bytes;
+  }
+  memory->scratch -= memory->saved < memory->scratch ? memory->saved : memory->scratch;
+}
+
+static wml_result new_block(wml_plan *plan, size_t bytes, void **data) {
+  cuda_block *block = cuda_take(plan->device, 1, sizeof *block);
+  if (!block) return WML_OUT_OF_MEMORY;
+  wml_result result = cuda_allocate(plan->device, bytes, &block->data);
+  if (result == WML_OK)
+    result = cuda_check(plan->device, cudaMemsetAsync(block->data, 0, bytes, plan->store->stream),
+                        "cudaMemsetAsync");
+  if (result != WML_OK) {
+    (void)cudaFree(block->data);
+    plan->device->host.release(block);
+    return result;
+  }
+  block->next = plan->store->blocks;
+  plan->store->blocks = block;
+  *data = block->data;
+  return WML_OK;
+}
+
+/* One block for the entries that have no bytes yet, in the order given: neighbours stay neighbours,
+ * which makes the update's buffers flat. Copies in bfloat16 lie in a block of their own in the same
+ * order, so that the update finds both by one index. */
+static wml_result allocate_entries(wml_plan *plan, const int *tensors, int n) {
+  size_t total = 0;
+  bool half = false;
+  for (int i = 0; i < n; i++) {
+    const cuda_entry *e = plan->tensors[tensors[i]].entry;
+    if (e->data) continue;
+    total += entry_bytes(e);
+    half = half || has_half(plan, e);
+  }
+  if (total == 0) return WML_OK;
+  void *data = NULL, *halves_data = NULL;
+  wml_result result = new_block(plan, total, &data);
+  if (result == WML_OK && half) result = new_block(plan, total / 2, &halves_data);
+  if (result != WML_OK) return result;
+  size_t at = 0;
+  for (int i = 0; i < n; i++) {
+    cuda_entry *e = plan->tensors[tensors[i]].entry;
+    if (e->data) continue;
+    e->data = (float *)(void *)((uint8_t *)data + at);
+    if (has_half(plan, e)) e->half = (uint8_t *)halves_data + at / 2;
+    at += entry_bytes(e);
+  }
+  return WML_OK;
+}
+
+/* column 0: parameters, 1: gradients, 2..: slots */
+static int item_tensor(const wml_update_item *item, int column) {
+  return column == 0 ? item->param : column == 1 ? item->grad : item->slot[column - 2];
+}
+
+static wml_result allocate_persistent(wml_plan *plan) {
+  const wml_update *u = &plan->graph.update;
+  int *list = cuda_take(plan->device, (size_t)plan->n_tensors, sizeof *list);
+  wml_result result = list ? WML_OK : WML_OUT_OF_MEMORY;
+  for (int column = 0; column < 2 + WML_MAX_SLOTS && result == WML_OK; column++) {
+    int n = 0;
+    for (int i = 0; i < u->n_items; i++)
+      if (item_tensor(&u->items[i], column) >= 0) list[n++] = item_tensor(&u->items[i], column);
+    result = allocate_entries(plan, list, n);
+  }
+  int n = 0;
+  for (int i = 0; result == WML_OK && i < plan->n_tensors; i++)
+    if (plan->tensors[i].entry) list[n++] = i;
+  if (result == WML_OK) result = allocate_entries(plan, list, n);
+  plan->device->host.release(list);
+  return result;
+}
+
+wml_result cuda_plan_prepare(wml_plan *plan) {
+  if (plan->prepared) return WML_OK;
+  wml_result result = allocate_persistent(plan);
+  void *arena = NULL;
+  if (result == WML_OK) result = cuda_allocate(plan->device, plan->arena_bytes, &arena);
+  if (result != WML_OK) return result;
+  plan->arena = arena;
+  for (int i = 0; i < plan->n_tensors; i++) {
+    cuda_tensor *t = &plan->tensors[i];
+    if (t->entry)
+      t->data = t->entry->data;
+    else if (t->info.role == WML_ROLE_VALUE)
+      t->data = plan->arena + plan->tensors[root_of(plan, i)].offset;
+  }
+  result = cuda_tune(plan);
+  if (result == WML_OK) result = cuda_plan_start(plan);
+  plan->prepared = result == WML_OK;
+  return result;
+}
