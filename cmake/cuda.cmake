@@ -48,6 +48,7 @@ if(WEBML_TESTS)
   enable_language(CXX)
   set(CMAKE_CXX_STANDARD 20)
   file(GLOB emulation_sources CONFIGURE_DEPENDS kernels/cuda/emulation/*.c kernels/cuda/emulation/*.cc)
+  list(FILTER emulation_sources EXCLUDE REGEX "/module.c$")
   set(emulated_kernels)
   foreach(kernel ${cuda_kernels}) # one source, two languages: the C++ compiler gets a file that includes it
     get_filename_component(name ${kernel} NAME_WE)
@@ -59,4 +60,9 @@ if(WEBML_TESTS)
   add_library(kernels-cuda-emulated STATIC ${cuda_c} ${emulation_sources} ${emulated_kernels})
   target_include_directories(kernels-cuda-emulated BEFORE PUBLIC kernels/cuda/emulation)
   target_link_libraries(kernels-cuda-emulated PUBLIC Threads::Threads)
+  # As a module too, so that whole programs can be run over it.
+  add_library(webml-cuda-emulated MODULE kernels/cuda/emulation/module.c)
+  target_link_libraries(webml-cuda-emulated PRIVATE
+    -Wl,--whole-archive kernels-cuda-emulated -Wl,--no-whole-archive)
+  set_target_properties(webml-cuda-emulated PROPERTIES LINKER_LANGUAGE CXX)
 endif()

@@ -60,6 +60,7 @@ static bool rig_open(rig *r, const subject *s, const op_case *c, const webml_mod
   return true;
 }
 
+/* Also of a rig that was opened in part. */
 static void rig_close(rig *r) {
   for (int mode = 0; mode < 3; mode++) {
     r->backend->plan_destroy(r->plan[mode]);
@@ -98,7 +99,7 @@ static wml_result run(rig *r, wml_mode mode, const case_data *d, float rate, dou
                   .learning_rate = &rate,
                   .results = mode == WML_MODE_PREDICT ? NULL : results};
   wml_result result = r->backend->run(r->plan[mode], &call);
-  CHECK(call.not_finite == -1);
+  CHECK(result != WML_OK || call.not_finite == -1);
   return result;
 }
 
@@ -459,6 +460,34 @@ static void check_emulated_limits(const wml_backend *cuda) {
   webml_model_destroy(model);
 }
 
+/* Every CUDA call of opening, preparing and running fails in turn: an error and no leak, and after
+ * one that loses the context the device takes no more calls while the process lives on. */
+static void check_failing_calls(const wml_backend *cuda, cudaError_t error) {
+  webml_model *model = op_case_model(&op_cases[0]);
+  case_data d = make_data(&op_cases[0], model);
+  subject s = {"cuda (emulated)", cuda, WML_FLOAT32, 0.0};
+  bool sticky = error == cudaErrorIllegalAddress, done = false;
+  long n = 0;
+  while (!done && n < 5000) {
+    rig r;
+    double results[2] = {0};
+    cuda_emulation_fail(++n, error);
+    bool opened = rig_open(&r, &s, &op_cases[0], model, &d);
+    bool ran = opened && run(&r, WML_MODE_TRAIN, &d, 0.1f, results) == WML_OK;
+    done = cuda_emulation_fail(0, cudaSuccess) < n; /* nothing was left that could fail */
+    CHECKF(ran == done, "call %ld of %s", n, webml_last_error());
+    if (!ran) CHECKF(strlen(webml_last_error()) > 10, "call %ld: \"%s\"", n, webml_last_error());
+    if (!ran && opened && sticky) {
+      CHECK(run(&r, WML_MODE_TRAIN, &d, 0.1f, results) == WML_DEVICE_FAILED);
+      CHECK(strstr(webml_last_error(), "takes no more calls") != NULL);
+    }
+    rig_close(&r);
+  }
+  CHECKF(n > 100 && n < 5000, "%ld calls", n);
+  free_data(&d);
+  webml_model_destroy(model);
+}
+
 static void check_gpu(void) {
   const char *reason;
   const wml_backend *cuda = wml_cuda_backend(&reason);
@@ -490,6 +519,8 @@ int main(void) {
   }
   CHECK(gradient_error(&op_cases[0], true) > 0.5); /* the tester, tested */
   check_emulated_limits(emulated);
+  check_failing_calls(emulated, cudaErrorMemoryAllocation);
+  check_failing_calls(emulated, cudaErrorIllegalAddress);
   check_gpu();
   return test_report();
 }

@@ -271,10 +271,6 @@ static bool small_enough(const wml_plan *plan) {
 }
 
 static wml_result build(wml_plan *plan, const wml_graph *g) {
-  if (g->precision == WML_MIXED_BFLOAT16) {
-    plan->device->host.error("mixed_bfloat16 needs a GPU; the CPU computes in float32");
-    return WML_UNSUPPORTED;
-  }
   plan->nodes = take(plan->device, (size_t)g->n_ops, sizeof *plan->nodes);
   plan->graph.tensors = NULL;
   plan->graph.ops = NULL;
@@ -305,6 +301,10 @@ static wml_result build(wml_plan *plan, const wml_graph *g) {
 }
 
 wml_result cpu_plan_create(wml_store *store, const wml_graph *g, wml_plan **out) {
+  if (g->precision == WML_MIXED_BFLOAT16) {
+    store->device->host.error("mixed_bfloat16 needs a GPU; the CPU computes in float32");
+    return WML_UNSUPPORTED;
+  }
   wml_plan *plan = take(store->device, 1, sizeof *plan);
   if (!plan) return WML_OUT_OF_MEMORY;
   plan->store = store;

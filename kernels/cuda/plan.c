@@ -436,6 +436,7 @@ wml_result cuda_plan_create(wml_store *store, const wml_graph *g, wml_plan **out
   plan->store = store;
   plan->device = store->device;
   plan->graph = *g;
+  plan->graph.update.items = NULL; /* until they are copied */
   plan->chunk = chunk_of(g->batch);
   wml_result result = build(plan, g);
   if (result == WML_OK)

@@ -45,6 +45,9 @@ static wml_result record_step(wml_plan *plan, cudaStream_t stream) {
       call.result = cuda_check(device, error, plan->nodes[k].name);
   }
   cuda_end_step(&call);
+  cudaError_t error = cudaGetLastError();
+  if (call.result == WML_OK && error != cudaSuccess)
+    call.result = cuda_check(device, error, "the end of a step");
   return call.result;
 }
 

@@ -21,7 +21,8 @@ typedef enum cudaError_t {
   cudaErrorStubLibrary = 34,
   cudaErrorInsufficientDriver = 35,
   cudaErrorNoDevice = 100,
-  cudaErrorInvalidDevice = 101
+  cudaErrorInvalidDevice = 101,
+  cudaErrorIllegalAddress = 700
 } cudaError_t;
 
 typedef enum cudaMemcpyKind {
@@ -81,8 +82,12 @@ cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEven
 cudaError_t cudaGetLastError(void);
 const char *cudaGetErrorString(cudaError_t error);
 
-/* For tests: how much memory the device has; allocations beyond it are refused. */
+/* For tests: how much memory the device has; allocations beyond it are refused. 1 GiB, or what the
+ * environment's WEBML_EMULATED_BYTES says. */
 void cuda_emulation_set_memory(size_t bytes);
+/* The n-th call from now on, counted from 1, fails with this error; 0: none does. Returns how many
+ * calls there were since the last time. */
+long cuda_emulation_fail(long n, cudaError_t error);
 
 #ifdef __cplusplus
 }

@@ -26,6 +26,29 @@ struct emulated_event {
   double at;
 };
 
+/* ---- failures on demand ---- */
+
+static long calls_made, failing_call;
+static cudaError_t failure, last_error;
+
+long cuda_emulation_fail(long n, cudaError_t error) {
+  long made = calls_made;
+  calls_made = 0;
+  failing_call = n;
+  failure = error;
+  last_error = cudaSuccess;
+  return made;
+}
+
+static bool fails() {
+  if (++calls_made != failing_call) return false;
+  last_error = failure;
+  return true;
+}
+
+#define MAY_FAIL                                                                                   \
+  if (fails()) return failure
+
 /* ---- threads of a block ---- */
 
 emulated_index threadIdx, blockIdx, blockDim, gridDim;
@@ -187,6 +210,7 @@ double emulated_exchange(double value, int mask) {
 void emulated_launch(long grid, int block, bool together, cudaStream_t stream,
                      std::function<void()> body) {
   if (grid < 1) fail("an empty grid: CUDA refuses it");
+  if (fails()) return; /* cudaGetLastError says so */
   auto call = [=] { run_grid(grid, block, together, body); };
   if (stream && stream->recording)
     stream->recording->push_back(call);
@@ -196,7 +220,12 @@ void emulated_launch(long grid, int block, bool together, cudaStream_t stream,
 
 /* ---- memory ---- */
 
-static size_t memory_total = (size_t)1 << 30, memory_used;
+static size_t initial_memory() {
+  const char *given = getenv("WEBML_EMULATED_BYTES");
+  return given ? (size_t)strtoull(given, NULL, 10) : (size_t)1 << 30;
+}
+
+static size_t memory_total = initial_memory(), memory_used;
 static std::unordered_map<void *, size_t> allocations;
 
 void cuda_emulation_set_memory(size_t bytes) {
@@ -204,12 +233,14 @@ void cuda_emulation_set_memory(size_t bytes) {
 }
 
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total) {
+  MAY_FAIL;
   *total = memory_total;
   *available = memory_total > memory_used ? memory_total - memory_used : 0;
   return cudaSuccess;
 }
 
 cudaError_t cudaMalloc(void **pointer, size_t bytes) {
+  MAY_FAIL;
   *pointer = NULL;
   if (memory_used + bytes > memory_total) return cudaErrorMemoryAllocation;
   void *p = aligned_alloc(256, (bytes + 511) / 256 * 256);
@@ -232,6 +263,7 @@ cudaError_t cudaFree(void *pointer) {
 }
 
 cudaError_t cudaMallocHost(void **pointer, size_t bytes) {
+  MAY_FAIL;
   *pointer = malloc(bytes ? bytes : 1);
   return *pointer ? cudaSuccess : cudaErrorMemoryAllocation;
 }
@@ -250,6 +282,7 @@ static void now_or_later(cudaStream_t stream, std::function<void()> call) {
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind,
                             cudaStream_t stream) {
+  MAY_FAIL;
   if (bytes && (!to || !from)) return cudaErrorInvalidValue;
   now_or_later(stream, [=] {
     if (bytes) memcpy(to, from, bytes);
@@ -258,6 +291,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 }
 
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream) {
+  MAY_FAIL;
   now_or_later(stream, [=] { memset(to, value, bytes); });
   return cudaSuccess;
 }
@@ -265,6 +299,7 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stre
 /* ---- streams, graphs, events ---- */
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
+  MAY_FAIL;
   *stream = new emulated_stream{NULL};
   return cudaSuccess;
 }
@@ -276,10 +311,12 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  MAY_FAIL;
   return stream->recording ? cudaErrorInvalidValue : cudaSuccess;
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  MAY_FAIL;
   if (stream->recording) return cudaErrorInvalidValue;
   stream->recording = new calls;
   return cudaSuccess;
@@ -287,6 +324,12 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
   if (!stream->recording) return cudaErrorInvalidValue;
+  if (fails()) { /* an invalid capture ends all the same */
+    delete stream->recording;
+    stream->recording = NULL;
+    *graph = NULL;
+    return failure;
+  }
   *graph = new emulated_graph{*stream->recording};
   delete stream->recording;
   stream->recording = NULL;
@@ -294,11 +337,13 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
 }
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long) {
+  MAY_FAIL;
   *exec = new emulated_graph{graph->list};
   return cudaSuccess;
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t) {
+  MAY_FAIL;
   for (const auto &call : exec->list) call();
   return cudaSuccess;
 }
@@ -314,6 +359,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
+  MAY_FAIL;
   *event = new emulated_event{0.0};
   return cudaSuccess;
 }
@@ -324,16 +370,19 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+  MAY_FAIL;
   using namespace std::chrono;
   event->at = duration<double, std::milli>(steady_clock::now().time_since_epoch()).count();
   return cudaSuccess;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t) {
+  MAY_FAIL;
   return cudaSuccess;
 }
 
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEvent_t to) {
+  MAY_FAIL;
   *milliseconds = (float)(to->at - from->at);
   return cudaSuccess;
 }
@@ -341,15 +390,18 @@ cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEven
 /* ---- the device ---- */
 
 cudaError_t cudaGetDeviceCount(int *count) {
+  MAY_FAIL;
   *count = 1;
   return cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int device) {
+  MAY_FAIL;
   return device == 0 ? cudaSuccess : cudaErrorInvalidDevice;
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *prop, int device) {
+  MAY_FAIL;
   if (device != 0) return cudaErrorInvalidDevice;
   memset(prop, 0, sizeof *prop);
   snprintf(prop->name, sizeof prop->name, "emulated");
@@ -360,6 +412,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *prop, int device) {
 }
 
 cudaError_t cudaRuntimeGetVersion(int *version) {
+  MAY_FAIL;
   *version = 0;
   return cudaSuccess;
 }
@@ -370,7 +423,9 @@ cudaError_t cudaDriverGetVersion(int *version) {
 }
 
 cudaError_t cudaGetLastError(void) {
-  return cudaSuccess;
+  cudaError_t error = last_error;
+  last_error = cudaSuccess;
+  return error;
 }
 
 const char *cudaGetErrorString(cudaError_t error) {
@@ -378,6 +433,7 @@ const char *cudaGetErrorString(cudaError_t error) {
   case cudaSuccess: return "no error";
   case cudaErrorMemoryAllocation: return "out of memory";
   case cudaErrorInvalidDevice: return "invalid device ordinal";
+  case cudaErrorIllegalAddress: return "an illegal memory access was encountered";
   default: return "invalid argument";
   }
 }
