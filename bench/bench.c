@@ -64,7 +64,7 @@ typedef struct rig {
 
 enum { SAMPLES = 1024 };
 
-static const char reference[] =
+const char bench_reference[] =
     "{\"size\":[64,64,3],\"optimizer\":\"adam\",\"loss\":\"categorical_crossentropy\",\"layers\":["
     "{\"type\":\"Conv2D\",\"layer\":{\"filters\":64,\"kernel_size\":3,\"activation\":\"relu\"}},{"
     "\"type\":\"MaxPooling2D\",\"layer\":{}},"
@@ -76,7 +76,8 @@ static const char reference[] =
 static void rig_open(rig *r, int threads, int64_t batch, const wml_augment *augment) {
   webml_model *model = NULL;
   wml_device_config config = {.threads = threads};
-  if (webml_model_parse(reference, strlen(reference), &model) != WEBML_OK) die("the model");
+  if (webml_model_parse(bench_reference, strlen(bench_reference), &model) != WEBML_OK)
+    die("the model");
   wml_step_spec spec = {.model = model,
                         .mode = WML_MODE_TRAIN,
                         .batch = batch,
@@ -295,6 +296,7 @@ int main(int argc, char **argv) {
   }
   if (argc > 1 && strcmp(argv[1], "augmentation") == 0)
     return bench_augmentation(threads, argc > 2 ? atoi(argv[2]) : 9);
+  if (argc > 1 && strcmp(argv[1], "gpu") == 0) return bench_gpu(argc - 2, argv + 2);
   if (argc > 1 && strcmp(argv[1], "make") == 0) return bench_make(argc - 2, argv + 2);
   int data = argc > 1 ? bench_data(argc - 1, argv + 1) : -1;
   if (data >= 0) return data;
@@ -312,6 +314,7 @@ int main(int argc, char **argv) {
                  stderr,
                  "usage: webml-bench [--rounds N] [--threads N] [--json FILE] [--peer COMMAND]\n"
                  "       webml-bench ops [ROUNDS]\n"
+                 "       webml-bench gpu [--precision P] [--batch N] ...\n"
                  "       webml-bench make churn|signs ...\n"
                  "       webml-bench encode|pack|open|bare|walk ... (see bench/data.py)\n"),
              2;

@@ -27,6 +27,12 @@ bench_primitives *bench_primitives_create(int threads, int64_t batch);
 double bench_primitives_round(bench_primitives *p);
 void bench_primitives_print(const bench_primitives *p);
 
+/* The description of the reference network. */
+extern const char bench_reference[];
+
+/* gpu.c: the reference network on a GPU. */
+int bench_gpu(int argc, char **argv);
+
 /* ops.c: prints a table of the operation cases of tests/cases.c. */
 void bench_operations(int threads, int rounds);
 

@@ -432,8 +432,11 @@ static void check_not_finite(const subject *s) {
   webml_model_destroy(model);
 }
 
-static void check_subject(const subject *s) {
-  for (int i = 0; i < n_op_cases; i++) compare_case(&op_cases[i], s);
+/* only: part of the names of the cases that are wanted, NULL for all and what is beside them. */
+static void check_subject(const subject *s, const char *only) {
+  for (int i = 0; i < n_op_cases; i++)
+    if (!only || strstr(op_cases[i].name, only)) compare_case(&op_cases[i], s);
+  if (only) return;
   compare_augmentation(s);
   compare_steps(s);
   check_not_finite(s);
@@ -488,7 +491,7 @@ static void check_failing_calls(const wml_backend *cuda, cudaError_t error) {
   webml_model_destroy(model);
 }
 
-static void check_gpu(void) {
+static void check_gpu(const char *only) {
   const char *reason;
   const wml_backend *cuda = wml_cuda_backend(&reason);
   wml_device_info info;
@@ -502,16 +505,21 @@ static void check_gpu(void) {
   const subject subjects[] = {{"cuda strict", cuda, WML_FLOAT32_STRICT, 2e-4},
                               {"cuda tf32", cuda, WML_FLOAT32, 5e-3},
                               {"cuda bfloat16", cuda, WML_MIXED_BFLOAT16, 3e-2}};
-  for (size_t i = 0; i < sizeof subjects / sizeof *subjects; i++) check_subject(&subjects[i]);
+  for (size_t i = 0; i < sizeof subjects / sizeof *subjects; i++) check_subject(&subjects[i], only);
 }
 
-int main(void) {
+/* ops_test gpu [WORDS]: the GPU alone, and of the cases those with these words in their names. */
+int main(int argc, char **argv) {
+  if (argc > 1 && strcmp(argv[1], "gpu") == 0) {
+    check_gpu(argc > 2 ? argv[2] : NULL);
+    return test_report();
+  }
   const wml_backend *emulated = wml_backend_module(WML_BACKEND_VERSION);
   CHECK(wml_backend_module(WML_BACKEND_VERSION + 1) == NULL);
   const subject subjects[] = {{"cpu", &wml_backend_cpu, WML_FLOAT32, 2e-4},
                               {"cuda (emulated)", emulated, WML_FLOAT32, 2e-4},
                               {"cuda bfloat16 (emulated)", emulated, WML_MIXED_BFLOAT16, 3e-2}};
-  for (size_t i = 0; i < sizeof subjects / sizeof *subjects; i++) check_subject(&subjects[i]);
+  for (size_t i = 0; i < sizeof subjects / sizeof *subjects; i++) check_subject(&subjects[i], NULL);
   for (int i = 0; i < n_op_cases; i++) {
     if (!op_cases[i].smooth) continue;
     double error = gradient_error(&op_cases[i], false);
@@ -521,6 +529,6 @@ int main(void) {
   check_emulated_limits(emulated);
   check_failing_calls(emulated, cudaErrorMemoryAllocation);
   check_failing_calls(emulated, cudaErrorIllegalAddress);
-  check_gpu();
+  check_gpu(NULL);
   return test_report();
 }

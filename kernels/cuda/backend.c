@@ -3,6 +3,7 @@
 #include "vendor.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MODULE __attribute__((visibility("default")))
@@ -148,6 +149,7 @@ static wml_device *new_device(const wml_host *host, int index) {
   memset(device, 0, sizeof *device);
   device->host = *host;
   device->index = index;
+  device->profile = getenv("WEBML_CUDA_PROFILE") != NULL;
   pthread_mutex_init(&device->mutex, NULL);
   return device;
 }

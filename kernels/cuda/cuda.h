@@ -68,6 +68,7 @@ struct wml_device {
   char failed[160];      /* the error after which the device takes no more calls, or "" */
   char identity[240];
   char tuning_file[600]; /* "" : nothing is remembered */
+  bool profile;          /* WEBML_CUDA_PROFILE: after its first run a plan times its operations */
 };
 
 /* A persistent tensor. Its bytes lie in one of the store's blocks. */
@@ -133,7 +134,7 @@ struct cuda_node {
                        pooling's: out[1] or in[2] is the index, `pooled` the pooled value */
   const char *name; /* of the implementation */
   const char *why;  /* an implementation that declined says why */
-  char text[64];    /* where the name is made */
+  char text[64];     /* where a name with its time is made */
   int temp[3];      /* temporaries, or -1 */
   void *constant;   /* device copy of an array that the operation points to, or NULL */
   void (*run)(cuda_call *call, const cuda_node *node);
@@ -161,7 +162,7 @@ struct wml_plan {
   wml_optimizer_step *rates[CUDA_BUFFERS]; /* device: [chunk] */
   struct cuda_staging *staging;            /* run.c */
   cudaGraphExec_t graph_exec;
-  bool prepared;
+  bool prepared, profiled;
 };
 
 /* ---- plan.c ---- */
@@ -197,6 +198,9 @@ typedef struct cuda_tuning {
 /* Times the candidates of every node, or takes what a file says of an earlier time. The plan's
  * memory is there, its content does not matter. */
 wml_result cuda_tune(wml_plan *plan);
+/* Times every node alone, over the data of the last run, and writes the microseconds behind its
+ * name. The plan's results are spoilt. */
+wml_result cuda_profile(wml_plan *plan);
 
 /* ---- run.c ---- */
 wml_result cuda_plan_start(wml_plan *plan); /* the last part of prepare(): buffers and graph */

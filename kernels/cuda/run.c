@@ -355,6 +355,12 @@ wml_result cuda_plan_run(wml_plan *plan, wml_run *run) {
   }
   CUDA_TRY(device, cudaStreamSynchronize(stream));
   run->not_finite = s->end->not_finite;
+  if (device->profile && !plan->profiled) { /* the first chunk's rows are there again */
+    int64_t n = run->n_steps < sources.chunk ? run->n_steps : sources.chunk;
+    result = fill(plan, run, &sources, 0, 0, n);
+    if (result == WML_OK) result = cuda_profile(plan);
+    if (result != WML_OK) return result;
+  }
   for (int i = 0; i < plan->graph.n_results && run->results && run->not_finite < 0; i++)
     run->results[i] += s->results[i];
   return WML_OK;

@@ -75,6 +75,22 @@ static wml_result choose(wml_plan *plan, cuda_node *node, int count, cudaEvent_t
   return WML_OK;
 }
 
+wml_result cuda_profile(wml_plan *plan) {
+  cudaEvent_t from = NULL, to = NULL;
+  plan->profiled = true;
+  CUDA_TRY(plan->device, cudaEventCreateWithFlags(&from, cudaEventDefault));
+  CUDA_TRY(plan->device, cudaEventCreateWithFlags(&to, cudaEventDefault));
+  for (int k = 0; k < plan->n_nodes; k++) {
+    cuda_node *node = &plan->nodes[k];
+    snprintf(node->text, sizeof node->text, "%8.2f us  %.40s", time_node(plan, node, from, to),
+             node->name);
+    node->name = node->text;
+  }
+  (void)cudaEventDestroy(from);
+  (void)cudaEventDestroy(to);
+  return WML_OK;
+}
+
 wml_result cuda_tune(wml_plan *plan) {
   wml_device *device = plan->device;
   cudaEvent_t from = NULL, to = NULL;
