@@ -16,6 +16,15 @@ soname=$(objdump -p "$libdir/../libwebml.so" | awk '/SONAME/ {print $2}')
 [[ $soname =~ ^libwebml\.so\.[0-9]+\.[0-9]+$ ]] || { echo "soname $soname"; exit 1; }
 passed=$((passed + 1))
 
+# The CUDA module, where it was built: one symbol, and the installed program finds it.
+module=$libdir/../libwebml-cuda.so
+if [ -f "$build/lib/libwebml-cuda.so" ]; then
+  [ "$(nm -D --defined-only "$module" | awk '{print $3}' | tr '\n' ' ')" = "wml_backend_module " ] || { nm -D --defined-only "$module"; exit 1; }
+  reason=$("$work/usr/bin/webml" devices)
+  [[ $reason == *cuda* && $reason != *"not installed"* ]] || { echo "installed module: $reason"; exit 1; }
+  passed=$((passed + 1))
+fi
+
 cp examples/train_csv.c examples/predict.c "$work"
 for program in train_csv predict; do
   # shellcheck disable=SC2046

@@ -134,7 +134,7 @@ struct cuda_node {
                        pooling's: out[1] or in[2] is the index, `pooled` the pooled value */
   const char *name; /* of the implementation */
   const char *why;  /* an implementation that declined says why */
-  char text[64];     /* where a name with its time is made */
+  char text[64];    /* where a name with its time is made */
   int temp[3];      /* temporaries, or -1 */
   void *constant;   /* device copy of an array that the operation points to, or NULL */
   void (*run)(cuda_call *call, const cuda_node *node);
