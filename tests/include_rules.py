@@ -5,7 +5,8 @@ import sys
 
 root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 VENDOR = {"dnnl.h": {"kernels/cpu"}, "omp.h": {"kernels/cpu"}, "png.h": {"libwebml/src/data"}, "jpeglib.h": {"libwebml/src/data"},
-          "csv.h": {"libwebml/src/data"}, "zip.h": {"libwebml/src/data"}, "zlib.h": {"libwebml/src/data"}, "jansson.h": {"cli"},
+          "csv.h": {"libwebml/src/data"}, "zip.h": {"libwebml/src/data"}, "zlib.h": {"libwebml/src/data"}, "jansson.h": {"cli", "server"},
+          "h2o.h": {"server/http"}, "sodium.h": {"server/security"}, "sqlite3.h": {"server/store"},
           "cudnn.h": {"kernels/cuda"}, "cublasLt.h": {"kernels/cuda"}, "cuda_runtime_api.h": {"kernels/cuda"}}
 # Folders of the library, lowest first; a folder may include those named for it.
 LIBRARY = {"base": [], "model": ["base"], "devices": ["base"], "data": ["model", "base"], "plan": ["model", "devices", "base"],
@@ -18,13 +19,14 @@ def problems(path, text):
     folder = os.path.dirname(path)
     for quoted, system in re.findall(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', text, re.M):
         name = quoted or system
-        allowed = VENDOR.get(name)
+        allowed = VENDOR.get("h2o.h" if name.startswith("h2o/") else name)
         if allowed is not None and not any(folder.startswith(a) for a in allowed) and not path.startswith(("bench/", "tests/")):
             yield name, "belongs to " + ", ".join(sorted(allowed))
         if not quoted:
             continue
         if folder.startswith(("cli", "server", "bindings", "examples")):
-            local = os.path.exists(os.path.join(root, folder, name))
+            top = folder.split("/")[0]
+            local = any(os.path.exists(os.path.join(root, where, name)) for where in (folder, top))
             if name != "webml.h" and not local:
                 yield name, "only webml.h may be included here"
         elif folder.startswith("kernels"):

@@ -1,0 +1,138 @@
+/* The API: resources as tables of routes. A route declares who may call it and what it takes; the
+ * router checks both before the handler runs, and /openapi.json is made from the same tables. */
+#ifndef SERVER_API_H
+#define SERVER_API_H
+
+#include "http/http.h"
+#include "security/secrets.h"
+#include "store/store.h"
+
+#include <jansson.h>
+
+/* ---- declarations ---- */
+
+typedef enum api_right {
+  API_ANYONE, /* no token is looked at */
+  API_USER,   /* any account */
+  API_ADMIN
+} api_right;
+
+typedef enum api_type {
+  API_TEXT,
+  API_NAME,
+  API_SECRET,
+  API_INTEGER,
+  API_NUMBER,
+  API_BOOLEAN,
+  API_OBJECT,
+  API_ID
+} api_type;
+
+/* A member of the body, or a parameter of the query. TEXT, SECRET: least and most are lengths in
+ * bytes; NAME: letters, digits and " ._-", no leading or trailing blank or dot; INTEGER, NUMBER:
+ * values. */
+typedef struct api_field {
+  const char *name;
+  api_type type;
+  bool required, in_query;
+  double least, most;
+  const char *about;
+  const char *const *choices; /* TEXT: one of these, ending with NULL; or NULL */
+} api_field;
+
+typedef struct api_call api_call;
+
+typedef struct api_route {
+  const char *method, *path; /* "{id}" stands for a whole number */
+  api_right right;
+  const char *about;
+  const api_field *fields; /* ends with a name of NULL; NULL: takes nothing */
+  void (*handle)(api_call *call);
+  bool inline_; /* runs on the event loop: must not block */
+} api_route;
+
+typedef struct api_resource {
+  const char *name, *about;
+  const api_route *routes; /* ends with a method of NULL */
+} api_resource;
+
+extern const api_resource *const api_resources[]; /* ends with NULL */
+extern const api_resource api_auth, api_users, api_models, api_devices, api_system;
+
+/* ---- the program ---- */
+
+typedef struct api_limits { /* the dissertation's, settable by administrators */
+  int64_t epochs, batch, layers, parameters, models_per_user;
+} api_limits;
+
+typedef struct api api;
+struct api {
+  store *store;
+  token_key *key;
+  const char *data_dir, *address; /* "http://127.0.0.1:8080" */
+  const char *allowed_origin;     /* CORS; NULL: none */
+  int64_t started;
+  http_server *server;
+  struct api_workers *workers;
+  struct api_throttle *throttle;
+};
+
+/* Threads that run handlers; `most` calls may wait. */
+bool api_start(api *a, int threads, int most);
+void api_stop(api *a);
+/* For http_options.handle; user is the api. */
+void api_handle(http_request *request, void *user);
+
+/* One line of JSON on standard error: what happened, to whom, and how it ended. Never a secret. */
+void api_log(const char *event, const api_call *call, int64_t user, const char *outcome);
+
+/* ---- a call ---- */
+
+typedef struct api_user {
+  int64_t id, generation;
+  char name[64];
+  bool admin, node;
+} api_user;
+
+enum { API_MAX_IDS = 2 };
+
+struct api_call {
+  api *api;
+  http_request *request;
+  const api_route *route;
+  api_user user; /* id 0: nobody */
+  int64_t ids[API_MAX_IDS];
+  json_t *input; /* the checked fields of body and query */
+  double began;
+  int status; /* of the answer */
+};
+
+/* Exactly one of these ends a call. `json` is the call's from here on. */
+void api_reply(api_call *call, int status, json_t *json);
+void api_reply_empty(api_call *call);
+/* {"error": sentence} */
+void api_fail(api_call *call, int status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* The store's or the library's failure: 500, or 507 when the disk is full; details go to the log.
+ */
+void api_fail_store(api_call *call);
+
+/* Checked fields; the defaults where a field is absent. */
+const char *api_text(const api_call *call, const char *name);
+int64_t api_integer(const api_call *call, const char *name, int64_t absent);
+bool api_boolean(const api_call *call, const char *name, bool absent);
+
+int64_t api_now(void);
+
+/* ---- inside the router ---- */
+
+/* fields.c: checks the body and query of the call; false: it has been answered. */
+bool api_check_fields(api_call *call);
+json_t *api_openapi(const api *a);
+
+/* throttle.c: log-ins that failed, per name and address. Seconds to wait; 0: go on. */
+int api_throttle_wait(api *a, const char *name, const char *address);
+void api_throttle_failed(api *a, const char *name, const char *address);
+void api_throttle_passed(api *a, const char *name, const char *address);
+
+#endif

@@ -1,0 +1,201 @@
+/* Model descriptions: checked whole when they come in, by the library. */
+#include "api.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <webml.h>
+
+/* The description as the library writes it; NULL: the call was answered with all its errors. */
+static char *check_description(api_call *call, const json_t *description, bool *dynamic) {
+  webml_model *model = NULL;
+  char *text = json_dumps(description, JSON_COMPACT), *canonical = NULL;
+  webml_status status = text ? webml_model_parse(text, strlen(text), &model) : WEBML_ERROR_MEMORY;
+  if (status == WEBML_OK) status = webml_model_to_json(model, &canonical);
+  if (status == WEBML_OK)
+    *dynamic = webml_model_is_dynamic(model);
+  else
+    api_fail(call, status == WEBML_ERROR_MEMORY ? 503 : 422, "%s", webml_last_error());
+  webml_model_destroy(model);
+  free(text);
+  return status == WEBML_OK ? canonical : NULL;
+}
+
+/* A stored row as clients see it. */
+static json_t *present(json_t *row, bool whole) {
+  json_t *description = json_loads(json_string_value(json_object_get(row, "description")), 0, NULL);
+  const char *text = json_string_value(json_object_get(row, "description"));
+  webml_model *model = NULL;
+  bool dynamic =
+      webml_model_parse(text, strlen(text), &model) == WEBML_OK && webml_model_is_dynamic(model);
+  webml_model_destroy(model);
+  json_object_set_new(row, "state", json_string(dynamic ? "dynamic" : "editable"));
+  json_object_set_new(row, "public",
+                      json_boolean(json_integer_value(json_object_get(row, "public"))));
+  if (whole)
+    json_object_set_new(row, "description", description);
+  else {
+    json_object_del(row, "description");
+    json_decref(description);
+  }
+  return row;
+}
+
+/* The model of the path when it is the caller's (administrators see all). NULL: answered. */
+static json_t *find(api_call *call) {
+  bool found;
+  json_t *row = store_row(
+      call->api->store, &found,
+      "SELECT id, owner, name, description, public, created, changed FROM models WHERE id = ?", "i",
+      call->ids[0]);
+  bool own = row && (json_integer_value(json_object_get(row, "owner")) == call->user.id ||
+                     call->user.admin);
+  if (own) return row;
+  json_decref(row);
+  if (!row && found)
+    api_fail_store(call);
+  else /* what belongs to others is not told from what is not there */
+    api_fail(call, 404, "there is no model %lld of yours", (long long)call->ids[0]);
+  return NULL;
+}
+
+static void list(api_call *call) {
+  json_t *rows =
+      store_rows(call->api->store,
+                 "SELECT id, owner, name, description, public, created, changed FROM models"
+                 " WHERE owner = ? OR ? ORDER BY name",
+                 "ii", call->user.id, (int64_t)call->user.admin);
+  size_t i;
+  json_t *row;
+  if (!rows) {
+    api_fail_store(call);
+    return;
+  }
+  json_array_foreach(rows, i, row) present(row, false);
+  api_reply(call, 200, json_pack("{s:o}", "models", rows));
+}
+
+static void insert(api_call *call, const char *name, const char *text) {
+  int64_t id = store_insert(
+      call->api->store,
+      "INSERT INTO models (owner, name, description, created, changed) VALUES (?, ?, ?, ?, ?)",
+      "issii", call->user.id, name, text, api_now(), api_now());
+  if (id == STORE_EXISTS)
+    api_fail(call, 409, "you have a model of this name");
+  else if (id < 0)
+    api_fail_store(call);
+  else {
+    api_log("model", call, call->user.id, "made");
+    api_reply(call, 201, json_pack("{s:I, s:s}", "id", (json_int_t)id, "name", name));
+  }
+}
+
+static void make(api_call *call) {
+  bool dynamic;
+  char *text = check_description(call, json_object_get(call->input, "description"), &dynamic);
+  if (text) insert(call, api_text(call, "name"), text);
+  webml_free(text);
+}
+
+static void one(api_call *call) {
+  json_t *row = find(call);
+  if (row) api_reply(call, 200, present(row, true));
+}
+
+static void summary(api_call *call) {
+  json_t *row = find(call);
+  webml_model *model = NULL;
+  char *text = NULL;
+  if (!row) return;
+  const char *description = json_string_value(json_object_get(row, "description"));
+  bool ok = webml_model_parse(description, strlen(description), &model) == WEBML_OK &&
+            webml_model_summary(model, &text) == WEBML_OK;
+  if (ok)
+    api_reply(call, 200, json_loads(text, 0, NULL));
+  else
+    api_fail(call, 500, "%s", webml_last_error());
+  webml_free(text);
+  webml_model_destroy(model);
+  json_decref(row);
+}
+
+static void save(api_call *call) {
+  json_t *row = find(call);
+  const json_t *description = json_object_get(call->input, "description"),
+               *public = json_object_get(call->input, "public");
+  const char *name = api_text(call, "name");
+  char *text = NULL;
+  bool dynamic;
+  if (!row) return;
+  if (description && !(text = check_description(call, description, &dynamic))) {
+    json_decref(row);
+    return;
+  }
+  int64_t is_public =
+      public ? json_is_true(public) : json_integer_value(json_object_get(row, "public"));
+  int64_t changed =
+      store_run(call->api->store,
+                "UPDATE models SET name = ?, description = ?, public = ?, changed = ? WHERE id = ?",
+                "ssiii", name ? name : json_string_value(json_object_get(row, "name")),
+                text ? text : json_string_value(json_object_get(row, "description")), is_public,
+                api_now(), call->ids[0]);
+  json_decref(row);
+  webml_free(text);
+  if (changed == STORE_EXISTS)
+    api_fail(call, 409, "you have a model of this name");
+  else if (changed < 0)
+    api_fail_store(call);
+  else if (changed == 0)
+    api_fail(call, 404, "the model has been deleted meanwhile");
+  else
+    api_reply_empty(call);
+}
+
+static void copy(api_call *call) {
+  json_t *row = find(call);
+  if (!row) return;
+  json_t *description = json_incref(json_object_get(row, "description"));
+  json_decref(row);
+  insert(call, api_text(call, "name"), json_string_value(description));
+  json_decref(description);
+}
+
+static void erase(api_call *call) {
+  json_t *row = find(call);
+  if (!row) return;
+  json_decref(row);
+  if (store_run(call->api->store, "DELETE FROM models WHERE id = ?", "i", call->ids[0]) < 0) {
+    api_fail_store(call);
+    return;
+  }
+  api_log("model", call, call->user.id, "deleted");
+  api_reply_empty(call);
+}
+
+static const api_field make_fields[] = {
+    {"name", API_NAME, true, false, 1, 100, "unique among your models", NULL},
+    {"description", API_OBJECT, true, false, 0, 0,
+     "layers, size, optimizer, loss: see docs/model.md", NULL},
+    {0}};
+static const api_field save_fields[] = {
+    {"name", API_NAME, false, false, 1, 100, "a new name", NULL},
+    {"description", API_OBJECT, false, false, 0, 0, "a new description", NULL},
+    {"public", API_BOOLEAN, false, false, 0, 0, "true: anybody may predict with it", NULL},
+    {0}};
+static const api_field copy_fields[] = {
+    {"name", API_NAME, true, false, 1, 100, "of the copy", NULL}, {0}};
+
+static const api_route routes[] = {
+    {"GET", "/api/v1/models", API_USER, "your models (administrators: all)", NULL, list, false},
+    {"POST", "/api/v1/models", API_USER, "make a model from a description", make_fields, make,
+     false},
+    {"GET", "/api/v1/models/{id}", API_USER, "one model with its description", NULL, one, false},
+    {"PATCH", "/api/v1/models/{id}", API_USER, "change name, description or who may predict",
+     save_fields, save, false},
+    {"DELETE", "/api/v1/models/{id}", API_USER, "delete a model", NULL, erase, false},
+    {"POST", "/api/v1/models/{id}/clone", API_USER, "a copy under another name", copy_fields, copy,
+     false},
+    {"GET", "/api/v1/models/{id}/summary", API_USER, "layers, shapes, parameters, memory", NULL,
+     summary, false},
+    {0}};
+
+const api_resource api_models = {"models", "Model descriptions.", routes};

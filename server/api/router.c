@@ -1,0 +1,319 @@
+/* From a request to its handler and back: route, account, fields, thread, log. */
+#include "api.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+const api_resource *const api_resources[] = {&api_auth,    &api_users,  &api_models,
+                                             &api_devices, &api_system, NULL};
+
+int64_t api_now(void) {
+  return (int64_t)time(NULL);
+}
+
+static double monotonic(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* ---- answers ---- */
+
+static void finish(api_call *call, int status, const char *text) {
+  static const http_field fixed[] = {
+      {"cache-control", "no-store"},
+      {"content-security-policy", "default-src 'none'; frame-ancestors 'none'"},
+      {"referrer-policy", "no-referrer"}};
+  http_field fields[8];
+  int n = 0;
+  for (; n < 3; n++) fields[n] = fixed[n];
+  if (http_is_secure(call->request))
+    fields[n++] = (http_field){"strict-transport-security", "max-age=31536000"};
+  if (call->api->allowed_origin) {
+    fields[n++] = (http_field){"access-control-allow-origin", call->api->allowed_origin};
+    fields[n++] = (http_field){"vary", "origin"};
+  }
+  if (status == 401) fields[n++] = (http_field){"www-authenticate", "Bearer"};
+  call->status = status;
+  api_log("request", call, call->user.id, status < 400 ? "done" : text);
+  http_response response = {.status = status,
+                            .content_type = text ? "application/json" : NULL,
+                            .body = text,
+                            .size = text ? strlen(text) : 0,
+                            .n_fields = n,
+                            .fields = fields};
+  http_request *request = call->request;
+  json_decref(call->input);
+  free(call);
+  http_respond(request, &response);
+}
+
+void api_reply(api_call *call, int status, json_t *json) {
+  char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+  json_decref(json);
+  if (text)
+    finish(call, status, text);
+  else
+    finish(call, 503, "{\"error\":\"out of memory\"}");
+  free(text);
+}
+
+void api_reply_empty(api_call *call) {
+  finish(call, 204, NULL);
+}
+
+void api_fail(api_call *call, int status, const char *format, ...) {
+  char sentence[1024];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(sentence, sizeof sentence, format, args);
+  va_end(args);
+  api_reply(call, status, json_pack("{s:s}", "error", sentence));
+}
+
+void api_fail_store(api_call *call) {
+  api_log("store", call, call->user.id, store_error());
+  bool full = strstr(store_error(), "full") != NULL;
+  api_fail(call, full ? 507 : 500, full ? "the disk is full" : "the store failed; see the log");
+}
+
+/* ---- input ---- */
+
+const char *api_text(const api_call *call, const char *name) {
+  return json_string_value(json_object_get(call->input, name));
+}
+
+int64_t api_integer(const api_call *call, const char *name, int64_t absent) {
+  const json_t *v = json_object_get(call->input, name);
+  return v ? json_integer_value(v) : absent;
+}
+
+bool api_boolean(const api_call *call, const char *name, bool absent) {
+  const json_t *v = json_object_get(call->input, name);
+  return v ? json_is_true(v) : absent;
+}
+
+/* ---- routes ---- */
+
+/* True when the path fits the pattern; ids get its numbers. */
+static bool fits(const char *pattern, const char *path, int64_t ids[API_MAX_IDS]) {
+  int n = 0;
+  while (*pattern) {
+    if (*pattern != '{') {
+      if (*pattern++ != *path++) return false;
+      continue;
+    }
+    char *end;
+    errno = 0;
+    if (*path < '0' || *path > '9' || n == API_MAX_IDS) return false;
+    ids[n++] = strtoll(path, &end, 10);
+    if (errno) return false;
+    path = end;
+    pattern = strchr(pattern, '}') + 1;
+  }
+  return *path == '\0';
+}
+
+/* NULL: *allowed says whether another method would fit. */
+static const api_route *find_route(const char *method, const char *path, int64_t ids[API_MAX_IDS],
+                                   bool *allowed) {
+  *allowed = false;
+  for (int i = 0; api_resources[i]; i++)
+    for (const api_route *r = api_resources[i]->routes; r->method; r++) {
+      if (!fits(r->path, path, ids)) continue;
+      *allowed = true;
+      if (strcmp(r->method, method) == 0) return r;
+    }
+  return NULL;
+}
+
+/* ---- accounts ---- */
+
+/* The account of the token, as the store has it now: a changed password, a disabled account and a
+ * lost right count at once. */
+static bool find_user(api_call *call, const char *text) {
+  token t;
+  bool found;
+  if (strncmp(text, "Bearer ", 7) != 0 || !token_read(call->api->key, text + 7, api_now(), &t))
+    return false;
+  json_t *row =
+      store_row(call->api->store, &found,
+                "SELECT name, role, generation FROM users WHERE id = ? AND enabled", "i", t.user);
+  bool ok = row && json_integer_value(json_object_get(row, "generation")) == t.generation;
+  if (ok) {
+    const char *role = json_string_value(json_object_get(row, "role"));
+    call->user = (api_user){.id = t.user,
+                            .generation = t.generation,
+                            .admin = strcmp(role, "admin") == 0,
+                            .node = strcmp(role, "node") == 0};
+    snprintf(call->user.name, sizeof call->user.name, "%s",
+             json_string_value(json_object_get(row, "name")));
+  }
+  json_decref(row);
+  return ok;
+}
+
+static bool is_allowed(api_call *call) {
+  const char *text = http_header(call->request, "authorization");
+  if (call->route->right == API_ANYONE) return true;
+  if (!text || !find_user(call, text)) {
+    api_fail(call, 401,
+             text ? "the token is not valid, or no longer; log in again"
+                  : "log in first: this needs a token (Authorization: Bearer ...)");
+    return false;
+  }
+  if (call->route->right == API_ADMIN && !call->user.admin) {
+    api_fail(call, 403, "this is for administrators");
+    return false;
+  }
+  return true;
+}
+
+static void run(api_call *call) {
+  if (is_allowed(call) && api_check_fields(call)) call->route->handle(call);
+}
+
+/* ---- threads ---- */
+
+typedef struct waiting {
+  struct waiting *next;
+  api_call *call;
+} waiting;
+
+typedef struct api_workers {
+  pthread_mutex_t mutex;
+  pthread_cond_t some;
+  waiting *first, **last;
+  int n_waiting, most, n_threads;
+  pthread_t *threads;
+  bool stop;
+} api_workers;
+
+static void *work(void *arg) {
+  api_workers *w = arg;
+  pthread_mutex_lock(&w->mutex);
+  for (;;) {
+    while (!w->first && !w->stop) pthread_cond_wait(&w->some, &w->mutex);
+    if (!w->first) break;
+    waiting *next = w->first;
+    w->first = next->next;
+    if (!w->first) w->last = &w->first;
+    w->n_waiting--;
+    pthread_mutex_unlock(&w->mutex);
+    api_call *call = next->call;
+    free(next);
+    if (http_is_gone(call->request))
+      api_fail(call, 503, "the client has gone");
+    else
+      run(call);
+    pthread_mutex_lock(&w->mutex);
+  }
+  pthread_mutex_unlock(&w->mutex);
+  return NULL;
+}
+
+bool api_start(api *a, int threads, int most) {
+  api_workers *w = calloc(1, sizeof *w);
+  if (!w) return false;
+  pthread_mutex_init(&w->mutex, NULL);
+  pthread_cond_init(&w->some, NULL);
+  w->last = &w->first;
+  w->most = most;
+  w->threads = calloc((size_t)threads, sizeof *w->threads);
+  a->workers = w;
+  while (w->threads && w->n_threads < threads &&
+         pthread_create(&w->threads[w->n_threads], NULL, work, w) == 0)
+    w->n_threads++;
+  return w->n_threads > 0;
+}
+
+void api_stop(api *a) {
+  api_workers *w = a->workers;
+  if (!w) return;
+  pthread_mutex_lock(&w->mutex);
+  w->stop = true;
+  pthread_cond_broadcast(&w->some);
+  pthread_mutex_unlock(&w->mutex);
+  for (int i = 0; i < w->n_threads; i++) pthread_join(w->threads[i], NULL);
+  pthread_mutex_destroy(&w->mutex);
+  pthread_cond_destroy(&w->some);
+  free(w->threads);
+  free(w);
+  a->workers = NULL;
+}
+
+static void queue(api_call *call) {
+  api_workers *w = call->api->workers;
+  waiting *next = calloc(1, sizeof *next);
+  pthread_mutex_lock(&w->mutex);
+  bool room = next && w->n_waiting < w->most && !w->stop;
+  if (room) {
+    next->call = call;
+    *w->last = next;
+    w->last = &next->next;
+    w->n_waiting++;
+    pthread_cond_signal(&w->some);
+  }
+  pthread_mutex_unlock(&w->mutex);
+  if (room) return;
+  free(next);
+  api_fail(call, 503, "too many calls are waiting; try again in a moment");
+}
+
+/* ---- entry ---- */
+
+void api_handle(http_request *request, void *user) {
+  api *a = user;
+  api_call *call = calloc(1, sizeof *call);
+  bool other_method;
+  if (!call) {
+    http_respond(request, &(http_response){.status = 503});
+    return;
+  }
+  call->api = a;
+  call->request = request;
+  call->began = monotonic();
+  call->route = find_route(http_method(request), http_path(request), call->ids, &other_method);
+  if (!call->route) {
+    if (other_method)
+      api_fail(call, 405, "%s is not for this path", http_method(request));
+    else
+      api_fail(call, 404, "there is nothing at this path; see /openapi.json");
+    return;
+  }
+  if (call->route->inline_) {
+    run(call);
+    return;
+  }
+  if (!http_detach(request)) { /* has been answered */
+    free(call);
+    return;
+  }
+  queue(call);
+}
+
+void api_log(const char *event, const api_call *call, int64_t user, const char *outcome) {
+  char when[32];
+  struct tm tm;
+  time_t now = time(NULL);
+  strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+  json_t *line =
+      json_pack("{s:s, s:s, s:I}", "time", when, "event", event, "user", (json_int_t)user);
+  if (call) {
+    json_object_set_new(line, "method", json_string(http_method(call->request)));
+    json_object_set_new(line, "path", json_string(http_path(call->request)));
+    json_object_set_new(line, "peer", json_string(http_peer(call->request)));
+    if (call->status) json_object_set_new(line, "status", json_integer(call->status));
+    json_object_set_new(line, "ms", json_real((monotonic() - call->began) * 1e3));
+  }
+  if (outcome) json_object_set_new(line, "outcome", json_string(outcome));
+  char *text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(4));
+  if (text) fprintf(stderr, "%s\n", text);
+  free(text);
+  json_decref(line);
+}

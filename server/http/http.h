@@ -1,0 +1,100 @@
+/* The web server, seen from the rest of this program: requests come to one function, answers go
+ * back from any thread. Everything that knows libh2o is in this folder, so that it can be
+ * exchanged.
+ *
+ * Threads: one event loop per core, each with a listener of its own. A request belongs to the
+ * handler from the call until it is answered, streamed or abandoned; then it must not be touched.
+ * Handlers run on the loop and must not block: what may take long detaches the request and goes to
+ * a thread of the caller's. */
+#ifndef SERVER_HTTP_H
+#define SERVER_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct http_server http_server;
+typedef struct http_request http_request;
+typedef struct http_stream http_stream;
+
+typedef struct http_options {
+  const char *host;    /* numeric address, or NULL: 127.0.0.1 */
+  int port;            /* 0: any that is free */
+  int loops;           /* threads; 0: one per core */
+  size_t max_body;     /* bytes; larger ones get 413 (HTTP/2: the stream is refused); 0: 16 MiB */
+  int max_connections; /* of all clients; 0: 16,384 */
+  int max_connections_per_address; /* 0: 2,048 */
+  int max_resets;   /* requests that one connection may give up before it is closed; 0: 200 */
+  int idle_seconds; /* 0: 30 */
+  const char *certificate, *key; /* PEM files; both or none */
+  void (*handle)(http_request *request, void *user);
+  void *user;
+} http_options;
+
+/* NULL with a sentence in `error`. Listens already when it returns. */
+http_server *http_server_create(const http_options *options, char *error, size_t error_size);
+int http_server_port(const http_server *server);
+/* Serves until http_server_stop(); then takes no connections, waits up to `drain_seconds` for what
+ * is being answered, and returns. */
+void http_server_run(http_server *server, int drain_seconds);
+/* Any thread, signal handlers too. */
+void http_server_stop(http_server *server);
+/* Reads certificate and key again; connections that are open keep the old ones. False with a
+ * sentence: the old ones stay. Any thread. */
+bool http_server_reload_tls(http_server *server, char *error, size_t error_size);
+void http_server_destroy(http_server *server);
+
+typedef struct http_counts {
+  uint64_t connections, open_connections, requests, resets, refused;
+} http_counts;
+void http_server_counts(const http_server *server, http_counts *counts);
+
+/* ---- the request: strings live as long as it does ---- */
+
+const char *http_method(const http_request *request);
+const char *http_path(const http_request *request);  /* decoded, without "." and ".."; "/..." */
+const char *http_query(const http_request *request); /* behind the "?", as sent; "" */
+/* Case does not matter; NULL when there is none. Bytes below 32 never occur in it. */
+const char *http_header(const http_request *request, const char *name);
+const void *http_body(const http_request *request, size_t *size);
+const char *http_peer(const http_request *request); /* address without port */
+bool http_is_secure(const http_request *request);   /* TLS */
+
+/* Makes the request independent of the loop: it may be read and answered from any thread. False: no
+ * memory; it has been answered with 503. */
+bool http_detach(http_request *request);
+/* True once the client has gone (of a detached request): work for it can be dropped. */
+bool http_is_gone(const http_request *request);
+/* What the handler keeps with the request; freed with `release` when the request ends. */
+void http_keep(http_request *request, void *data, void (*release)(void *));
+void *http_kept(const http_request *request);
+
+/* ---- the answer ---- */
+
+typedef struct http_field {
+  const char *name, *value;
+} http_field;
+
+typedef struct http_response {
+  int status;
+  const char *content_type; /* NULL: none */
+  const void *body;
+  size_t size;
+  int n_fields;
+  const http_field *fields; /* further headers */
+} http_response;
+
+/* Everything is copied. Ends the request. */
+void http_respond(http_request *request, const http_response *response);
+
+/* Starts an answer without an end. closed(user) is called once, on the loop, when the client has
+ * gone or after http_stream_end(); the stream must not be used after it. `most` bytes may wait for
+ * a slow client; beyond them the stream is closed. NULL: no memory, the request has been answered.
+ */
+http_stream *http_stream_start(http_request *request, const http_response *head, size_t most,
+                               void (*closed)(void *user), void *user);
+/* Any thread; copied. */
+void http_stream_send(http_stream *stream, const void *bytes, size_t size);
+void http_stream_end(http_stream *stream);
+
+#endif

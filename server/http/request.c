@@ -1,0 +1,318 @@
+/* A request from h2o's memory to the handler and back. */
+#include "loop.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- life ---- */
+
+void http_request_release(http_request *r) {
+  if (atomic_fetch_sub(&r->references, 1) != 1) return;
+  if (r->release) r->release(r->kept);
+  free(r->method);
+  free(r->path);
+  free(r->copies);
+  free(r->header);
+  if (r->detached) free((void *)(uintptr_t)r->body);
+  free(r);
+}
+
+/* h2o frees the request: it was answered, or the client has gone. On the loop. */
+static void on_disposed(void *holder) {
+  http_request *r = *(http_request **)holder;
+  r->loop->pending--;
+  if (!r->answered) {
+    atomic_store(&r->gone, true);
+    if (r->req) http_connection_reset(r->loop->server, r->req);
+  }
+  r->req = NULL;
+  http_request_release(r);
+}
+
+static char *copy_text(const char *bytes, size_t size) {
+  char *text = malloc(size + 1);
+  if (!text) return NULL;
+  memcpy(text, bytes, size);
+  text[size] = '\0';
+  return text;
+}
+
+static bool is_clean(const char *bytes, size_t size) {
+  for (size_t i = 0; i < size; i++)
+    if ((unsigned char)bytes[i] < 32 || bytes[i] == 127) return false;
+  return true;
+}
+
+static void write_peer(h2o_req_t *req, char *out, size_t size) {
+  struct sockaddr_storage address;
+  char numeric[NI_MAXHOST];
+  out[0] = '\0';
+  socklen_t length = req->conn->callbacks->get_peername(req->conn, (struct sockaddr *)&address);
+  if (!length) return;
+  size_t n = h2o_socket_getnumerichost((struct sockaddr *)&address, length, numeric);
+  if (n == SIZE_MAX) return;
+  if (n >= size) n = size - 1;
+  memcpy(out, numeric, n);
+  out[n] = '\0';
+}
+
+static http_request *new_request(http_loop *loop, h2o_req_t *req) {
+  http_request *r = calloc(1, sizeof *r);
+  if (!r) return NULL;
+  atomic_init(&r->references, 2);
+  r->loop = loop;
+  r->req = req;
+  size_t query = req->query_at == SIZE_MAX ? req->path.len : req->query_at;
+  r->method = copy_text(req->method.base, req->method.len);
+  /* path and query share one allocation */
+  r->path = malloc(req->path_normalized.len + req->path.len - query + 2);
+  if (!r->method || !r->path) {
+    free(r->method);
+    free(r->path);
+    free(r);
+    return NULL;
+  }
+  memcpy(r->path, req->path_normalized.base, req->path_normalized.len);
+  r->path[req->path_normalized.len] = '\0';
+  char *behind = r->path + req->path_normalized.len + 1;
+  size_t n = query < req->path.len ? req->path.len - query - 1 : 0;
+  memcpy(behind, req->path.base + req->path.len - n, n);
+  behind[n] = '\0';
+  r->query = behind;
+  r->body = req->entity.base;
+  r->body_size = req->entity.len;
+  write_peer(req, r->peer, sizeof r->peer);
+  return r;
+}
+
+static void refuse(h2o_req_t *req, int status, const char *body) {
+  http_set_head(req, &(http_response){.status = status, .content_type = "application/json"});
+  req->res.content_length = strlen(body);
+  h2o_send_inline(req, body, strlen(body));
+}
+
+int http_on_request(h2o_handler_t *handler, h2o_req_t *req) {
+  (void)handler;
+  http_loop *loop = http_current_loop;
+  atomic_fetch_add(&loop->server->requests, 1);
+  if (!is_clean(req->path_normalized.base, req->path_normalized.len)) {
+    refuse(req, 400, "{\"error\":\"the path has control characters\"}");
+    return 0;
+  }
+  http_request *r = new_request(loop, req);
+  if (!r) {
+    refuse(req, 503, "{\"error\":\"out of memory\"}");
+    return 0;
+  }
+  http_request **holder = h2o_mem_alloc_shared(&req->pool, sizeof *holder, on_disposed);
+  *holder = r;
+  loop->pending++;
+  loop->server->options.handle(r, loop->server->options.user);
+  return 0;
+}
+
+/* ---- reading ---- */
+
+const char *http_method(const http_request *r) {
+  return r->method;
+}
+const char *http_path(const http_request *r) {
+  return r->path;
+}
+const char *http_query(const http_request *r) {
+  return r->query;
+}
+const char *http_peer(const http_request *r) {
+  return r->peer;
+}
+const void *http_body(const http_request *r, size_t *size) {
+  *size = r->body_size;
+  return r->body_size ? r->body : "";
+}
+bool http_is_secure(const http_request *r) {
+  return r->loop->server->tls != NULL;
+}
+
+static bool same_name(const char *a, size_t n, const char *b) {
+  for (size_t i = 0; i < n; i++)
+    if (tolower((unsigned char)a[i]) != tolower((unsigned char)b[i])) return false;
+  return b[n] == '\0';
+}
+
+const char *http_header(const http_request *request, const char *name) {
+  http_request *r = (http_request *)(uintptr_t)request; /* the text of the last header is its own */
+  if (r->detached) {
+    for (const char *p = r->copies; *p;) {
+      const char *value = p + strlen(p) + 1;
+      if (same_name(p, strlen(p), name)) return value;
+      p = value + strlen(value) + 1;
+    }
+    return NULL;
+  }
+  for (size_t i = 0; i < r->req->headers.size; i++) {
+    const h2o_header_t *h = &r->req->headers.entries[i];
+    if (!same_name(h->name->base, h->name->len, name)) continue;
+    if (!is_clean(h->value.base, h->value.len)) return NULL;
+    free(r->header);
+    return r->header = copy_text(h->value.base, h->value.len);
+  }
+  return NULL;
+}
+
+void http_keep(http_request *r, void *data, void (*release)(void *)) {
+  r->kept = data;
+  r->release = release;
+}
+void *http_kept(const http_request *r) {
+  return r->kept;
+}
+
+bool http_detach(http_request *r) {
+  if (r->detached) return true;
+  size_t size = 1;
+  for (size_t i = 0; i < r->req->headers.size; i++)
+    size += r->req->headers.entries[i].name->len + r->req->headers.entries[i].value.len + 2;
+  char *copies = malloc(size), *at = copies;
+  void *body = r->body_size ? malloc(r->body_size) : NULL;
+  if (!copies || (r->body_size && !body)) {
+    static const char none[] = "{\"error\":\"out of memory\"}";
+    free(copies);
+    free(body);
+    http_respond(r, &(http_response){503, "application/json", none, sizeof none - 1, 0, NULL});
+    return false;
+  }
+  for (size_t i = 0; i < r->req->headers.size; i++) {
+    const h2o_header_t *h = &r->req->headers.entries[i];
+    if (!h->name->len || !is_clean(h->value.base, h->value.len)) continue;
+    memcpy(at, h->name->base, h->name->len);
+    at[h->name->len] = '\0';
+    at += h->name->len + 1;
+    memcpy(at, h->value.base, h->value.len);
+    at[h->value.len] = '\0';
+    at += h->value.len + 1;
+  }
+  *at = '\0';
+  if (body) memcpy(body, r->body, r->body_size);
+  r->copies = copies;
+  r->body = body;
+  r->detached = true;
+  return true;
+}
+
+bool http_is_gone(const http_request *r) {
+  return atomic_load(&((http_request *)(uintptr_t)r)->gone);
+}
+
+/* ---- answering ---- */
+
+static const char *reason_of(int status) {
+  static const struct {
+    int status;
+    const char *reason;
+  } reasons[] = {{200, "OK"},
+                 {201, "Created"},
+                 {202, "Accepted"},
+                 {204, "No Content"},
+                 {304, "Not Modified"},
+                 {400, "Bad Request"},
+                 {401, "Unauthorized"},
+                 {403, "Forbidden"},
+                 {404, "Not Found"},
+                 {405, "Method Not Allowed"},
+                 {409, "Conflict"},
+                 {410, "Gone"},
+                 {412, "Precondition Failed"},
+                 {413, "Content Too Large"},
+                 {415, "Unsupported Media Type"},
+                 {422, "Unprocessable Content"},
+                 {429, "Too Many Requests"},
+                 {500, "Internal Server Error"},
+                 {503, "Service Unavailable"},
+                 {507, "Insufficient Storage"}};
+  for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
+    if (reasons[i].status == status) return reasons[i].reason;
+  return status < 400 ? "OK" : "Error";
+}
+
+static void add_header(h2o_req_t *req, const char *name, const char *value) {
+  h2o_iovec_t v = h2o_strdup(&req->pool, value, SIZE_MAX),
+              n = h2o_strdup(&req->pool, name, SIZE_MAX);
+  for (size_t i = 0; i < n.len; i++) n.base[i] = (char)tolower((unsigned char)n.base[i]);
+  h2o_set_header_by_str(&req->pool, &req->res.headers, n.base, n.len, 1, v.base, v.len, 1);
+}
+
+void http_set_head(h2o_req_t *req, const http_response *response) {
+  req->res.status = response->status;
+  req->res.reason = reason_of(response->status);
+  if (response->content_type) add_header(req, "content-type", response->content_type);
+  add_header(req, "x-content-type-options", "nosniff");
+  for (int i = 0; i < response->n_fields; i++)
+    add_header(req, response->fields[i].name, response->fields[i].value);
+}
+
+static void send_now(http_request *r, const http_response *response) {
+  h2o_req_t *req = r->req;
+  if (req) {
+    r->answered = true;
+    http_set_head(req, response);
+    req->res.content_length = response->status == 204 ? SIZE_MAX : response->size;
+    h2o_send_inline(req, response->body ? response->body : "", response->size);
+  }
+  http_request_release(r);
+}
+
+typedef struct answer {
+  http_message super;
+  http_request *request;
+  http_response response; /* what it points to lies behind it */
+} answer;
+
+static void run_answer(http_message *message) {
+  answer *a = (answer *)message;
+  send_now(a->request, &a->response);
+  free(a);
+}
+
+static char *put_text(char **at, const char *text) {
+  size_t n = strlen(text) + 1;
+  char *to = memcpy(*at, text, n);
+  *at += n;
+  return to;
+}
+
+static answer *copy_answer(http_request *r, const http_response *from) {
+  size_t fields = (size_t)from->n_fields * sizeof *from->fields, size = sizeof(answer) + fields;
+  size += (from->content_type ? strlen(from->content_type) + 1 : 0) + from->size;
+  for (int i = 0; i < from->n_fields; i++)
+    size += strlen(from->fields[i].name) + strlen(from->fields[i].value) + 2;
+  answer *a = malloc(size);
+  if (!a) return NULL;
+  http_field *list = (http_field *)(a + 1);
+  char *at = (char *)list + fields;
+  *a = (answer){.super = {.run = run_answer}, .request = r, .response = *from};
+  a->response.fields = list;
+  if (from->content_type) a->response.content_type = put_text(&at, from->content_type);
+  for (int i = 0; i < from->n_fields; i++) {
+    list[i].name = put_text(&at, from->fields[i].name);
+    list[i].value = put_text(&at, from->fields[i].value);
+  }
+  a->response.body = from->size ? memcpy(at, from->body, from->size) : NULL;
+  return a;
+}
+
+void http_respond(http_request *r, const http_response *response) {
+  if (http_on_loop(r->loop)) {
+    send_now(r, response);
+    return;
+  }
+  answer *a = copy_answer(r, response);
+  if (!a) { /* a small one may still fit; else the client waits for its own time-out */
+    a = copy_answer(r, &(http_response){.status = 503});
+    if (!a) {
+      http_request_release(r);
+      return;
+    }
+  }
+  http_post(r->loop, &a->super);
+}

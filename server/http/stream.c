@@ -1,0 +1,147 @@
+/* Answers without an end: server-sent events. What is sent while the client is still busy with the
+ * last piece waits, up to a limit. */
+#include "loop.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct http_stream {
+  h2o_generator_t generator;
+  http_loop *loop;
+  http_request *request;
+  http_stream *next, **place; /* in the loop's list */
+  atomic_int references; /* h2o's memory pool, and messages on their way; the caller has none of
+                            its own: it is told when the stream has closed */
+  char *waiting, *flying;
+  size_t n_waiting, capacity, most;
+  bool busy, ending, closed;
+  void (*on_closed)(void *user);
+  void *user;
+};
+
+static void release(http_stream *s) {
+  if (atomic_fetch_sub(&s->references, 1) != 1) return;
+  http_request_release(s->request);
+  free(s->waiting);
+  free(s->flying);
+  free(s);
+}
+
+/* Sends what waits, and the end when that is wanted. On the loop, when h2o is ready for it. */
+static void push(http_stream *s) {
+  h2o_req_t *req = s->request->req;
+  if (s->busy || s->closed || !req || (!s->n_waiting && !s->ending)) return;
+  free(s->flying);
+  s->flying = s->waiting;
+  h2o_iovec_t bytes = {s->flying, s->n_waiting};
+  s->waiting = NULL;
+  s->n_waiting = s->capacity = 0;
+  s->busy = true;
+  h2o_send(req, &bytes, bytes.len ? 1 : 0,
+           s->ending ? H2O_SEND_STATE_FINAL : H2O_SEND_STATE_IN_PROGRESS);
+}
+
+static void on_proceed(h2o_generator_t *generator, h2o_req_t *req) {
+  (void)req;
+  http_stream *s = (http_stream *)generator;
+  s->busy = false;
+  push(s);
+}
+
+static void on_disposed(void *holder) {
+  http_stream *s = *(http_stream **)holder;
+  s->closed = true;
+  *s->place = s->next;
+  if (s->next) s->next->place = s->place;
+  if (s->on_closed) s->on_closed(s->user);
+  release(s);
+}
+
+typedef struct piece {
+  http_message super;
+  http_stream *stream;
+  size_t size;
+  bool end;
+  char bytes[];
+} piece;
+
+static void append(http_stream *s, const char *bytes, size_t size) {
+  if (s->n_waiting + size >
+      s->most) { /* too slow: the client comes again and asks for what it missed */
+    s->ending = true;
+    return;
+  }
+  if (s->n_waiting + size > s->capacity) {
+    size_t capacity = (s->n_waiting + size) * 2;
+    char *grown = realloc(s->waiting, capacity);
+    if (!grown) {
+      s->ending = true;
+      return;
+    }
+    s->waiting = grown;
+    s->capacity = capacity;
+  }
+  memcpy(s->waiting + s->n_waiting, bytes, size);
+  s->n_waiting += size;
+}
+
+static void run_piece(http_message *message) {
+  piece *p = (piece *)message;
+  http_stream *s = p->stream;
+  if (!s->closed && !s->ending) {
+    append(s, p->bytes, p->size);
+    s->ending = s->ending || p->end;
+    push(s);
+  }
+  release(s);
+  free(p);
+}
+
+static void post_piece(http_stream *s, const void *bytes, size_t size, bool end) {
+  piece *p = malloc(sizeof *p + size);
+  if (!p) return;
+  *p = (piece){.super = {.run = run_piece}, .stream = s, .size = size, .end = end};
+  if (size) memcpy(p->bytes, bytes, size);
+  atomic_fetch_add(&s->references, 1);
+  http_post(s->loop, &p->super);
+}
+
+void http_stream_send(http_stream *s, const void *bytes, size_t size) {
+  post_piece(s, bytes, size, false);
+}
+
+void http_stream_end(http_stream *s) {
+  post_piece(s, NULL, 0, true);
+}
+
+http_stream *http_stream_start(http_request *r, const http_response *head, size_t most,
+                               void (*closed)(void *user), void *user) {
+  http_stream *s = http_on_loop(r->loop) && r->req ? calloc(1, sizeof *s) : NULL;
+  if (!s) {
+    http_respond(r, &(http_response){.status = 503});
+    return NULL;
+  }
+  s->generator.proceed = on_proceed;
+  s->loop = r->loop;
+  s->request = r; /* its reference becomes the stream's, which h2o's pool outlives */
+  s->most = most;
+  s->on_closed = closed;
+  s->user = user;
+  atomic_init(&s->references, 1);
+  http_stream **holder = h2o_mem_alloc_shared(&r->req->pool, sizeof *holder, on_disposed);
+  *holder = s;
+  s->place = &r->loop->streams;
+  s->next = r->loop->streams;
+  if (s->next) s->next->place = &s->next;
+  r->loop->streams = s;
+  r->answered = true;
+  http_set_head(r->req, head);
+  h2o_start_response(r->req, &s->generator);
+  append(s, head->body ? head->body : ":\n\n", head->body ? head->size : 3);
+  push(s);
+  return s;
+}
+
+http_stream *http_stream_next(const http_stream *s) {
+  return s->next;
+}

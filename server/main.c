@@ -1,0 +1,223 @@
+/* webml-server: options, the data directory, start and stop. */
+#include "api/api.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <webml.h>
+
+typedef struct options {
+  const char *listen, *data_dir, *certificate, *key, *origin;
+  int threads;
+} options;
+
+static const char usage[] =
+    "Usage: webml-server [options]\n"
+    "\n"
+    "  --listen HOST:PORT    where to listen; numeric (127.0.0.1:8080)\n"
+    "  --data-dir DIR        everything the server keeps (webml-data)\n"
+    "  --tls-cert FILE       certificate chain, PEM: HTTPS, HTTP/2 over TLS\n"
+    "  --tls-key FILE        its key, PEM\n"
+    "  --cors-origin ORIGIN  lets pages of this origin call the server\n"
+    "  --threads N           event loops; 0: one per core (0)\n"
+    "  --help, --version\n"
+    "\n"
+    "Each option can be given in the environment, too: WEBML_LISTEN,\n"
+    "WEBML_DATA_DIR, WEBML_TLS_CERT, WEBML_TLS_KEY, WEBML_CORS_ORIGIN,\n"
+    "WEBML_THREADS. SIGHUP reads the certificate again; SIGTERM answers what\n"
+    "has begun and ends.\n";
+
+static const char *environment(const char *name, const char *otherwise) {
+  const char *value = getenv(name);
+  return value && *value ? value : otherwise;
+}
+
+/* -1: go on; else the exit code. */
+static int parse(int argc, char **argv, options *o) {
+  static const struct option list[] = {{"listen", required_argument, NULL, 'l'},
+                                       {"data-dir", required_argument, NULL, 'd'},
+                                       {"tls-cert", required_argument, NULL, 'c'},
+                                       {"tls-key", required_argument, NULL, 'k'},
+                                       {"cors-origin", required_argument, NULL, 'o'},
+                                       {"threads", required_argument, NULL, 't'},
+                                       {"help", no_argument, NULL, 'h'},
+                                       {"version", no_argument, NULL, 'v'},
+                                       {0}};
+  *o = (options){.listen = environment("WEBML_LISTEN", "127.0.0.1:8080"),
+                 .data_dir = environment("WEBML_DATA_DIR", "webml-data"),
+                 .certificate = environment("WEBML_TLS_CERT", NULL),
+                 .key = environment("WEBML_TLS_KEY", NULL),
+                 .origin = environment("WEBML_CORS_ORIGIN", NULL),
+                 .threads = atoi(environment("WEBML_THREADS", "0"))};
+  for (int c; (c = getopt_long(argc, argv, "", list, NULL)) != -1;) switch (c) {
+    case 'l': o->listen = optarg; break;
+    case 'd': o->data_dir = optarg; break;
+    case 'c': o->certificate = optarg; break;
+    case 'k': o->key = optarg; break;
+    case 'o': o->origin = optarg; break;
+    case 't': o->threads = atoi(optarg); break;
+    case 'h': fputs(usage, stdout); return 0;
+    case 'v': printf("webml-server %s\n", webml_version()); return 0;
+    default: fputs(usage, stderr); return 2;
+    }
+  if (optind < argc || o->threads < 0 || o->threads > 256 || !o->certificate != !o->key) {
+    fputs(!o->certificate != !o->key ? "webml-server: --tls-cert and --tls-key belong together\n"
+                                     : usage,
+          stderr);
+    return 2;
+  }
+  return -1;
+}
+
+/* "127.0.0.1:8080", "[::1]:8080" */
+static bool split_address(const char *text, char *host, size_t size, int *port) {
+  const char *colon = strrchr(text, ':');
+  char *end;
+  if (!colon || (size_t)(colon - text) >= size) return false;
+  size_t n = (size_t)(colon - text), skip = text[0] == '[' && n > 1 && text[n - 1] == ']';
+  memcpy(host, text + skip, n - 2 * skip);
+  host[n - 2 * skip] = '\0';
+  *port = (int)strtol(colon + 1, &end, 10);
+  return colon[1] && !*end && *port >= 0 && *port <= 65535;
+}
+
+/* Makes the directory and takes it: one server at a time. -1: a sentence was printed. */
+static int take_directory(const char *path) {
+  char lock[4096];
+  if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+    fprintf(stderr, "webml-server: cannot make %s: %s\n", path, strerror(errno));
+    return -1;
+  }
+  snprintf(lock, sizeof lock, "%s/lock", path);
+  int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+  if (fd >= 0 && errno == EWOULDBLOCK)
+    fprintf(stderr, "webml-server: another server uses %s\n", path);
+  else
+    fprintf(stderr, "webml-server: cannot use %s: %s\n", path, strerror(errno));
+  if (fd >= 0) close(fd);
+  return -1;
+}
+
+/* ---- signals ---- */
+
+static http_server *running;
+
+static void on_signal(int number) {
+  (void)number;
+  http_server_stop(running);
+}
+
+static void *reload_on_hangup(void *arg) {
+  sigset_t *set = arg;
+  for (int number; sigwait(set, &number) == 0;) {
+    char error[512];
+    if (!http_server_reload_tls(running, error, sizeof error))
+      api_log("tls", NULL, 0, error);
+    else
+      api_log("tls", NULL, 0, "certificate read");
+  }
+  return NULL;
+}
+
+static void set_signals(void) {
+  static sigset_t hangup;
+  pthread_t thread;
+  struct sigaction stop = {.sa_handler = on_signal};
+  sigaction(SIGTERM, &stop, NULL);
+  sigaction(SIGINT, &stop, NULL);
+  signal(SIGPIPE, SIG_IGN);
+  sigemptyset(&hangup);
+  sigaddset(&hangup, SIGHUP);
+  pthread_sigmask(SIG_BLOCK, &hangup, NULL);
+  if (pthread_create(&thread, NULL, reload_on_hangup, &hangup) == 0) pthread_detach(thread);
+}
+
+/* ---- the first start ---- */
+
+static bool greet(api *a) {
+  bool found;
+  char key[SECRET_TEXT], hash[SECRET_HASH];
+  json_t *row =
+      store_row(a->store, &found, "SELECT id FROM users WHERE role = 'admin' AND enabled", "");
+  bool has_admin = row != NULL, failed = !row && found;
+  json_decref(row);
+  if (failed) return false;
+  if (has_admin) return true;
+  secret_make(key);
+  secret_hash(key, hash);
+  if (store_run(a->store, "DELETE FROM registration_keys WHERE role = 'admin' AND used_by IS NULL",
+                "") < 0 ||
+      store_run(
+          a->store,
+          "INSERT INTO registration_keys (hash, role, created, expires) VALUES (?, 'admin', ?, ?)",
+          "sii", hash, api_now(), api_now() + 7 * 86400) < 0)
+    return false;
+  printf("the first account is the administrator's; make it with this one-time key:\n"
+         "  %s/register#key=%s\n",
+         a->address, key);
+  return true;
+}
+
+static int serve(const options *o, api *a, const http_options *http) {
+  char error[512], path[4096], address[128];
+  snprintf(path, sizeof path, "%s/webml.sqlite", o->data_dir);
+  a->store = store_open(path, error, sizeof error);
+  if (!a->store) return fprintf(stderr, "webml-server: %s\n", error), 1;
+  snprintf(path, sizeof path, "%s/token.key", o->data_dir);
+  a->key = token_key_open(path, error, sizeof error);
+  if (!a->key) return fprintf(stderr, "webml-server: %s\n", error), 1;
+  running = a->server = http_server_create(http, error, sizeof error);
+  if (!a->server) return fprintf(stderr, "webml-server: %s\n", error), 1;
+  snprintf(address, sizeof address, strchr(http->host, ':') ? "%s://[%s]:%d" : "%s://%s:%d",
+           o->certificate ? "https" : "http", http->host, http_server_port(a->server));
+  a->address = address;
+  set_signals();
+  if (!api_start(a, 4, 1024) || !greet(a))
+    return fprintf(stderr, "webml-server: cannot start: %s\n", store_error()), 1;
+  printf("webml-server %s listens on %s\n", webml_version(), address);
+  fflush(stdout);
+  http_server_run(a->server, 10);
+  return 0;
+}
+
+int main(int argc, char **argv) {
+  options o;
+  char host[64];
+  int port;
+  api a = {.started = api_now()};
+  int code = parse(argc, argv, &o);
+  if (code >= 0) return code;
+  if (!split_address(o.listen, host, sizeof host, &port))
+    return fprintf(stderr, "webml-server: --listen takes HOST:PORT, not \"%s\"\n", o.listen), 2;
+  umask(0077);
+  int lock = take_directory(o.data_dir);
+  if (lock < 0) return 1;
+  if (!secrets_start())
+    return fprintf(stderr, "webml-server: no random numbers on this machine\n"), 1;
+  a.data_dir = o.data_dir;
+  a.allowed_origin = o.origin;
+  http_options http = {.host = host,
+                       .port = port,
+                       .loops = o.threads,
+                       .certificate = o.certificate,
+                       .key = o.key,
+                       .handle = api_handle,
+                       .user = &a};
+  code = serve(&o, &a, &http);
+  api_stop(&a);
+  http_server_destroy(a.server);
+  token_key_free(a.key);
+  store_close(a.store);
+  free(a.throttle);
+  close(lock);
+  return code;
+}

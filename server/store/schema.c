@@ -1,0 +1,21 @@
+#include "schema.h"
+
+/* Times are Unix seconds. Hashes are of random secrets (BLAKE2b), in hexadecimal. */
+const char *const schema[] = {
+    "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE COLLATE NOCASE,"
+    " password TEXT NOT NULL, role TEXT NOT NULL CHECK (role IN ('admin', 'user', 'node')),"
+    " enabled INTEGER NOT NULL DEFAULT 1, generation INTEGER NOT NULL DEFAULT 1,"
+    " created INTEGER NOT NULL);"
+    "CREATE TABLE registration_keys (hash TEXT PRIMARY KEY, role TEXT NOT NULL,"
+    " created INTEGER NOT NULL, expires INTEGER NOT NULL, used_by INTEGER);" /* an id that may be
+                                                                                gone */
+    "CREATE TABLE renewals (hash TEXT PRIMARY KEY,"
+    " user INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE,"
+    " created INTEGER NOT NULL, expires INTEGER NOT NULL);"
+    "CREATE TABLE models (id INTEGER PRIMARY KEY,"
+    " owner INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE, name TEXT NOT NULL,"
+    " description TEXT NOT NULL, dataset INTEGER, public INTEGER NOT NULL DEFAULT 0,"
+    " created INTEGER NOT NULL, changed INTEGER NOT NULL, UNIQUE (owner, name));"
+    "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);",
+};
+const int schema_steps = sizeof schema / sizeof *schema;

@@ -1,0 +1,236 @@
+#include "store.h"
+
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "schema.h"
+
+struct store {
+  sqlite3 *db;
+  pthread_mutex_t mutex; /* recursive: a transaction's calls are inside it */
+};
+
+static _Thread_local char message[512];
+
+const char *store_error(void) {
+  return message;
+}
+
+static bool fail(store *s, const char *what) {
+  snprintf(message, sizeof message, "%s: %s", what, sqlite3_errmsg(s->db));
+  return false;
+}
+
+/* ---- statements ---- */
+
+static sqlite3_stmt *prepare(store *s, const char *sql, const char *types, va_list args) {
+  sqlite3_stmt *statement = NULL;
+  if (sqlite3_prepare_v2(s->db, sql, -1, &statement, NULL) != SQLITE_OK) {
+    fail(s, sql);
+    return NULL;
+  }
+  for (int i = 0; types[i]; i++) {
+    int result = SQLITE_MISUSE;
+    const char *text;
+    switch (types[i]) {
+    case 'i': result = sqlite3_bind_int64(statement, i + 1, va_arg(args, int64_t)); break;
+    case 'd': result = sqlite3_bind_double(statement, i + 1, va_arg(args, double)); break;
+    case 's':
+      text = va_arg(args, const char *);
+      result = text ? sqlite3_bind_text(statement, i + 1, text, -1, SQLITE_TRANSIENT)
+                    : sqlite3_bind_null(statement, i + 1);
+    }
+    if (result == SQLITE_OK) continue;
+    fail(s, sql);
+    sqlite3_finalize(statement);
+    return NULL;
+  }
+  return statement;
+}
+
+static json_t *row_of(sqlite3_stmt *statement) {
+  json_t *row = json_object();
+  for (int i = 0; row && i < sqlite3_column_count(statement); i++) {
+    const char *name = sqlite3_column_name(statement, i);
+    json_t *value;
+    switch (sqlite3_column_type(statement, i)) {
+    case SQLITE_INTEGER: value = json_integer(sqlite3_column_int64(statement, i)); break;
+    case SQLITE_FLOAT: value = json_real(sqlite3_column_double(statement, i)); break;
+    case SQLITE_NULL: value = json_null(); break;
+    default:
+      value = json_stringn((const char *)sqlite3_column_text(statement, i),
+                           (size_t)sqlite3_column_bytes(statement, i));
+    }
+    json_object_set_new(row, name, value ? value : json_null());
+  }
+  return row;
+}
+
+static json_t *rows(store *s, const char *sql, const char *types, va_list args) {
+  pthread_mutex_lock(&s->mutex);
+  sqlite3_stmt *statement = prepare(s, sql, types, args);
+  json_t *list = statement ? json_array() : NULL;
+  int result = SQLITE_DONE;
+  while (list && (result = sqlite3_step(statement)) == SQLITE_ROW)
+    json_array_append_new(list, row_of(statement));
+  if (list && result != SQLITE_DONE) {
+    fail(s, "the store");
+    json_decref(list);
+    list = NULL;
+  }
+  sqlite3_finalize(statement);
+  pthread_mutex_unlock(&s->mutex);
+  return list;
+}
+
+json_t *store_rows(store *s, const char *sql, const char *types, ...) {
+  va_list args;
+  va_start(args, types);
+  json_t *list = rows(s, sql, types, args);
+  va_end(args);
+  return list;
+}
+
+json_t *store_row(store *s, bool *found, const char *sql, const char *types, ...) {
+  va_list args;
+  va_start(args, types);
+  json_t *list = rows(s, sql, types, args);
+  va_end(args);
+  *found = !list || json_array_size(list) > 0;
+  json_t *row = list && *found ? json_incref(json_array_get(list, 0)) : NULL;
+  json_decref(list);
+  return row;
+}
+
+static int64_t change(store *s, bool insert, const char *sql, const char *types, va_list args) {
+  pthread_mutex_lock(&s->mutex);
+  sqlite3_stmt *statement = prepare(s, sql, types, args);
+  int64_t result = STORE_FAILED;
+  int step = statement ? sqlite3_step(statement) : SQLITE_ERROR;
+  while (step == SQLITE_ROW) step = sqlite3_step(statement);
+  if (step == SQLITE_DONE)
+    result = insert ? sqlite3_last_insert_rowid(s->db) : sqlite3_changes(s->db);
+  else if (statement) {
+    int extended = sqlite3_extended_errcode(s->db);
+    fail(s, "the store");
+    if (extended == SQLITE_CONSTRAINT_UNIQUE || extended == SQLITE_CONSTRAINT_PRIMARYKEY)
+      result = STORE_EXISTS;
+  }
+  sqlite3_finalize(statement);
+  pthread_mutex_unlock(&s->mutex);
+  return result;
+}
+
+int64_t store_run(store *s, const char *sql, const char *types, ...) {
+  va_list args;
+  va_start(args, types);
+  int64_t result = change(s, false, sql, types, args);
+  va_end(args);
+  return result;
+}
+
+int64_t store_insert(store *s, const char *sql, const char *types, ...) {
+  va_list args;
+  va_start(args, types);
+  int64_t result = change(s, true, sql, types, args);
+  va_end(args);
+  return result;
+}
+
+/* ---- transactions ---- */
+
+static bool execute(store *s, const char *sql) {
+  return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK || fail(s, sql);
+}
+
+bool store_begin(store *s) {
+  pthread_mutex_lock(&s->mutex);
+  if (execute(s, "BEGIN IMMEDIATE")) return true;
+  pthread_mutex_unlock(&s->mutex);
+  return false;
+}
+
+bool store_commit(store *s) {
+  bool ok = execute(s, "COMMIT");
+  if (!ok) sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+  pthread_mutex_unlock(&s->mutex);
+  return ok;
+}
+
+void store_rollback(store *s) {
+  sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+  pthread_mutex_unlock(&s->mutex);
+}
+
+/* ---- opening ---- */
+
+/* Each step of the schema once, in a transaction of its own. */
+static bool migrate(store *s) {
+  bool found;
+  json_t *row = store_row(s, &found, "PRAGMA user_version", "");
+  int version = row ? (int)json_integer_value(json_object_get(row, "user_version")) : -1;
+  json_decref(row);
+  if (version < 0) return false;
+  if (version > schema_steps) {
+    snprintf(message, sizeof message,
+             "the store is of version %d, this program knows %d: it was used by a newer one",
+             version, schema_steps);
+    return false;
+  }
+  for (; version < schema_steps; version++) {
+    char sql[64];
+    snprintf(sql, sizeof sql, "PRAGMA user_version = %d", version + 1);
+    if (!store_begin(s)) return false;
+    if (!execute(s, schema[version]) || !execute(s, sql)) {
+      store_rollback(s);
+      return false;
+    }
+    if (!store_commit(s)) return false;
+  }
+  return true;
+}
+
+store *store_open(const char *path, char *error, size_t size) {
+  store *s = calloc(1, sizeof *s);
+  pthread_mutexattr_t attributes;
+  snprintf(error, size, "out of memory");
+  if (!s) return NULL;
+  pthread_mutexattr_init(&attributes);
+  pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+  pthread_mutex_init(&s->mutex, &attributes);
+  pthread_mutexattr_destroy(&attributes);
+  if (sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) != SQLITE_OK)
+    fail(s, path);
+  else {
+    sqlite3_extended_result_codes(s->db, 1);
+    sqlite3_busy_timeout(s->db, 5000);
+    if (execute(s, "PRAGMA journal_mode = WAL") && execute(s, "PRAGMA synchronous = FULL") &&
+        execute(s, "PRAGMA foreign_keys = ON") && migrate(s))
+      return s;
+  }
+  snprintf(error, size, "%s", message);
+  store_close(s);
+  return NULL;
+}
+
+void store_close(store *s) {
+  if (!s) return;
+  sqlite3_close_v2(s->db);
+  pthread_mutex_destroy(&s->mutex);
+  free(s);
+}
+
+bool store_backup(store *s, const char *path) {
+  sqlite3 *to = NULL;
+  bool ok = sqlite3_open(path, &to) == SQLITE_OK;
+  sqlite3_backup *backup = ok ? sqlite3_backup_init(to, "main", s->db, "main") : NULL;
+  ok = backup && sqlite3_backup_step(backup, -1) == SQLITE_DONE;
+  if (backup) ok = sqlite3_backup_finish(backup) == SQLITE_OK && ok;
+  if (!ok) snprintf(message, sizeof message, "%s: %s", path, to ? sqlite3_errmsg(to) : "no memory");
+  sqlite3_close(to);
+  return ok;
+}

@@ -1,0 +1,42 @@
+/* The embedded store: SQLite (WAL), one connection behind a mutex. Rows come as JSON objects by
+ * column name. Any thread; calls of one transaction come from one thread, which holds the store
+ * meanwhile.
+ *
+ * types: one letter per "?" of the statement: i int64_t, d double, s const char * (NULL is NULL).
+ */
+#ifndef SERVER_STORE_H
+#define SERVER_STORE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct store store;
+
+/* Opens or makes the file and brings its schema up to date. NULL with a sentence. */
+store *store_open(const char *path, char *error, size_t error_size);
+void store_close(store *store);
+
+/* An array of objects; NULL: store_error(). The caller's reference. */
+json_t *store_rows(store *store, const char *sql, const char *types, ...);
+/* The first row, or NULL with *found false; NULL with *found true: an error. */
+json_t *store_row(store *store, bool *found, const char *sql, const char *types, ...);
+/* Rows changed, or -1; STORE_EXISTS where a value that must be unique is there already. */
+enum { STORE_FAILED = -1, STORE_EXISTS = -2 };
+int64_t store_run(store *store, const char *sql, const char *types, ...);
+/* The new row's id, or as store_run(). */
+int64_t store_insert(store *store, const char *sql, const char *types, ...);
+
+/* begin() takes the store until commit() or rollback(). */
+bool store_begin(store *store);
+bool store_commit(store *store);
+void store_rollback(store *store);
+
+/* The calling thread's last failure, one sentence. */
+const char *store_error(void);
+
+/* A copy of the whole store while it is used. False: store_error(). */
+bool store_backup(store *store, const char *path);
+
+#endif
