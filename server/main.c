@@ -1,5 +1,6 @@
 /* webml-server: options, the data directory, start and stop. */
-#include "api/api.h"
+#include "api/datasets.h"
+#include "api/events.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -181,7 +182,7 @@ static int serve(const options *o, api *a, const http_options *http) {
            o->certificate ? "https" : "http", http->host, http_server_port(a->server));
   a->address = address;
   set_signals();
-  if (!api_start(a, 4, 1024) || !greet(a))
+  if (!events_start(a) || !datasets_recover(a) || !api_start(a, 4, 1024) || !greet(a))
     return fprintf(stderr, "webml-server: cannot start: %s\n", store_error()), 1;
   printf("webml-server %s listens on %s\n", webml_version(), address);
   fflush(stdout);
@@ -215,6 +216,7 @@ int main(int argc, char **argv) {
   code = serve(&o, &a, &http);
   api_stop(&a);
   http_server_destroy(a.server);
+  events_stop(&a);
   token_key_free(a.key);
   store_close(a.store);
   free(a.throttle);

@@ -28,6 +28,11 @@ typedef enum api_type {
   API_ID
 } api_type;
 
+enum {
+  API_RAW = 1,   /* the body is not JSON: the handler reads it */
+  API_INLINE = 2 /* runs on the event loop: must not block */
+};
+
 /* A member of the body, or a parameter of the query. TEXT, SECRET: least and most are lengths in
  * bytes; NAME: letters, digits and " ._-", no leading or trailing blank or dot; INTEGER, NUMBER:
  * values. */
@@ -43,12 +48,13 @@ typedef struct api_field {
 typedef struct api_call api_call;
 
 typedef struct api_route {
-  const char *method, *path; /* "{id}" stands for a whole number */
+  /* "{id}" stands for a whole number, "{key}" for up to 64 letters, digits, "-" and "_". */
+  const char *method, *path;
   api_right right;
   const char *about;
   const api_field *fields; /* ends with a name of NULL; NULL: takes nothing */
   void (*handle)(api_call *call);
-  bool inline_; /* runs on the event loop: must not block */
+  int how; /* 0, or of these */
 } api_route;
 
 typedef struct api_resource {
@@ -57,7 +63,8 @@ typedef struct api_resource {
 } api_resource;
 
 extern const api_resource *const api_resources[]; /* ends with NULL */
-extern const api_resource api_auth, api_users, api_models, api_devices, api_system;
+extern const api_resource api_auth, api_users, api_datasets, api_uploads, api_models, api_devices,
+    api_events, api_system;
 
 /* ---- the program ---- */
 
@@ -75,6 +82,8 @@ struct api {
   http_server *server;
   struct api_workers *workers;
   struct api_throttle *throttle;
+  struct event_hub *events;
+  struct jobs *jobs;
 };
 
 /* Threads that run handlers; `most` calls may wait. */
@@ -94,7 +103,7 @@ typedef struct api_user {
   bool admin, node;
 } api_user;
 
-enum { API_MAX_IDS = 2 };
+enum { API_MAX_IDS = 2, API_MAX_EXTRA = 6 };
 
 struct api_call {
   api *api;
@@ -102,6 +111,10 @@ struct api_call {
   const api_route *route;
   api_user user; /* id 0: nobody */
   int64_t ids[API_MAX_IDS];
+  char key[65];
+  int n_extra; /* headers of the answer; static text, or kept until it */
+  http_field extra[API_MAX_EXTRA];
+  char extra_text[API_MAX_EXTRA][128];
   json_t *input; /* the checked fields of body and query */
   double began;
   int status; /* of the answer */
@@ -110,6 +123,13 @@ struct api_call {
 /* Exactly one of these ends a call. `json` is the call's from here on. */
 void api_reply(api_call *call, int status, json_t *json);
 void api_reply_empty(api_call *call);
+/* Before the answer: one more header. */
+void api_add_header(api_call *call, const char *name, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* An answer from a file, from its beginning; the descriptor is the call's from here on. */
+void api_reply_file(api_call *call, int fd, int64_t size, const char *content_type);
+/* Headers that every answer has; returns their number. */
+int api_fixed_headers(const api_call *call, int status, http_field fields[16]);
 /* {"error": sentence} */
 void api_fail(api_call *call, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -19,7 +19,7 @@ static void list(api_call *call) {
 
 static const api_route routes[] = {{"GET", "/api/v1/devices", API_USER,
                                     "processors and GPUs, their memory, and why there is no GPU",
-                                    NULL, list, false},
+                                    NULL, list, 0},
                                    {0}};
 
 const api_resource api_devices = {"devices", "Processors and GPUs.", routes};

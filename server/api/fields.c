@@ -1,5 +1,5 @@
 /* Checking a call's fields against their declarations, and the OpenAPI document from the same. */
-#include "api.h"
+#include "datasets.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -83,7 +83,7 @@ static bool read_body(api_call *call) {
   size_t size;
   const char *body = http_body(call->request, &size);
   json_error_t error;
-  if (!size) return true;
+  if (!size || (call->route->how & API_RAW)) return true;
   json_t *json = json_loadb(body, size, JSON_REJECT_DUPLICATES, &error);
   if (!json_is_object(json)) {
     if (json)
@@ -107,7 +107,7 @@ static bool read_body(api_call *call) {
   return true;
 }
 
-static bool is_name(const char *text) {
+bool api_is_name(const char *text) {
   size_t n = strlen(text);
   for (size_t i = 0; i < n; i++) {
     unsigned char c = (unsigned char)text[i];
@@ -123,7 +123,7 @@ static bool check_text(api_call *call, const api_field *f, const char *text) {
              n);
     return false;
   }
-  if (f->type == API_NAME && !is_name(text)) {
+  if (f->type == API_NAME && !api_is_name(text)) {
     api_fail(call, 400,
              "%s may have letters, digits, blanks, \".\", \"_\" and \"-\", and begins and ends "
              "with neither blank nor dot",
@@ -208,9 +208,9 @@ static json_t *schema_of(const api_field *f) {
 static void add_path_parameters(const char *path, json_t *parameters) {
   for (const char *p = path; (p = strchr(p, '{')); p++) {
     size_t n = strcspn(p + 1, "}");
-    json_array_append_new(parameters,
-                          json_pack("{s:s%, s:s, s:b, s:{s:s}}", "name", p + 1, n, "in", "path",
-                                    "required", 1, "schema", "type", "integer"));
+    const char *type = strncmp(p + 1, "key", n) == 0 ? "string" : "integer";
+    json_array_append_new(parameters, json_pack("{s:s%, s:s, s:b, s:{s:s}}", "name", p + 1, n, "in",
+                                                "path", "required", 1, "schema", "type", type));
   }
 }
 

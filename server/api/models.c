@@ -119,13 +119,13 @@ static void summary(api_call *call) {
 }
 
 static void save(api_call *call) {
-  json_t *row = find(call);
+  json_t *row = find(call); /* NULL: the call has ended and must not be touched */
+  if (!row) return;
   const json_t *description = json_object_get(call->input, "description"),
                *public = json_object_get(call->input, "public");
   const char *name = api_text(call, "name");
   char *text = NULL;
   bool dynamic;
-  if (!row) return;
   if (description && !(text = check_description(call, description, &dynamic))) {
     json_decref(row);
     return;
@@ -185,17 +185,16 @@ static const api_field copy_fields[] = {
     {"name", API_NAME, true, false, 1, 100, "of the copy", NULL}, {0}};
 
 static const api_route routes[] = {
-    {"GET", "/api/v1/models", API_USER, "your models (administrators: all)", NULL, list, false},
-    {"POST", "/api/v1/models", API_USER, "make a model from a description", make_fields, make,
-     false},
-    {"GET", "/api/v1/models/{id}", API_USER, "one model with its description", NULL, one, false},
+    {"GET", "/api/v1/models", API_USER, "your models (administrators: all)", NULL, list, 0},
+    {"POST", "/api/v1/models", API_USER, "make a model from a description", make_fields, make, 0},
+    {"GET", "/api/v1/models/{id}", API_USER, "one model with its description", NULL, one, 0},
     {"PATCH", "/api/v1/models/{id}", API_USER, "change name, description or who may predict",
-     save_fields, save, false},
-    {"DELETE", "/api/v1/models/{id}", API_USER, "delete a model", NULL, erase, false},
+     save_fields, save, 0},
+    {"DELETE", "/api/v1/models/{id}", API_USER, "delete a model", NULL, erase, 0},
     {"POST", "/api/v1/models/{id}/clone", API_USER, "a copy under another name", copy_fields, copy,
-     false},
+     0},
     {"GET", "/api/v1/models/{id}/summary", API_USER, "layers, shapes, parameters, memory", NULL,
-     summary, false},
+     summary, 0},
     {0}};
 
 const api_resource api_models = {"models", "Model descriptions.", routes};

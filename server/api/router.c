@@ -9,8 +9,9 @@
 #include <string.h>
 #include <time.h>
 
-const api_resource *const api_resources[] = {&api_auth,    &api_users,  &api_models,
-                                             &api_devices, &api_system, NULL};
+const api_resource *const api_resources[] = {&api_auth,    &api_users,  &api_datasets,
+                                             &api_uploads, &api_models, &api_devices,
+                                             &api_events,  &api_system, NULL};
 
 int64_t api_now(void) {
   return (int64_t)time(NULL);
@@ -24,14 +25,12 @@ static double monotonic(void) {
 
 /* ---- answers ---- */
 
-static void finish(api_call *call, int status, const char *text) {
-  static const http_field fixed[] = {
-      {"cache-control", "no-store"},
-      {"content-security-policy", "default-src 'none'; frame-ancestors 'none'"},
-      {"referrer-policy", "no-referrer"}};
-  http_field fields[8];
+int api_fixed_headers(const api_call *call, int status, http_field fields[16]) {
   int n = 0;
-  for (; n < 3; n++) fields[n] = fixed[n];
+  fields[n++] = (http_field){"cache-control", "no-store"};
+  fields[n++] =
+      (http_field){"content-security-policy", "default-src 'none'; frame-ancestors 'none'"};
+  fields[n++] = (http_field){"referrer-policy", "no-referrer"};
   if (http_is_secure(call->request))
     fields[n++] = (http_field){"strict-transport-security", "max-age=31536000"};
   if (call->api->allowed_origin) {
@@ -39,6 +38,23 @@ static void finish(api_call *call, int status, const char *text) {
     fields[n++] = (http_field){"vary", "origin"};
   }
   if (status == 401) fields[n++] = (http_field){"www-authenticate", "Bearer"};
+  for (int i = 0; i < call->n_extra; i++) fields[n++] = call->extra[i];
+  return n;
+}
+
+void api_add_header(api_call *call, const char *name, const char *format, ...) {
+  va_list args;
+  if (call->n_extra == API_MAX_EXTRA) return;
+  va_start(args, format);
+  vsnprintf(call->extra_text[call->n_extra], sizeof call->extra_text[0], format, args);
+  va_end(args);
+  call->extra[call->n_extra] = (http_field){name, call->extra_text[call->n_extra]};
+  call->n_extra++;
+}
+
+static void finish(api_call *call, int status, const char *text) {
+  http_field fields[16];
+  int n = api_fixed_headers(call, status, fields);
   call->status = status;
   api_log("request", call, call->user.id, status < 400 ? "done" : text);
   http_response response = {.status = status,
@@ -47,10 +63,23 @@ static void finish(api_call *call, int status, const char *text) {
                             .size = text ? strlen(text) : 0,
                             .n_fields = n,
                             .fields = fields};
-  http_request *request = call->request;
+  http_respond(call->request, &response);
   json_decref(call->input);
   free(call);
-  http_respond(request, &response);
+}
+
+void api_reply_file(api_call *call, int fd, int64_t size, const char *content_type) {
+  http_field fields[16];
+  int n = api_fixed_headers(call, 200, fields);
+  call->status = 200;
+  api_log("request", call, call->user.id, "done");
+  http_respond_file(
+      call->request,
+      &(http_response){
+          .status = 200, .content_type = content_type, .n_fields = n, .fields = fields},
+      fd, size);
+  json_decref(call->input);
+  free(call);
 }
 
 void api_reply(api_call *call, int status, json_t *json) {
@@ -100,8 +129,11 @@ bool api_boolean(const api_call *call, const char *name, bool absent) {
 
 /* ---- routes ---- */
 
-/* True when the path fits the pattern; ids get its numbers. */
-static bool fits(const char *pattern, const char *path, int64_t ids[API_MAX_IDS]) {
+static const char key_letters[] =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
+
+/* True when the path fits the pattern; ids get its numbers, key its key. */
+static bool fits(const char *pattern, const char *path, int64_t ids[API_MAX_IDS], char key[65]) {
   int n = 0;
   while (*pattern) {
     if (*pattern != '{') {
@@ -110,6 +142,15 @@ static bool fits(const char *pattern, const char *path, int64_t ids[API_MAX_IDS]
     }
     char *end;
     errno = 0;
+    if (strncmp(pattern, "{key}", 5) == 0) {
+      size_t length = strspn(path, key_letters);
+      if (!length || length > 64) return false;
+      memcpy(key, path, length);
+      key[length] = '\0';
+      path += length;
+      pattern += 5;
+      continue;
+    }
     if (*path < '0' || *path > '9' || n == API_MAX_IDS) return false;
     ids[n++] = strtoll(path, &end, 10);
     if (errno) return false;
@@ -120,12 +161,12 @@ static bool fits(const char *pattern, const char *path, int64_t ids[API_MAX_IDS]
 }
 
 /* NULL: *allowed says whether another method would fit. */
-static const api_route *find_route(const char *method, const char *path, int64_t ids[API_MAX_IDS],
+static const api_route *find_route(const char *method, const char *path, api_call *call,
                                    bool *allowed) {
   *allowed = false;
   for (int i = 0; api_resources[i]; i++)
     for (const api_route *r = api_resources[i]->routes; r->method; r++) {
-      if (!fits(r->path, path, ids)) continue;
+      if (!fits(r->path, path, call->ids, call->key)) continue;
       *allowed = true;
       if (strcmp(r->method, method) == 0) return r;
     }
@@ -278,7 +319,7 @@ void api_handle(http_request *request, void *user) {
   call->api = a;
   call->request = request;
   call->began = monotonic();
-  call->route = find_route(http_method(request), http_path(request), call->ids, &other_method);
+  call->route = find_route(http_method(request), http_path(request), call, &other_method);
   if (!call->route) {
     if (other_method)
       api_fail(call, 405, "%s is not for this path", http_method(request));
@@ -286,7 +327,7 @@ void api_handle(http_request *request, void *user) {
       api_fail(call, 404, "there is nothing at this path; see /openapi.json");
     return;
   }
-  if (call->route->inline_) {
+  if (call->route->how & API_INLINE) {
     run(call);
     return;
   }

@@ -25,11 +25,11 @@ static void counts(api_call *call) {
 }
 
 static const api_route routes[] = {
-    {"GET", "/healthz", API_ANYONE, "whether the server answers", NULL, health, true},
+    {"GET", "/healthz", API_ANYONE, "whether the server answers", NULL, health, API_INLINE},
     {"GET", "/openapi.json", API_ANYONE, "this interface as an OpenAPI 3.1 document", NULL, openapi,
-     false},
+     0},
     {"GET", "/api/v1/system/counts", API_ADMIN, "connections and requests since the start", NULL,
-     counts, false},
+     counts, 0},
     {0}};
 
 const api_resource api_system = {"system", "Health and figures.", routes};

@@ -1,5 +1,5 @@
 /* Accounts, for administrators. */
-#include "api.h"
+#include "datasets.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -29,14 +29,14 @@ static void one(api_call *call) {
 }
 
 /* An administrator is always left. `change` must be a statement with the user's id last. */
-static void change_user(api_call *call, const char *change, const char *types, int64_t number,
+static bool change_user(api_call *call, const char *change, const char *types, int64_t number,
                         const char *text) {
   store *s = call->api->store;
   bool found;
   int64_t changed = STORE_FAILED;
   if (!store_begin(s)) {
     api_fail_store(call);
-    return;
+    return false;
   }
   if (strcmp(types, "i") == 0)
     changed = store_run(s, change, "i", call->ids[0]);
@@ -58,14 +58,15 @@ static void change_user(api_call *call, const char *change, const char *types, i
       api_fail(call, 404, "there is no user %lld", (long long)call->ids[0]);
     else
       api_fail_store(call);
-    return;
+    return false;
   }
   if (!store_commit(s)) {
     api_fail_store(call);
-    return;
+    return false;
   }
   api_log("user", call, call->ids[0], change);
   api_reply_empty(call);
+  return true;
 }
 
 static void save(api_call *call) {
@@ -79,7 +80,8 @@ static void save(api_call *call) {
 }
 
 static void erase(api_call *call) {
-  change_user(call, "DELETE FROM users WHERE id = ?", "i", 0, NULL);
+  api *a = call->api;
+  if (change_user(call, "DELETE FROM users WHERE id = ?", "i", 0, NULL)) datasets_tidy(a);
 }
 
 /* The key is shown once; the store has its hash. */
@@ -111,14 +113,14 @@ static const api_field key_fields[] = {
     {0}};
 
 static const api_route routes[] = {
-    {"GET", "/api/v1/users", API_ADMIN, "all accounts", NULL, list, false},
-    {"GET", "/api/v1/users/{id}", API_ADMIN, "one account", NULL, one, false},
+    {"GET", "/api/v1/users", API_ADMIN, "all accounts", NULL, list, 0},
+    {"GET", "/api/v1/users/{id}", API_ADMIN, "one account", NULL, one, 0},
     {"PATCH", "/api/v1/users/{id}", API_ADMIN, "change role, or close and open the account",
-     save_fields, save, false},
+     save_fields, save, 0},
     {"DELETE", "/api/v1/users/{id}", API_ADMIN, "delete the account with all that it owns", NULL,
-     erase, false},
+     erase, 0},
     {"POST", "/api/v1/users/keys", API_ADMIN, "a one-time key with which somebody can register",
-     key_fields, make_key, false},
+     key_fields, make_key, 0},
     {0}};
 
 const api_resource api_users = {"users", "Accounts and who may make them.", routes};

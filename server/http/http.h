@@ -87,6 +87,10 @@ typedef struct http_response {
 /* Everything is copied. Ends the request. */
 void http_respond(http_request *request, const http_response *response);
 
+/* The body comes from a file, from its beginning, as the client takes it; `size` bytes. The
+ * descriptor is the request's from here on. Ends the request. */
+void http_respond_file(http_request *request, const http_response *head, int fd, int64_t size);
+
 /* Starts an answer without an end. closed(user) is called once, on the loop, when the client has
  * gone or after http_stream_end(); the stream must not be used after it. `most` bytes may wait for
  * a slow client; beyond them the stream is closed. NULL: no memory, the request has been answered.

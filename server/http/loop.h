@@ -73,6 +73,8 @@ bool http_on_loop(const http_loop *loop);
 /* Status, headers; the rest is the caller's. */
 void http_set_head(h2o_req_t *req, const http_response *response);
 void http_request_release(http_request *request);
+/* One block with everything that it points to; free(). NULL: no memory. */
+http_response *http_copy_response(const http_response *response);
 
 /* request.c */
 int http_on_request(h2o_handler_t *handler, h2o_req_t *req);

@@ -262,18 +262,6 @@ static void send_now(http_request *r, const http_response *response) {
   http_request_release(r);
 }
 
-typedef struct answer {
-  http_message super;
-  http_request *request;
-  http_response response; /* what it points to lies behind it */
-} answer;
-
-static void run_answer(http_message *message) {
-  answer *a = (answer *)message;
-  send_now(a->request, &a->response);
-  free(a);
-}
-
 static char *put_text(char **at, const char *text) {
   size_t n = strlen(text) + 1;
   char *to = memcpy(*at, text, n);
@@ -281,24 +269,37 @@ static char *put_text(char **at, const char *text) {
   return to;
 }
 
-static answer *copy_answer(http_request *r, const http_response *from) {
-  size_t fields = (size_t)from->n_fields * sizeof *from->fields, size = sizeof(answer) + fields;
+http_response *http_copy_response(const http_response *from) {
+  size_t fields = (size_t)from->n_fields * sizeof *from->fields, size = sizeof *from + fields;
   size += (from->content_type ? strlen(from->content_type) + 1 : 0) + from->size;
   for (int i = 0; i < from->n_fields; i++)
     size += strlen(from->fields[i].name) + strlen(from->fields[i].value) + 2;
-  answer *a = malloc(size);
-  if (!a) return NULL;
-  http_field *list = (http_field *)(a + 1);
+  http_response *to = malloc(size);
+  if (!to) return NULL;
+  http_field *list = (http_field *)(to + 1);
   char *at = (char *)list + fields;
-  *a = (answer){.super = {.run = run_answer}, .request = r, .response = *from};
-  a->response.fields = list;
-  if (from->content_type) a->response.content_type = put_text(&at, from->content_type);
+  *to = *from;
+  to->fields = list;
+  if (from->content_type) to->content_type = put_text(&at, from->content_type);
   for (int i = 0; i < from->n_fields; i++) {
     list[i].name = put_text(&at, from->fields[i].name);
     list[i].value = put_text(&at, from->fields[i].value);
   }
-  a->response.body = from->size ? memcpy(at, from->body, from->size) : NULL;
-  return a;
+  to->body = from->size ? memcpy(at, from->body, from->size) : NULL;
+  return to;
+}
+
+typedef struct answer {
+  http_message super;
+  http_request *request;
+  http_response *response;
+} answer;
+
+static void run_answer(http_message *message) {
+  answer *a = (answer *)message;
+  send_now(a->request, a->response);
+  free(a->response);
+  free(a);
 }
 
 void http_respond(http_request *r, const http_response *response) {
@@ -306,13 +307,15 @@ void http_respond(http_request *r, const http_response *response) {
     send_now(r, response);
     return;
   }
-  answer *a = copy_answer(r, response);
-  if (!a) { /* a small one may still fit; else the client waits for its own time-out */
-    a = copy_answer(r, &(http_response){.status = 503});
-    if (!a) {
-      http_request_release(r);
-      return;
-    }
+  answer *a = malloc(sizeof *a);
+  http_response *copy = a ? http_copy_response(response) : NULL;
+  if (a && !copy)
+    copy = http_copy_response(&(http_response){.status = 503}); /* a small one may fit */
+  if (!copy) { /* the client waits for its own time-out */
+    free(a);
+    http_request_release(r);
+    return;
   }
+  *a = (answer){{.run = run_answer}, r, copy};
   http_post(r->loop, &a->super);
 }

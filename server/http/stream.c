@@ -81,7 +81,7 @@ static void append(http_stream *s, const char *bytes, size_t size) {
     s->waiting = grown;
     s->capacity = capacity;
   }
-  memcpy(s->waiting + s->n_waiting, bytes, size);
+  if (size) memcpy(s->waiting + s->n_waiting, bytes, size);
   s->n_waiting += size;
 }
 
@@ -114,31 +114,60 @@ void http_stream_end(http_stream *s) {
   post_piece(s, NULL, 0, true);
 }
 
+typedef struct start_message {
+  http_message super;
+  http_stream *stream;
+  http_response *head;
+} start_message;
+
+static void run_start(http_message *message) {
+  start_message *m = (start_message *)message;
+  http_stream *s = m->stream;
+  h2o_req_t *req = s->request->req;
+  http_stream **holder = req ? h2o_mem_alloc_shared(&req->pool, sizeof *holder, on_disposed) : NULL;
+  if (holder) {
+    *holder = s;
+    s->place = &s->loop->streams;
+    s->next = s->loop->streams;
+    if (s->next) s->next->place = &s->next;
+    s->loop->streams = s;
+    s->request->answered = true;
+    http_set_head(req, m->head);
+    h2o_start_response(req, &s->generator);
+    append(s, m->head->body ? m->head->body : ":\n\n", m->head->body ? m->head->size : 3);
+    if (s->loop->stopping) s->ending = true;
+    push(s);
+  } else { /* the client has gone before */
+    s->closed = true;
+    if (s->on_closed) s->on_closed(s->user);
+    release(s);
+  }
+  free(m->head);
+  free(m);
+}
+
 http_stream *http_stream_start(http_request *r, const http_response *head, size_t most,
                                void (*closed)(void *user), void *user) {
-  http_stream *s = http_on_loop(r->loop) && r->req ? calloc(1, sizeof *s) : NULL;
-  if (!s) {
+  http_stream *s = calloc(1, sizeof *s);
+  start_message *m = malloc(sizeof *m);
+  http_response *copy = http_copy_response(head);
+  if (!s || !m || !copy) {
+    free(s), free(m), free(copy);
     http_respond(r, &(http_response){.status = 503});
     return NULL;
   }
   s->generator.proceed = on_proceed;
   s->loop = r->loop;
-  s->request = r; /* its reference becomes the stream's, which h2o's pool outlives */
+  s->request = r; /* its reference becomes the stream's */
   s->most = most;
   s->on_closed = closed;
   s->user = user;
   atomic_init(&s->references, 1);
-  http_stream **holder = h2o_mem_alloc_shared(&r->req->pool, sizeof *holder, on_disposed);
-  *holder = s;
-  s->place = &r->loop->streams;
-  s->next = r->loop->streams;
-  if (s->next) s->next->place = &s->next;
-  r->loop->streams = s;
-  r->answered = true;
-  http_set_head(r->req, head);
-  h2o_start_response(r->req, &s->generator);
-  append(s, head->body ? head->body : ":\n\n", head->body ? head->size : 3);
-  push(s);
+  *m = (start_message){{.run = run_start}, s, copy};
+  if (http_on_loop(r->loop))
+    run_start(&m->super);
+  else
+    http_post(r->loop, &m->super);
   return s;
 }
 

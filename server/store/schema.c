@@ -16,6 +16,15 @@ const char *const schema[] = {
     " owner INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE, name TEXT NOT NULL,"
     " description TEXT NOT NULL, dataset INTEGER, public INTEGER NOT NULL DEFAULT 0,"
     " created INTEGER NOT NULL, changed INTEGER NOT NULL, UNIQUE (owner, name));"
+    /* state: checking, ready, broken */
+    "CREATE TABLE datasets (id INTEGER PRIMARY KEY,"
+    " owner INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE, name TEXT NOT NULL,"
+    " public INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL, bytes INTEGER NOT NULL,"
+    " file TEXT NOT NULL, format TEXT, properties TEXT, error TEXT, created INTEGER NOT NULL,"
+    " UNIQUE (owner, name));"
+    "CREATE TABLE uploads (key TEXT PRIMARY KEY,"
+    " owner INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE, name TEXT NOT NULL,"
+    " suffix TEXT NOT NULL, bytes INTEGER NOT NULL, created INTEGER NOT NULL);"
     "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);",
 };
 const int schema_steps = sizeof schema / sizeof *schema;

@@ -12,7 +12,7 @@ import time
 import httpx
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from harness import check, folder, path, report, run, skip, write  # noqa: F401
+from harness import check, folder, path, report, run, sanitized, skip, write  # noqa: F401
 
 
 class Server:

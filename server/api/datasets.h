@@ -1,0 +1,23 @@
+/* Data sets on the server: data_dir/datasets/<id>/data.<suffix>. */
+#ifndef SERVER_API_DATASETS_H
+#define SERVER_API_DATASETS_H
+
+#include "api.h"
+
+/* Letters, digits and " ._-"; see api_field. */
+bool api_is_name(const char *text);
+
+/* False: the call was answered (409: the name is the caller's already, or a public one's). */
+bool dataset_name_is_free(api_call *call, const char *name);
+/* False: answered (413: so many bytes more are over the account's share). */
+bool dataset_quota(api_call *call, int64_t bytes);
+/* A whole upload becomes a data set, which is then looked at in a process of its own; its owner
+ * hears of the result. False: answered. */
+bool dataset_finish(api_call *call, const json_t *upload, const char *path);
+/* After a start: data sets that were being looked at are looked at again; files that belong to
+ * nothing go. False: store_error(). */
+bool datasets_recover(api *a);
+/* Files that belong to no row any more go: after an account was deleted with all that it owned. */
+void datasets_tidy(api *a);
+
+#endif

@@ -1,0 +1,146 @@
+#include "events.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEPT = 1024, MOST_WAITING = 1 << 20 };
+
+typedef struct listener {
+  struct listener *next;
+  struct event_hub *hub;
+  http_stream *stream;
+  int64_t user, session; /* session 0: all of them */
+  bool admin;
+} listener;
+
+typedef struct event {
+  int64_t id, owner, session;
+  char *text; /* as it is sent */
+  size_t size;
+} event;
+
+struct event_hub {
+  pthread_mutex_t mutex;
+  event kept[KEPT]; /* by id modulo KEPT */
+  int64_t last;
+  listener *listeners;
+  bool stopping;
+};
+
+bool events_start(api *a) {
+  struct event_hub *h = calloc(1, sizeof *h);
+  if (!h) return false;
+  pthread_mutex_init(&h->mutex, NULL);
+  h->last = (int64_t)api_now() << 20; /* larger than any of an earlier start */
+  a->events = h;
+  return true;
+}
+
+/* After the web server has ended, and with it every stream. */
+void events_stop(api *a) {
+  struct event_hub *h = a->events;
+  if (!h) return;
+  for (int i = 0; i < KEPT; i++) free(h->kept[i].text);
+  pthread_mutex_destroy(&h->mutex);
+  free(h);
+  a->events = NULL;
+}
+
+static bool is_for(const listener *l, const event *e) {
+  return (l->admin || e->owner == -1 || e->owner == l->user) &&
+         (!l->session || l->session == e->session);
+}
+
+void event_send(api *a, const char *kind, int64_t owner, int64_t session, json_t *json) {
+  struct event_hub *h = a->events;
+  char *data = json_dumps(json, JSON_COMPACT);
+  json_decref(json);
+  if (!data || !h) {
+    free(data);
+    return;
+  }
+  pthread_mutex_lock(&h->mutex);
+  int64_t id = h->last + 1;
+  size_t size = strlen(data) + strlen(kind) + 64;
+  char *text = malloc(size);
+  if (text) {
+    event *e = &h->kept[id % KEPT];
+    free(e->text);
+    int n = snprintf(text, size, "id: %lld\nevent: %s\ndata: %s\n\n", (long long)id, kind, data);
+    *e = (event){id, owner, session, text, (size_t)n};
+    h->last = id;
+    for (listener *l = h->listeners; l; l = l->next)
+      if (is_for(l, e)) http_stream_send(l->stream, e->text, e->size);
+  }
+  pthread_mutex_unlock(&h->mutex);
+  free(data);
+}
+
+static void on_closed(void *user) {
+  listener *l = user;
+  struct event_hub *h = l->hub;
+  pthread_mutex_lock(&h->mutex);
+  for (listener **p = &h->listeners; *p; p = &(*p)->next)
+    if (*p == l) {
+      *p = l->next;
+      break;
+    }
+  pthread_mutex_unlock(&h->mutex);
+  free(l);
+}
+
+/* What has happened since the event that the client has seen last. The hub is locked. */
+static void replay(struct event_hub *h, listener *l, int64_t seen) {
+  int64_t first = h->last - KEPT + 1 > seen + 1 ? h->last - KEPT + 1 : seen + 1;
+  for (int64_t id = first; id <= h->last; id++) {
+    const event *e = &h->kept[id % KEPT];
+    if (e->id == id && is_for(l, e)) http_stream_send(l->stream, e->text, e->size);
+  }
+}
+
+static void listen_to(api_call *call) {
+  struct event_hub *h = call->api->events;
+  const char *seen = http_header(call->request, "last-event-id");
+  http_field fields[16];
+  int n = api_fixed_headers(call, 200, fields);
+  listener *l = calloc(1, sizeof *l);
+  if (!l) {
+    api_fail(call, 503, "out of memory");
+    return;
+  }
+  *l = (listener){.hub = h,
+                  .user = call->user.id,
+                  .admin = call->user.admin,
+                  .session = api_integer(call, "session", 0)};
+  int64_t from = seen ? strtoll(seen, NULL, 10) : INT64_MAX;
+  http_response head = {
+      .status = 200, .content_type = "text/event-stream", .n_fields = n, .fields = fields};
+  call->status = 200;
+  api_log("request", call, call->user.id, "listens");
+  /* Locked until it is in the list: nothing is sent to a stream that is not known, none is missed.
+   */
+  pthread_mutex_lock(&h->mutex);
+  l->stream = http_stream_start(call->request, &head, MOST_WAITING, on_closed, l);
+  if (l->stream) {
+    l->next = h->listeners;
+    h->listeners = l;
+    if (from < h->last) replay(h, l, from);
+  } else
+    free(l);
+  pthread_mutex_unlock(&h->mutex);
+  json_decref(call->input);
+  free(call);
+}
+
+static const api_field fields[] = {
+    {"session", API_ID, false, true, 0, 0, "only events of this training session", NULL}, {0}};
+
+static const api_route routes[] = {
+    {"GET", "/api/v1/events", API_USER,
+     "events as they happen (text/event-stream); Last-Event-ID goes on from there", fields,
+     listen_to, 0},
+    {0}};
+
+const api_resource api_events = {"events", "What happens, as it happens.", routes};
