@@ -1,6 +1,7 @@
 /* webml-server: options, the data directory, start and stop. */
 #include "api/datasets.h"
 #include "api/events.h"
+#include "jobs/jobs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +18,7 @@
 
 typedef struct options {
   const char *listen, *data_dir, *certificate, *key, *origin;
-  int threads;
+  int threads, jobs;
 } options;
 
 static const char usage[] =
@@ -29,12 +30,13 @@ static const char usage[] =
     "  --tls-key FILE        its key, PEM\n"
     "  --cors-origin ORIGIN  lets pages of this origin call the server\n"
     "  --threads N           event loops; 0: one per core (0)\n"
+    "  --jobs N              trainings at a time (1)\n"
     "  --help, --version\n"
     "\n"
     "Each option can be given in the environment, too: WEBML_LISTEN,\n"
     "WEBML_DATA_DIR, WEBML_TLS_CERT, WEBML_TLS_KEY, WEBML_CORS_ORIGIN,\n"
-    "WEBML_THREADS. SIGHUP reads the certificate again; SIGTERM answers what\n"
-    "has begun and ends.\n";
+    "WEBML_THREADS, WEBML_JOBS. SIGHUP reads the certificate again; SIGTERM\n"
+    "answers what has begun and ends; trainings go on without the server.\n";
 
 static const char *environment(const char *name, const char *otherwise) {
   const char *value = getenv(name);
@@ -43,21 +45,19 @@ static const char *environment(const char *name, const char *otherwise) {
 
 /* -1: go on; else the exit code. */
 static int parse(int argc, char **argv, options *o) {
-  static const struct option list[] = {{"listen", required_argument, NULL, 'l'},
-                                       {"data-dir", required_argument, NULL, 'd'},
-                                       {"tls-cert", required_argument, NULL, 'c'},
-                                       {"tls-key", required_argument, NULL, 'k'},
-                                       {"cors-origin", required_argument, NULL, 'o'},
-                                       {"threads", required_argument, NULL, 't'},
-                                       {"help", no_argument, NULL, 'h'},
-                                       {"version", no_argument, NULL, 'v'},
-                                       {0}};
+  static const struct option list[] = {
+      {"listen", required_argument, NULL, 'l'},      {"data-dir", required_argument, NULL, 'd'},
+      {"tls-cert", required_argument, NULL, 'c'},    {"tls-key", required_argument, NULL, 'k'},
+      {"cors-origin", required_argument, NULL, 'o'}, {"threads", required_argument, NULL, 't'},
+      {"jobs", required_argument, NULL, 'j'},        {"help", no_argument, NULL, 'h'},
+      {"version", no_argument, NULL, 'v'},           {0}};
   *o = (options){.listen = environment("WEBML_LISTEN", "127.0.0.1:8080"),
                  .data_dir = environment("WEBML_DATA_DIR", "webml-data"),
                  .certificate = environment("WEBML_TLS_CERT", NULL),
                  .key = environment("WEBML_TLS_KEY", NULL),
                  .origin = environment("WEBML_CORS_ORIGIN", NULL),
-                 .threads = atoi(environment("WEBML_THREADS", "0"))};
+                 .threads = atoi(environment("WEBML_THREADS", "0")),
+                 .jobs = atoi(environment("WEBML_JOBS", "1"))};
   for (int c; (c = getopt_long(argc, argv, "", list, NULL)) != -1;) switch (c) {
     case 'l': o->listen = optarg; break;
     case 'd': o->data_dir = optarg; break;
@@ -65,11 +65,13 @@ static int parse(int argc, char **argv, options *o) {
     case 'k': o->key = optarg; break;
     case 'o': o->origin = optarg; break;
     case 't': o->threads = atoi(optarg); break;
+    case 'j': o->jobs = atoi(optarg); break;
     case 'h': fputs(usage, stdout); return 0;
     case 'v': printf("webml-server %s\n", webml_version()); return 0;
     default: fputs(usage, stderr); return 2;
     }
-  if (optind < argc || o->threads < 0 || o->threads > 256 || !o->certificate != !o->key) {
+  if (optind < argc || o->threads < 0 || o->threads > 256 || o->jobs < 1 || o->jobs > 64 ||
+      !o->certificate != !o->key) {
     fputs(!o->certificate != !o->key ? "webml-server: --tls-cert and --tls-key belong together\n"
                                      : usage,
           stderr);
@@ -182,7 +184,8 @@ static int serve(const options *o, api *a, const http_options *http) {
            o->certificate ? "https" : "http", http->host, http_server_port(a->server));
   a->address = address;
   set_signals();
-  if (!events_start(a) || !datasets_recover(a) || !api_start(a, 4, 1024) || !greet(a))
+  if (!events_start(a) || !datasets_recover(a) || !jobs_start(a, o->jobs) ||
+      !api_start(a, 4, 1024) || !greet(a))
     return fprintf(stderr, "webml-server: cannot start: %s\n", store_error()), 1;
   printf("webml-server %s listens on %s\n", webml_version(), address);
   fflush(stdout);
@@ -215,6 +218,7 @@ int main(int argc, char **argv) {
                        .user = &a};
   code = serve(&o, &a, &http);
   api_stop(&a);
+  jobs_stop(&a);
   http_server_destroy(a.server);
   events_stop(&a);
   token_key_free(a.key);

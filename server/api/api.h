@@ -63,8 +63,8 @@ typedef struct api_resource {
 } api_resource;
 
 extern const api_resource *const api_resources[]; /* ends with NULL */
-extern const api_resource api_auth, api_users, api_datasets, api_uploads, api_models, api_devices,
-    api_events, api_system;
+extern const api_resource api_auth, api_users, api_datasets, api_uploads, api_models, api_sessions,
+    api_weights, api_devices, api_events, api_system;
 
 /* ---- the program ---- */
 
@@ -143,6 +143,9 @@ int64_t api_integer(const api_call *call, const char *name, int64_t absent);
 bool api_boolean(const api_call *call, const char *name, bool absent);
 
 int64_t api_now(void);
+/* Paths into the data directory become the name of their file: where the server keeps things is
+ * nobody's business. In place. */
+void api_hide_paths(const api *a, char *text);
 
 /* ---- inside the router ---- */
 

@@ -60,15 +60,6 @@ typedef struct look {
   char name[128], file[64];
 } look;
 
-/* Paths of the server's own are nobody's business. */
-static void hide_folder(char *text, const char *folder) {
-  size_t n = strlen(folder);
-  for (char *p; (p = strstr(text, folder));) {
-    size_t skip = p[n] == '/' ? n + 1 : n;
-    memmove(p, p + skip, strlen(p + skip) + 1);
-  }
-}
-
 static void *run_look(void *arg) {
   look *l = arg;
   char program[4096], folder[3000], data[4096], output[4096], errors[4096], error[1024] = "";
@@ -77,7 +68,8 @@ static void *run_look(void *arg) {
   snprintf(output, sizeof output, "%s/properties.json", folder);
   snprintf(errors, sizeof errors, "%s/errors", folder);
   char *const arguments[] = {program, "inspect", data, "--json", NULL};
-  process_spec spec = {arguments, output, errors, NULL, true};
+  process_spec spec = {
+      .arguments = arguments, .output = output, .errors = errors, .background = true};
   json_t *properties = NULL;
   pid_t pid = process_beside("webml", program, sizeof program)
                   ? process_start(&spec, error, sizeof error)
@@ -89,7 +81,7 @@ static void *run_look(void *arg) {
     snprintf(error, sizeof error,
              "looking at it ended with %d: it is damaged, or too large for this machine", code);
   if (code == 0 && !properties) snprintf(error, sizeof error, "nothing came of looking at it");
-  hide_folder(error, folder);
+  api_hide_paths(l->a, error);
   char *text = properties ? json_dumps(properties, JSON_COMPACT) : NULL;
   const char *state = properties ? "ready" : "broken";
   int64_t changed =

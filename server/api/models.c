@@ -1,5 +1,5 @@
 /* Model descriptions: checked whole when they come in, by the library. */
-#include "api.h"
+#include "jobs/jobs.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +20,11 @@ static char *check_description(api_call *call, const json_t *description, bool *
   return status == WEBML_OK ? canonical : NULL;
 }
 
+/* Whether trainings wait or run, or weights exist: then a model is static. */
+#define TRAINS                                                                                     \
+  "EXISTS (SELECT 1 FROM sessions WHERE model = models.id AND state IN ('waiting', 'running'))"
+#define USED "(" TRAINS " OR EXISTS (SELECT 1 FROM weights WHERE model = models.id))"
+
 /* A stored row as clients see it. */
 static json_t *present(json_t *row, bool whole) {
   json_t *description = json_loads(json_string_value(json_object_get(row, "description")), 0, NULL);
@@ -28,7 +33,11 @@ static json_t *present(json_t *row, bool whole) {
   bool dynamic =
       webml_model_parse(text, strlen(text), &model) == WEBML_OK && webml_model_is_dynamic(model);
   webml_model_destroy(model);
-  json_object_set_new(row, "state", json_string(dynamic ? "dynamic" : "editable"));
+  json_object_set_new(row, "state",
+                      json_string(json_integer_value(json_object_get(row, "used")) ? "static"
+                                  : dynamic                                        ? "dynamic"
+                                                                                   : "editable"));
+  json_object_del(row, "used");
   json_object_set_new(row, "public",
                       json_boolean(json_integer_value(json_object_get(row, "public"))));
   if (whole)
@@ -43,10 +52,10 @@ static json_t *present(json_t *row, bool whole) {
 /* The model of the path when it is the caller's (administrators see all). NULL: answered. */
 static json_t *find(api_call *call) {
   bool found;
-  json_t *row = store_row(
-      call->api->store, &found,
-      "SELECT id, owner, name, description, public, created, changed FROM models WHERE id = ?", "i",
-      call->ids[0]);
+  json_t *row = store_row(call->api->store, &found,
+                          "SELECT id, owner, name, description, public, created, changed, " USED
+                          " AS used FROM models WHERE id = ?",
+                          "i", call->ids[0]);
   bool own = row && (json_integer_value(json_object_get(row, "owner")) == call->user.id ||
                      call->user.admin);
   if (own) return row;
@@ -59,11 +68,11 @@ static json_t *find(api_call *call) {
 }
 
 static void list(api_call *call) {
-  json_t *rows =
-      store_rows(call->api->store,
-                 "SELECT id, owner, name, description, public, created, changed FROM models"
-                 " WHERE owner = ? OR ? ORDER BY name",
-                 "ii", call->user.id, (int64_t)call->user.admin);
+  json_t *rows = store_rows(call->api->store,
+                            "SELECT id, owner, name, description, public, created, changed, " USED
+                            " AS used FROM models"
+                            " WHERE owner = ? OR ? ORDER BY name",
+                            "ii", call->user.id, (int64_t)call->user.admin);
   size_t i;
   json_t *row;
   if (!rows) {
@@ -134,7 +143,8 @@ static void save(api_call *call) {
       public ? json_is_true(public) : json_integer_value(json_object_get(row, "public"));
   int64_t changed =
       store_run(call->api->store,
-                "UPDATE models SET name = ?, description = ?, public = ?, changed = ? WHERE id = ?",
+                "UPDATE models SET name = ?1, description = ?2, public = ?3, changed = ?4"
+                " WHERE id = ?5 AND (description = ?2 OR NOT " USED ")",
                 "ssiii", name ? name : json_string_value(json_object_get(row, "name")),
                 text ? text : json_string_value(json_object_get(row, "description")), is_public,
                 api_now(), call->ids[0]);
@@ -145,7 +155,8 @@ static void save(api_call *call) {
   else if (changed < 0)
     api_fail_store(call);
   else if (changed == 0)
-    api_fail(call, 404, "the model has been deleted meanwhile");
+    api_fail(call, 409,
+             "the model is static: a session waits or runs, or it has weights; clone it");
   else
     api_reply_empty(call);
 }
@@ -163,12 +174,17 @@ static void erase(api_call *call) {
   json_t *row = find(call);
   if (!row) return;
   json_decref(row);
-  if (store_run(call->api->store, "DELETE FROM models WHERE id = ?", "i", call->ids[0]) < 0) {
+  int64_t gone = store_run(call->api->store, "DELETE FROM models WHERE id = ? AND NOT " TRAINS, "i",
+                           call->ids[0]);
+  if (gone < 0)
     api_fail_store(call);
-    return;
+  else if (gone == 0)
+    api_fail(call, 409, "a session of this model waits or runs; cancel it first");
+  else {
+    jobs_tidy(call->api); /* its weights went with it */
+    api_log("model", call, call->user.id, "deleted");
+    api_reply_empty(call);
   }
-  api_log("model", call, call->user.id, "deleted");
-  api_reply_empty(call);
 }
 
 static const api_field make_fields[] = {

@@ -9,12 +9,21 @@
 #include <string.h>
 #include <time.h>
 
-const api_resource *const api_resources[] = {&api_auth,    &api_users,  &api_datasets,
-                                             &api_uploads, &api_models, &api_devices,
-                                             &api_events,  &api_system, NULL};
+const api_resource *const api_resources[] = {
+    &api_auth,    &api_users,   &api_datasets, &api_uploads, &api_models, &api_sessions,
+    &api_weights, &api_devices, &api_events,   &api_system,  NULL};
 
 int64_t api_now(void) {
   return (int64_t)time(NULL);
+}
+
+void api_hide_paths(const api *a, char *text) {
+  size_t n = strlen(a->data_dir);
+  for (char *p = text; (p = strstr(p, a->data_dir)); p++) {
+    char *end = p + n + strcspn(p + n, " \t\n\"',:;)"), *name = end;
+    while (name > p && name[-1] != '/') name--;
+    memmove(p, name, strlen(name) + 1);
+  }
 }
 
 static double monotonic(void) {

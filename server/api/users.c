@@ -1,5 +1,6 @@
 /* Accounts, for administrators. */
 #include "datasets.h"
+#include "jobs/jobs.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -81,7 +82,10 @@ static void save(api_call *call) {
 
 static void erase(api_call *call) {
   api *a = call->api;
-  if (change_user(call, "DELETE FROM users WHERE id = ?", "i", 0, NULL)) datasets_tidy(a);
+  if (change_user(call, "DELETE FROM users WHERE id = ?", "i", 0, NULL)) {
+    datasets_tidy(a);
+    jobs_tidy(a);
+  }
 }
 
 /* The key is shown once; the store has its hash. */

@@ -39,7 +39,8 @@ static int add_files(posix_spawn_file_actions_t *actions, const process_spec *sp
     failed = posix_spawn_file_actions_addopen(actions, 2, spec->errors ? spec->errors : "/dev/null",
                                               flags, 0600);
   if (!failed && spec->folder) failed = posix_spawn_file_actions_addchdir_np(actions, spec->folder);
-  if (!failed) failed = posix_spawn_file_actions_addclosefrom_np(actions, 3);
+  if (!failed && spec->kept) failed = posix_spawn_file_actions_adddup2(actions, spec->kept, 3);
+  if (!failed) failed = posix_spawn_file_actions_addclosefrom_np(actions, spec->kept ? 4 : 3);
   return failed;
 }
 

@@ -13,6 +13,8 @@ typedef struct process_spec {
   const char *output, *errors; /* files that are written anew; NULL: /dev/null */
   const char *folder;          /* where it runs; NULL: the server's own */
   bool background;             /* lower priority than predictions */
+  int kept; /* a descriptor that the process has, too, as its 3; 0: none. What it locks stays locked
+               until the process has ended, whoever started it */
 } process_spec;
 
 /* The process's id; -1 with a sentence. Its descriptors are standard input (/dev/null), output and

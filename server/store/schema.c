@@ -25,6 +25,19 @@ const char *const schema[] = {
     "CREATE TABLE uploads (key TEXT PRIMARY KEY,"
     " owner INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE, name TEXT NOT NULL,"
     " suffix TEXT NOT NULL, bytes INTEGER NOT NULL, created INTEGER NOT NULL);"
+    /* state: waiting, running, finished, failed, cancelled. seen: what of its progress was told. */
+    "CREATE TABLE sessions (id INTEGER PRIMARY KEY,"
+    " owner INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE,"
+    " model INTEGER NOT NULL REFERENCES models(id) ON DELETE CASCADE,"
+    " dataset INTEGER NOT NULL REFERENCES datasets(id) ON DELETE CASCADE,"
+    " device TEXT NOT NULL, parameters TEXT NOT NULL, state TEXT NOT NULL,"
+    " tries INTEGER NOT NULL DEFAULT 0, cancelled INTEGER NOT NULL DEFAULT 0, error TEXT,"
+    " created INTEGER NOT NULL, started INTEGER, ended INTEGER);"
+    "CREATE TABLE weights (id INTEGER PRIMARY KEY,"
+    " owner INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE,"
+    " model INTEGER NOT NULL REFERENCES models(id) ON DELETE CASCADE,"
+    " session INTEGER NOT NULL UNIQUE, bytes INTEGER NOT NULL, metrics TEXT NOT NULL,"
+    " created INTEGER NOT NULL);"
     "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);",
 };
 const int schema_steps = sizeof schema / sizeof *schema;

@@ -1,0 +1,88 @@
+/* Trained weights: one file each, in the folder of the session that made it. */
+#include "jobs/jobs.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static json_t *present(json_t *row) {
+  json_t *metrics = json_loads(json_string_value(json_object_get(row, "metrics")), 0, NULL);
+  json_object_set_new(row, "metrics", metrics ? metrics : json_null());
+  return row;
+}
+
+static void list(api_call *call) {
+  json_t *rows = store_rows(call->api->store,
+                            "SELECT id, owner, model, session, bytes, metrics, created FROM "
+                            "weights WHERE owner = ? OR ? ORDER BY id DESC",
+                            "ii", call->user.id, (int64_t)call->user.admin),
+         *row;
+  size_t i;
+  if (!rows) {
+    api_fail_store(call);
+    return;
+  }
+  json_array_foreach(rows, i, row) present(row);
+  api_reply(call, 200, json_pack("{s:o}", "weights", rows));
+}
+
+static json_t *find(api_call *call) {
+  bool found;
+  json_t *row = store_row(call->api->store, &found,
+                          "SELECT id, owner, model, session, bytes, metrics, created FROM weights "
+                          "WHERE id = ? AND (owner = ? OR ?)",
+                          "iii", call->ids[0], call->user.id, (int64_t)call->user.admin);
+  if (!row && found)
+    api_fail_store(call);
+  else if (!row)
+    api_fail(call, 404, "there are no weights %lld of yours", (long long)call->ids[0]);
+  return row;
+}
+
+static void one(api_call *call) {
+  json_t *row = find(call);
+  if (row) api_reply(call, 200, present(row));
+}
+
+static void download(api_call *call) {
+  json_t *row = find(call);
+  char path[4096];
+  struct stat info;
+  if (!row) return;
+  jobs_path(call->api, json_integer_value(json_object_get(row, "session")), "weights.safetensors",
+            path, sizeof path);
+  json_decref(row);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0 || fstat(fd, &info) != 0) {
+    if (fd >= 0) close(fd);
+    api_fail(call, 410, "the weights' file is gone");
+    return;
+  }
+  api_add_header(call, "content-disposition", "attachment; filename=\"weights-%lld.safetensors\"",
+                 (long long)call->ids[0]);
+  api_reply_file(call, fd, info.st_size, "application/octet-stream");
+}
+
+static void erase(api_call *call) {
+  json_t *row = find(call);
+  if (!row) return;
+  int64_t session = json_integer_value(json_object_get(row, "session"));
+  json_decref(row);
+  if (store_run(call->api->store, "DELETE FROM weights WHERE id = ?", "i", call->ids[0]) < 0) {
+    api_fail_store(call);
+    return;
+  }
+  jobs_remove(call->api, session);
+  api_log("weights", call, call->user.id, "deleted");
+  api_reply_empty(call);
+}
+
+static const api_route routes[] = {
+    {"GET", "/api/v1/weights", API_USER, "your trained weights, the newest first", NULL, list, 0},
+    {"GET", "/api/v1/weights/{id}", API_USER, "one of them with its figures", NULL, one, 0},
+    {"GET", "/api/v1/weights/{id}/file", API_USER, "the .safetensors file", NULL, download, 0},
+    {"DELETE", "/api/v1/weights/{id}", API_USER, "delete them", NULL, erase, 0},
+    {0}};
+
+const api_resource api_weights = {"weights", "What trainings have made.", routes};

@@ -1,0 +1,489 @@
+#include "jobs.h"
+
+#include "api/events.h"
+#include "process.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MOST_TRIES = 5, LOOK_MS = 100 };
+
+struct jobs {
+  pthread_t thread;
+  pthread_mutex_t mutex;
+  pthread_cond_t changed;
+  bool stop, started;
+  int slots, running, watchers;
+  int64_t last_owner; /* whose job was started last */
+};
+
+typedef struct watcher {
+  api *a;
+  int64_t id, owner, model;
+  pid_t pid; /* our child, or 0: started by a server before this one */
+  int lock;
+  FILE *progress;
+  bool done; /* its last event says that it ended well */
+  char metrics[2048];
+} watcher;
+
+void jobs_path(const api *a, int64_t session, const char *file, char *path, size_t size) {
+  snprintf(path, size, "%s/jobs/%lld/%s", a->data_dir, (long long)session, file);
+}
+
+void jobs_remove(const api *a, int64_t session) {
+  char folder[2048], path[4096];
+  jobs_path(a, session, "", folder, sizeof folder);
+  DIR *d = opendir(folder);
+  for (struct dirent *e; d && (e = readdir(d));) {
+    if (e->d_name[0] == '.') continue;
+    snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+    unlink(path);
+  }
+  if (d) closedir(d);
+  rmdir(folder);
+}
+
+void jobs_wake(api *a) {
+  pthread_mutex_lock(&a->jobs->mutex);
+  pthread_cond_signal(&a->jobs->changed);
+  pthread_mutex_unlock(&a->jobs->mutex);
+}
+
+static void tell_state(api *a, int64_t id, int64_t owner, const char *state, const char *error) {
+  api_log("session", NULL, owner, state);
+  event_send(
+      a, "session", owner, id,
+      json_pack("{s:I, s:s, s:s*}", "session", (json_int_t)id, "state", state, "error", error));
+}
+
+/* ---- watching ---- */
+
+/* Passes on whole lines that are new. */
+static void read_progress(watcher *w) {
+  char line[8192];
+  for (;;) {
+    long at = ftell(w->progress);
+    if (!fgets(line, sizeof line, w->progress)) break;
+    if (!strchr(line, '\n')) { /* half a line: it is read again */
+      fseek(w->progress, at, SEEK_SET);
+      break;
+    }
+    json_t *event = json_loads(line, 0, NULL);
+    const char *kind = json_string_value(json_object_get(event, "event"));
+    if (kind && strcmp(kind, "done") == 0) w->done = true;
+    if (kind && strcmp(kind, "epoch") == 0)
+      snprintf(w->metrics, sizeof w->metrics, "%.2000s", line);
+    if (kind) {
+      json_object_set_new(event, "session", json_integer(w->id));
+      event_send(w->a, "progress", w->owner, w->id, json_incref(event));
+    }
+    json_decref(event);
+  }
+  clearerr(w->progress);
+}
+
+/* The process has ended: nobody else holds the lock. */
+static bool has_ended(watcher *w) {
+  int status;
+  if (w->pid > 0 && waitpid(w->pid, &status, WNOHANG) == w->pid) w->pid = 0;
+  return flock(w->lock, LOCK_EX | LOCK_NB) == 0;
+}
+
+static bool is_cancelled(watcher *w) {
+  bool found;
+  json_t *row =
+      store_row(w->a->store, &found, "SELECT cancelled FROM sessions WHERE id = ?", "i", w->id);
+  bool yes = (!row && !found) || json_integer_value(json_object_get(row, "cancelled"));
+  json_decref(row);
+  return yes; /* a session that was deleted counts as cancelled */
+}
+
+/* Asks the process to end; while it holds its lock, the number in its file is its own. */
+static void interrupt(const watcher *w) {
+  char path[4096];
+  int pid = 0;
+  jobs_path(w->a, w->id, "pid", path, sizeof path);
+  FILE *f = fopen(path, "re");
+  if (f && fscanf(f, "%d", &pid) == 1 && pid > 1) kill((pid_t)pid, SIGINT);
+  if (f) fclose(f);
+}
+
+static void last_error(const watcher *w, char *out, size_t size) {
+  char path[4096], line[2048];
+  jobs_path(w->a, w->id, "errors", path, sizeof path);
+  FILE *f = fopen(path, "re");
+  out[0] = '\0';
+  while (f && fgets(line, sizeof line, f)) {
+    line[strcspn(line, "\n")] = '\0';
+    if (*line) snprintf(out, size, "%.900s", strncmp(line, "webml: ", 7) == 0 ? line + 7 : line);
+  }
+  if (f) fclose(f);
+  api_hide_paths(w->a, out);
+}
+
+static bool keep_weights(watcher *w) {
+  char path[4096];
+  struct stat info;
+  jobs_path(w->a, w->id, "weights.safetensors", path, sizeof path);
+  if (stat(path, &info) != 0) return false;
+  int64_t id = store_insert(w->a->store,
+                            "INSERT INTO weights (owner, model, session, bytes, metrics, created) "
+                            "VALUES (?, ?, ?, ?, ?, ?)",
+                            "iiiisi", w->owner, w->model, w->id, (int64_t)info.st_size,
+                            w->metrics[0] ? w->metrics : "{}", api_now());
+  if (id < 0 && id != STORE_EXISTS) return false;
+  jobs_path(w->a, w->id, "weights.safetensors.checkpoint", path, sizeof path);
+  unlink(path);
+  return true;
+}
+
+static void set_state(watcher *w, const char *state, const char *error) {
+  if (store_run(w->a->store, "UPDATE sessions SET state = ?, error = ?, ended = ? WHERE id = ?",
+                "ssii", state, error, api_now(), w->id) < 0)
+    api_log("session", NULL, w->owner, store_error());
+  tell_state(w->a, w->id, w->owner, state, error);
+}
+
+/* What came of the process, by what it left. Interrupted ones (killed, out of memory) wait again.
+ */
+static void account(watcher *w) {
+  char error[1024];
+  bool found, cancelled = is_cancelled(w);
+  last_error(w, error, sizeof error);
+  json_t *row =
+      store_row(w->a->store, &found, "SELECT tries FROM sessions WHERE id = ?", "i", w->id);
+  int64_t tries = json_integer_value(json_object_get(row, "tries"));
+  json_decref(row);
+  if (!row && !found) {
+    jobs_remove(w->a, w->id); /* deleted meanwhile */
+    return;
+  }
+  if (w->done && keep_weights(w))
+    set_state(w, "finished", NULL);
+  else if (cancelled)
+    set_state(w, "cancelled", NULL);
+  else if (error[0])
+    set_state(w, "failed", error);
+  else if (tries >= MOST_TRIES)
+    set_state(w, "failed",
+              "its process was ended from outside again and again; it may need more memory than "
+              "there is");
+  else {
+    store_run(w->a->store, "UPDATE sessions SET state = 'waiting' WHERE id = ?", "i", w->id);
+    tell_state(w->a, w->id, w->owner, "waiting",
+               "it was interrupted and resumes from its checkpoint");
+  }
+}
+
+static void *watch(void *arg) {
+  watcher *w = arg;
+  struct jobs *j = w->a->jobs;
+  bool asked = false;
+  for (int round = 0;; round++) {
+    bool ended = has_ended(w);
+    read_progress(w);
+    if (ended) break;
+    pthread_mutex_lock(&j->mutex);
+    bool stop = j->stop;
+    pthread_mutex_unlock(&j->mutex);
+    if (stop) goto leave; /* the process goes on; the next server looks after it */
+    if (!asked && round % 3 == 0 && is_cancelled(w)) interrupt(w), asked = true;
+    nanosleep(&(struct timespec){0, LOOK_MS * 1000000L}, NULL);
+  }
+  if (w->pid > 0) process_wait(w->pid);
+  account(w);
+leave:
+  fclose(w->progress);
+  close(w->lock);
+  pthread_mutex_lock(&j->mutex);
+  j->running--;
+  j->watchers--;
+  pthread_cond_broadcast(&j->changed);
+  pthread_mutex_unlock(&j->mutex);
+  free(w);
+  return NULL;
+}
+
+/* Takes the lock and the pid's file from here on. */
+static bool start_watcher(api *a, const json_t *session, int lock, pid_t pid) {
+  char path[4096];
+  pthread_t thread;
+  watcher *w = calloc(1, sizeof *w);
+  if (w) {
+    *w = (watcher){.a = a,
+                   .id = json_integer_value(json_object_get(session, "id")),
+                   .owner = json_integer_value(json_object_get(session, "owner")),
+                   .model = json_integer_value(json_object_get(session, "model")),
+                   .pid = pid,
+                   .lock = lock};
+    jobs_path(a, w->id, "progress", path, sizeof path);
+    w->progress = fopen(path, "re");
+  }
+  pthread_mutex_lock(&a->jobs->mutex);
+  bool ok = w && w->progress && pthread_create(&thread, NULL, watch, w) == 0;
+  if (ok) {
+    pthread_detach(thread);
+    a->jobs->running++;
+    a->jobs->watchers++;
+  }
+  pthread_mutex_unlock(&a->jobs->mutex);
+  if (ok) return true;
+  if (w && w->progress) fclose(w->progress);
+  free(w);
+  close(lock);
+  return false;
+}
+
+/* ---- starting ---- */
+
+static int open_lock(const api *a, int64_t id) {
+  char path[4096];
+  jobs_path(a, id, "lock", path, sizeof path);
+  return open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+}
+
+static bool write_text(const char *path, const char *text) {
+  FILE *f = fopen(path, "we");
+  bool ok = f && fputs(text, f) >= 0;
+  if (f && fclose(f) != 0) ok = false;
+  return ok;
+}
+
+/* The parameters are options of `webml train` by their names; the API has checked them. */
+static int add_parameters(const json_t *parameters, char *const *fixed, char **arguments,
+                          char texts[][48], int most) {
+  int n = 0, k = 0;
+  const char *name;
+  json_t *value;
+  while (fixed[n]) arguments[n] = fixed[n], n++;
+  json_object_foreach((json_t *)(uintptr_t)parameters, name, value) {
+    if (n + 3 >= most || k + 2 >= most || json_is_false(value)) continue;
+    snprintf(texts[k], 48, "--%.40s", name);
+    for (char *c = texts[k]; *c; c++)
+      if (*c == '_') *c = '-';
+    arguments[n++] = texts[k++];
+    if (json_is_true(value)) continue;
+    if (json_is_integer(value))
+      snprintf(texts[k], 48, "%lld", (long long)json_integer_value(value));
+    else
+      snprintf(texts[k], 48, "%.9g", json_number_value(value));
+    arguments[n++] = texts[k++];
+  }
+  arguments[n] = NULL;
+  return n;
+}
+
+static pid_t spawn(api *a, const json_t *session, int lock, char *error, size_t size) {
+  enum { MOST = 64 };
+  char program[4096], model[4096], data[4096], out[4096], progress[4096], errors[4096], device[64],
+      texts[MOST][48];
+  char *arguments[MOST];
+  int64_t id = json_integer_value(json_object_get(session, "id"));
+  jobs_path(a, id, "model.json", model, sizeof model);
+  jobs_path(a, id, "weights.safetensors", out, sizeof out);
+  jobs_path(a, id, "progress", progress, sizeof progress);
+  jobs_path(a, id, "errors", errors, sizeof errors);
+  snprintf(data, sizeof data, "%s/datasets/%lld/%s", a->data_dir,
+           (long long)json_integer_value(json_object_get(session, "dataset")),
+           json_string_value(json_object_get(session, "file")));
+  snprintf(device, sizeof device, "%s", json_string_value(json_object_get(session, "device")));
+  if (!process_beside("webml", program, sizeof program)) {
+    snprintf(error, size, "the program webml is not beside the server");
+    return -1;
+  }
+  if (!write_text(model, json_string_value(json_object_get(session, "description")))) {
+    snprintf(error, size, "the job's files cannot be written: %s", strerror(errno));
+    return -1;
+  }
+  char *const fixed[] = {program,    "train", model,        "--data", data,       "--out", out,
+                         "--device", device,  "--progress", "json",   "--resume", NULL};
+  json_t *parameters =
+      json_loads(json_string_value(json_object_get(session, "parameters")), 0, NULL);
+  add_parameters(parameters, fixed, arguments, texts, MOST);
+  json_decref(parameters);
+  process_spec spec = {.arguments = arguments,
+                       .output = progress,
+                       .errors = errors,
+                       .background = true,
+                       .kept = lock};
+  return process_start(&spec, error, size);
+}
+
+static void start_session(api *a, const json_t *session) {
+  char folder[4096], error[1024] = "", pid_path[4096], text[32];
+  int64_t id = json_integer_value(json_object_get(session, "id")),
+          owner = json_integer_value(json_object_get(session, "owner"));
+  jobs_path(a, id, "", folder, sizeof folder);
+  int lock = mkdir(folder, 0700) == 0 || errno == EEXIST ? open_lock(a, id) : -1;
+  pid_t pid = -1;
+  if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) != 0)
+    snprintf(error, sizeof error, "the job's folder cannot be used: %s", strerror(errno));
+  else if (store_run(a->store,
+                     "UPDATE sessions SET state = 'running', started = COALESCE(started, ?), tries "
+                     "= tries + 1 WHERE id = ?",
+                     "ii", api_now(), id) != 1)
+    snprintf(error, sizeof error, "the store failed");
+  else
+    pid = spawn(a, session, lock, error, sizeof error);
+  if (pid < 0) {
+    if (lock >= 0) close(lock);
+    store_run(a->store, "UPDATE sessions SET state = 'failed', error = ?, ended = ? WHERE id = ?",
+              "sii", error, api_now(), id);
+    tell_state(a, id, owner, "failed", error);
+    return;
+  }
+  /* The lock is the process's now: this description must not hold it. A new one asks for it. */
+  close(lock);
+  jobs_path(a, id, "pid", pid_path, sizeof pid_path);
+  snprintf(text, sizeof text, "%d\n", (int)pid);
+  write_text(pid_path, text);
+  tell_state(a, id, owner, "running", NULL);
+  lock = open_lock(a, id);
+  if (lock < 0 || !start_watcher(a, session, lock, pid))
+    api_log("session", NULL, owner, "cannot be watched; the next start does");
+}
+
+/* ---- the queue: round robin over users, first come first served within one ---- */
+
+static const char columns[] =
+    "SELECT s.id AS id, s.owner AS owner, s.model AS model, s.dataset AS dataset, s.device AS "
+    "device,"
+    " s.parameters AS parameters, m.description AS description, d.file AS file"
+    " FROM sessions s JOIN models m ON m.id = s.model JOIN datasets d ON d.id = s.dataset";
+
+static json_t *next_waiting(api *a) {
+  char sql[1024];
+  bool found;
+  snprintf(sql, sizeof sql,
+           "%s WHERE s.state = 'waiting' AND NOT s.cancelled ORDER BY s.owner <= ?, s.owner, s.id "
+           "LIMIT 1",
+           columns);
+  return store_row(a->store, &found, sql, "i", a->jobs->last_owner);
+}
+
+/* Waiting sessions that were cancelled need no process for it. */
+static void cancel_waiting(api *a) {
+  json_t *rows = store_rows(a->store,
+                            "UPDATE sessions SET state = 'cancelled', ended = created WHERE state "
+                            "= 'waiting' AND cancelled"
+                            " RETURNING id, owner",
+                            ""),
+         *row;
+  size_t i;
+  json_array_foreach(rows, i, row)
+      tell_state(a, json_integer_value(json_object_get(row, "id")),
+                 json_integer_value(json_object_get(row, "owner")), "cancelled", NULL);
+  json_decref(rows);
+}
+
+static void *schedule(void *arg) {
+  api *a = arg;
+  struct jobs *j = a->jobs;
+  pthread_mutex_lock(&j->mutex);
+  while (!j->stop) {
+    bool room = j->running < j->slots;
+    pthread_mutex_unlock(&j->mutex);
+    cancel_waiting(a);
+    json_t *session = room ? next_waiting(a) : NULL;
+    if (session) {
+      j->last_owner = json_integer_value(json_object_get(session, "owner"));
+      start_session(a, session);
+    }
+    pthread_mutex_lock(&j->mutex);
+    if (!session && !j->stop) {
+      struct timespec until;
+      clock_gettime(CLOCK_REALTIME, &until);
+      until.tv_sec += 5; /* a failed start is tried again */
+      pthread_cond_timedwait(&j->changed, &j->mutex, &until);
+    }
+    json_decref(session);
+  }
+  pthread_mutex_unlock(&j->mutex);
+  return NULL;
+}
+
+/* ---- after a start ---- */
+
+static bool take_up(api *a) {
+  char sql[1024];
+  json_t *row;
+  size_t i;
+  snprintf(sql, sizeof sql, "%s WHERE s.state = 'running'", columns);
+  json_t *rows = store_rows(a->store, sql, "");
+  json_array_foreach(rows, i, row) {
+    int lock = open_lock(a, json_integer_value(json_object_get(row, "id")));
+    if (lock >= 0 && start_watcher(a, row, lock, 0)) continue;
+    store_run(a->store, "UPDATE sessions SET state = 'waiting' WHERE id = ?", "i",
+              json_integer_value(json_object_get(row, "id")));
+  }
+  bool ok = rows != NULL;
+  json_decref(rows);
+  return ok;
+}
+
+void jobs_tidy(api *a) {
+  char folder[4096];
+  snprintf(folder, sizeof folder, "%s/jobs", a->data_dir);
+  DIR *d = opendir(folder);
+  for (struct dirent *e; d && (e = readdir(d));) {
+    bool found;
+    int64_t id = strtoll(e->d_name, NULL, 10);
+    if (id < 1) continue;
+    json_t *row = store_row(a->store, &found,
+                            "SELECT 1 AS one FROM sessions WHERE id = ?1 UNION SELECT 1 FROM "
+                            "weights WHERE session = ?1",
+                            "i", id);
+    json_decref(row);
+    if (found) continue;
+    int lock = open_lock(a, id);
+    if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) == 0) jobs_remove(a, id);
+    if (lock >= 0) close(lock);
+  }
+  if (d) closedir(d);
+}
+
+bool jobs_start(api *a, int slots) {
+  char folder[4096];
+  struct jobs *j = calloc(1, sizeof *j);
+  snprintf(folder, sizeof folder, "%s/jobs", a->data_dir);
+  if (!j || (mkdir(folder, 0700) != 0 && errno != EEXIST)) {
+    free(j);
+    return false;
+  }
+  pthread_mutex_init(&j->mutex, NULL);
+  pthread_cond_init(&j->changed, NULL);
+  j->slots = slots;
+  a->jobs = j;
+  jobs_tidy(a);
+  j->started = take_up(a) && pthread_create(&j->thread, NULL, schedule, a) == 0;
+  return j->started;
+}
+
+void jobs_stop(api *a) {
+  struct jobs *j = a->jobs;
+  if (!j) return;
+  pthread_mutex_lock(&j->mutex);
+  j->stop = true;
+  pthread_cond_broadcast(&j->changed);
+  pthread_mutex_unlock(&j->mutex);
+  if (j->started) pthread_join(j->thread, NULL);
+  pthread_mutex_lock(&j->mutex);
+  while (j->watchers > 0) pthread_cond_wait(&j->changed, &j->mutex);
+  pthread_mutex_unlock(&j->mutex);
+  pthread_mutex_destroy(&j->mutex);
+  pthread_cond_destroy(&j->changed);
+  free(j);
+  a->jobs = NULL;
+}

@@ -1,0 +1,26 @@
+/* Training jobs: each is `webml train` in a folder and a process of its own. Everything about a job
+ * is in its row and its folder (data_dir/jobs/<session>), so that a server that starts again goes
+ * on where the one before it stopped: a process that still runs is watched again, one that ended is
+ * accounted for, one that was interrupted resumes from its checkpoint.
+ *
+ * Whether a process runs is asked of a lock that it holds from start to end, never of its number.
+ */
+#ifndef SERVER_JOBS_JOBS_H
+#define SERVER_JOBS_JOBS_H
+
+#include "api/api.h"
+
+/* Starts the queue and takes up what is there. slots: trainings at a time. False: store_error(). */
+bool jobs_start(api *a, int slots);
+/* Leaves running trainings alone: they go on without the server. */
+void jobs_stop(api *a);
+/* Something has changed: a session waits, or was cancelled. Any thread. */
+void jobs_wake(api *a);
+/* Path of a file in a session's folder. */
+void jobs_path(const api *a, int64_t session, const char *file, char *path, size_t size);
+/* Folders of sessions that are gone go, too; those whose process still runs are left to it. */
+void jobs_tidy(api *a);
+/* Removes a session's folder. */
+void jobs_remove(const api *a, int64_t session);
+
+#endif

@@ -1,0 +1,170 @@
+"""Training sessions: progress, queue, cancelling; kills of jobs and of the server while they train."""
+import base64
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+
+import httpx
+
+from client import Client, Server, check, path, report, run, sanitized, write
+
+program, bench = sys.argv[1:3]
+server = Server(program)
+admin = Client(server)
+admin.register(server.key, "admin", "0123456789")
+
+
+def new_user(name):
+    c = Client(server)
+    c.register(admin.call("POST", "/api/v1/users/keys", {})[1]["key"], name, "0123456789")
+    return c
+
+
+def upload(c, name, data):
+    meta = ",".join(f"{k} {base64.b64encode(v.encode()).decode()}" for k, v in (("name", name), ("filename", "d.csv")))
+    c.call("POST", "/api/v1/uploads", headers={"Upload-Length": str(len(data)), "Upload-Metadata": meta})
+    c.call("PATCH", c.last.headers["location"], data, headers={"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"})
+    for _ in range(400):
+        d = next(d for d in c.call("GET", "/api/v1/datasets")[1]["datasets"] if d["name"] == name)
+        if d["state"] != "checking":
+            return d["id"]
+        time.sleep(0.05)
+
+
+def wait(c, session, states=("finished", "failed", "cancelled"), seconds=120):
+    for _ in range(seconds * 20):
+        status, s = c.call("GET", f"/api/v1/sessions/{session}")
+        if s["state"] in states:
+            return s
+        time.sleep(0.05)
+    return s
+
+
+def reconnect(*clients):
+    for c in clients:
+        c.http = httpx.Client(base_url=server.url, timeout=60)
+
+
+run(bench, "make", "churn", path("churn.csv"), "20000")
+table = open(path("churn.csv"), "rb").read()
+mlp = {"size": [None], "dynamic": True, "optimizer": "adam", "loss": None, "metrics": ["accuracy"], "outputArray": [], "layers": [
+    {"type": "Dense", "layer": {"units": 48, "activation": "relu"}}, {"type": "Dense", "layer": {"units": 48, "activation": "relu"}}, {"type": "Dense", "layer": {"units": None, "activation": "sigmoid"}}]}
+mlp.pop("outputArray")
+ada, bob = new_user("ada"), new_user("bob")
+dataset = upload(ada, "churn", table)
+status, answer = ada.call("POST", "/api/v1/models", {"name": "mlp", "description": mlp})
+model = answer["id"]
+check(status == 201 and ada.call("GET", f"/api/v1/models/{model}")[1]["state"] == "dynamic", f"a dynamic model: {answer}")
+
+# What is refused before it starts.
+start = lambda c, **more: c.call("POST", "/api/v1/sessions", {"model": model, "dataset": dataset, "epochs": 3, "batch_size": 64, "validation_split": 0.2, "seed": 5, **more})
+check(start(bob)[0] == 404, "others' models")
+check(start(ada, epochs=16)[0] == 400 and start(ada, batch_size=0)[0] == 400 and start(ada, zoom_range=0.6)[0] == 400 and start(ada, rotation_range=1.5)[0] == 400, "limits")
+check(start(ada, dataset=999)[0] == 404 and start(ada, nothing=1)[0] == 400, "what is not there")
+
+# One training, followed live.
+heard = []
+
+
+def listen(c, into, query=""):
+    with httpx.stream("GET", server.url + "/api/v1/events" + query, headers={"authorization": "Bearer " + c.token}, timeout=60) as r:
+        try:
+            for line in r.iter_lines():
+                if line.startswith("data: "):
+                    into.append(json.loads(line[6:]))
+        except httpx.HTTPError:
+            pass
+
+
+threading.Thread(target=listen, args=(ada, heard), daemon=True).start()
+time.sleep(0.3)
+status, answer = start(ada)
+session = answer["id"]
+check(status == 201 and answer["state"] == "waiting", f"started: {answer}")
+done = wait(ada, session)
+check(done["state"] == "finished" and len(done["history"]) == 3 and done["weights"], f"finished: {done}")
+time.sleep(0.4)
+states = [e["state"] for e in heard if "state" in e and e.get("session") == session]
+epochs = [e for e in heard if e.get("event") == "epoch"]
+check(states == ["running", "finished"] and len(epochs) == 3 and all("val_loss" in e for e in epochs), f"events: {states} {len(epochs)}")
+status, all_weights = ada.call("GET", "/api/v1/weights")
+weights = all_weights["weights"][0]
+check(weights["id"] == done["weights"] and weights["metrics"]["loss"] > 0 and bob.call("GET", f"/api/v1/weights/{weights['id']}")[0] == 404, "weights are their owner's")
+status, tensors = ada.call("GET", f"/api/v1/weights/{weights['id']}/file")
+check(status == 200 and len(tensors) == weights["bytes"] and b"dense/kernel" in tensors[:5000], "weights downloaded")
+check(ada.call("GET", f"/api/v1/models/{model}")[1]["state"] == "static" and ada.call("PATCH", f"/api/v1/models/{model}", {"description": mlp | {"size": [3], "dynamic": False}})[0] in (409, 422), "the model is static now")
+check(ada.call("PATCH", f"/api/v1/models/{model}", {"name": "renamed"})[0] == 204, "but may be renamed")
+
+# A training that cannot be says why.
+status, answer = ada.call("POST", "/api/v1/models", {"name": "cnn", "description": {"size": [8, 8, 3], "optimizer": "adam", "loss": "categorical_crossentropy", "layers": [{"type": "Flatten", "layer": {}}, {"type": "Dense", "layer": {"units": 3, "activation": "softmax"}}]}})
+status, answer = ada.call("POST", "/api/v1/sessions", {"model": answer["id"], "dataset": dataset})
+failed = wait(ada, answer["id"])
+check(failed["state"] == "failed" and "images" in failed["error"] and server.data_dir not in failed["error"], f"failed: {failed['error']}")
+
+# The queue is round robin over users; waiting and running ones can be cancelled.
+admin.call("PATCH", f"/api/v1/datasets/{dataset}", {"public": True})
+bob_model = bob.call("POST", "/api/v1/models", {"name": "mlp", "description": mlp})[1]["id"]
+long = {"epochs": 15, "batch_size": 8}
+ours = [start(ada, **long)[1]["id"] for _ in range(3)]
+time.sleep(0.3)
+theirs = bob.call("POST", "/api/v1/sessions", {"model": bob_model, "dataset": dataset, "epochs": 1, "batch_size": 64})[1]["id"]
+check(wait(ada, ours[0], ("running",))["state"] == "running" and ada.call("GET", f"/api/v1/sessions/{ours[1]}")[1]["state"] == "waiting", "one at a time")
+check(bob.call("POST", f"/api/v1/sessions/{ours[0]}/cancel")[0] == 404, "others' sessions are not there")
+check(ada.call("DELETE", f"/api/v1/models/{model}")[0] == 409, "a model that trains is not deleted")
+check(ada.call("POST", f"/api/v1/sessions/{ours[2]}/cancel")[0] == 202 and wait(ada, ours[2])["state"] == "cancelled", "a waiting one is cancelled")
+check(ada.call("POST", f"/api/v1/sessions/{ours[0]}/cancel")[0] == 202 and wait(ada, ours[0])["state"] == "cancelled", "a running one is cancelled")
+check(ada.call("POST", f"/api/v1/sessions/{ours[0]}/cancel")[0] == 409, "only once")
+check(wait(bob, theirs)["state"] == "finished", "the other user's came next")
+order = [(s["id"], s["started"]) for s in (wait(ada, ours[1], ("running", "finished")), wait(bob, theirs))]
+check(order[0][1] >= order[1][1], f"round robin: {order}")
+ada.call("POST", f"/api/v1/sessions/{ours[1]}/cancel")
+wait(ada, ours[1])
+
+# Kills: of the process, of the server, of both; the weights are those of an undisturbed training.
+whole = wait(ada, start(ada, epochs=6, batch_size=16)[1]["id"])
+body = lambda w: (lambda data: data[8 + int.from_bytes(data[:8], "little"):])(ada.call("GET", f"/api/v1/weights/{w}/file")[1])
+expected = body(whole["weights"])
+random.seed(2)
+for k in range(2 if sanitized(program) else 5):
+    session = start(ada, epochs=6, batch_size=16)[1]["id"]
+    wait(ada, session, ("running",))
+    time.sleep(random.uniform(0.05, 1.2))
+    pid = int(open(os.path.join(server.data_dir, "jobs", str(session), "pid")).read())
+    if k % 3 != 1:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    if k % 3 != 0:
+        server.process.send_signal(signal.SIGKILL)
+        server.process.wait()
+        server.process.stdout.close()
+        time.sleep(random.uniform(0.0, 0.5))
+        server.start()
+        reconnect(ada, bob, admin)
+    done = wait(ada, session)
+    check(done["state"] == "finished" and body(done["weights"]) == expected, f"kill {k}: {done['state']} {done['error']}")
+
+# A server that ends leaves its trainings alone; the next one accounts for them.
+session = start(ada, epochs=6, batch_size=16)[1]["id"]
+wait(ada, session, ("running",))
+pid = int(open(os.path.join(server.data_dir, "jobs", str(session), "pid")).read())
+begin = time.time()
+check(server.stop() == 0 and time.time() - begin < 5, "it ends at once")
+time.sleep(0.2)
+alive = os.path.exists(f"/proc/{pid}")
+server.start()
+reconnect(ada, bob, admin)
+done = wait(ada, session)
+check(alive and done["state"] == "finished" and body(done["weights"]) == expected, f"the training went on: {alive} {done['state']}")
+
+# Deleting takes the files along.
+folder = os.path.join(server.data_dir, "jobs", str(session))
+check(os.path.exists(folder) and ada.call("DELETE", f"/api/v1/weights/{done['weights']}")[0] == 204 and not os.path.exists(folder), "deleted weights")
+check(server.memory() < 60 or sanitized(program), f"{server.memory():.0f} MB after all that")
+check(server.stop() == 0, "ends")
+report()
