@@ -2,6 +2,7 @@
 #include "api/datasets.h"
 #include "api/events.h"
 #include "jobs/jobs.h"
+#include "predict/serve.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -185,7 +186,7 @@ static int serve(const options *o, api *a, const http_options *http) {
   a->address = address;
   set_signals();
   if (!events_start(a) || !datasets_recover(a) || !jobs_start(a, o->jobs) ||
-      !api_start(a, 4, 1024) || !greet(a))
+      !serve_start(a, (size_t)4 << 30) || !api_start(a, 4, 1024) || !greet(a))
     return fprintf(stderr, "webml-server: cannot start: %s\n", store_error()), 1;
   printf("webml-server %s listens on %s\n", webml_version(), address);
   fflush(stdout);
@@ -219,6 +220,7 @@ int main(int argc, char **argv) {
   code = serve(&o, &a, &http);
   api_stop(&a);
   jobs_stop(&a);
+  serve_stop(&a);
   http_server_destroy(a.server);
   events_stop(&a);
   token_key_free(a.key);

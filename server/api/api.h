@@ -12,8 +12,9 @@
 /* ---- declarations ---- */
 
 typedef enum api_right {
-  API_ANYONE, /* no token is looked at */
-  API_USER,   /* any account */
+  API_ANYONE,   /* no token is looked at */
+  API_OPTIONAL, /* with a token an account, without one nobody */
+  API_USER,     /* any account */
   API_ADMIN
 } api_right;
 
@@ -48,7 +49,8 @@ typedef struct api_field {
 typedef struct api_call api_call;
 
 typedef struct api_route {
-  /* "{id}" stands for a whole number, "{key}" for up to 64 letters, digits, "-" and "_". */
+  /* "{id}" stands for a whole number, "{key}" for up to 64 letters, digits, "-" and "_",
+   * "{name}" for up to 100 bytes without "/". */
   const char *method, *path;
   api_right right;
   const char *about;
@@ -64,7 +66,7 @@ typedef struct api_resource {
 
 extern const api_resource *const api_resources[]; /* ends with NULL */
 extern const api_resource api_auth, api_users, api_datasets, api_uploads, api_models, api_sessions,
-    api_weights, api_devices, api_events, api_system;
+    api_weights, api_predict, api_inference, api_devices, api_events, api_system;
 
 /* ---- the program ---- */
 
@@ -84,6 +86,7 @@ struct api {
   struct api_throttle *throttle;
   struct event_hub *events;
   struct jobs *jobs;
+  struct serve_pool *serving;
 };
 
 /* Threads that run handlers; `most` calls may wait. */
@@ -111,18 +114,21 @@ struct api_call {
   const api_route *route;
   api_user user; /* id 0: nobody */
   int64_t ids[API_MAX_IDS];
-  char key[65];
+  char key[65], name[101];
   int n_extra; /* headers of the answer; static text, or kept until it */
   http_field extra[API_MAX_EXTRA];
   char extra_text[API_MAX_EXTRA][128];
   json_t *input; /* the checked fields of body and query */
   double began;
-  int status; /* of the answer */
+  int status;          /* of the answer */
+  const char *refusal; /* for the log */
 };
 
 /* Exactly one of these ends a call. `json` is the call's from here on. */
 void api_reply(api_call *call, int status, json_t *json);
 void api_reply_empty(api_call *call);
+void api_reply_bytes(api_call *call, int status, const char *content_type, const void *bytes,
+                     size_t size);
 /* Before the answer: one more header. */
 void api_add_header(api_call *call, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -208,7 +208,7 @@ static json_t *schema_of(const api_field *f) {
 static void add_path_parameters(const char *path, json_t *parameters) {
   for (const char *p = path; (p = strchr(p, '{')); p++) {
     size_t n = strcspn(p + 1, "}");
-    const char *type = strncmp(p + 1, "key", n) == 0 ? "string" : "integer";
+    const char *type = strncmp(p + 1, "id", n) == 0 ? "integer" : "string";
     json_array_append_new(parameters, json_pack("{s:s%, s:s, s:b, s:{s:s}}", "name", p + 1, n, "in",
                                                 "path", "required", 1, "schema", "type", type));
   }
@@ -236,7 +236,7 @@ static json_t *operation_of(const api_resource *resource, const api_route *r) {
                         json_pack("{s:b, s:{s:{s:{s:s, s:O, s:O, s:b}}}}", "required", 1, "content",
                                   "application/json", "schema", "type", "object", "properties",
                                   members, "required", required, "additionalProperties", 0));
-  if (r->right != API_ANYONE)
+  if (r->right != API_ANYONE && r->right != API_OPTIONAL)
     json_object_set_new(operation, "security", json_pack("[{s:[]}]", "token"));
   json_decref(members);
   json_decref(required);

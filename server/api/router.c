@@ -10,8 +10,9 @@
 #include <time.h>
 
 const api_resource *const api_resources[] = {
-    &api_auth,    &api_users,   &api_datasets, &api_uploads, &api_models, &api_sessions,
-    &api_weights, &api_devices, &api_events,   &api_system,  NULL};
+    &api_auth,     &api_users,   &api_datasets, &api_uploads,   &api_models,
+    &api_sessions, &api_weights, &api_predict,  &api_inference, &api_devices,
+    &api_events,   &api_system,  NULL};
 
 int64_t api_now(void) {
   return (int64_t)time(NULL);
@@ -62,14 +63,20 @@ void api_add_header(api_call *call, const char *name, const char *format, ...) {
 }
 
 static void finish(api_call *call, int status, const char *text) {
+  if (status >= 400) call->refusal = text;
+  api_reply_bytes(call, status, text ? "application/json" : NULL, text, text ? strlen(text) : 0);
+}
+
+void api_reply_bytes(api_call *call, int status, const char *content_type, const void *bytes,
+                     size_t size) {
   http_field fields[16];
   int n = api_fixed_headers(call, status, fields);
   call->status = status;
-  api_log("request", call, call->user.id, status < 400 ? "done" : text);
+  api_log("request", call, call->user.id, call->refusal ? call->refusal : "done");
   http_response response = {.status = status,
-                            .content_type = text ? "application/json" : NULL,
-                            .body = text,
-                            .size = text ? strlen(text) : 0,
+                            .content_type = content_type,
+                            .body = bytes,
+                            .size = size,
                             .n_fields = n,
                             .fields = fields};
   http_respond(call->request, &response);
@@ -142,7 +149,8 @@ static const char key_letters[] =
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
 
 /* True when the path fits the pattern; ids get its numbers, key its key. */
-static bool fits(const char *pattern, const char *path, int64_t ids[API_MAX_IDS], char key[65]) {
+static bool fits(const char *pattern, const char *path, int64_t ids[API_MAX_IDS], char key[65],
+                 char name[101]) {
   int n = 0;
   while (*pattern) {
     if (*pattern != '{') {
@@ -151,13 +159,15 @@ static bool fits(const char *pattern, const char *path, int64_t ids[API_MAX_IDS]
     }
     char *end;
     errno = 0;
-    if (strncmp(pattern, "{key}", 5) == 0) {
-      size_t length = strspn(path, key_letters);
-      if (!length || length > 64) return false;
-      memcpy(key, path, length);
-      key[length] = '\0';
+    bool is_key = strncmp(pattern, "{key}", 5) == 0;
+    if (is_key || strncmp(pattern, "{name}", 6) == 0) {
+      size_t length = is_key ? strspn(path, key_letters) : strcspn(path, "/");
+      char *to = is_key ? key : name;
+      if (!length || length > (is_key ? 64 : 100)) return false;
+      memcpy(to, path, length);
+      to[length] = '\0';
       path += length;
-      pattern += 5;
+      pattern += is_key ? 5 : 6;
       continue;
     }
     if (*path < '0' || *path > '9' || n == API_MAX_IDS) return false;
@@ -175,7 +185,7 @@ static const api_route *find_route(const char *method, const char *path, api_cal
   *allowed = false;
   for (int i = 0; api_resources[i]; i++)
     for (const api_route *r = api_resources[i]->routes; r->method; r++) {
-      if (!fits(r->path, path, call->ids, call->key)) continue;
+      if (!fits(r->path, path, call->ids, call->key, call->name)) continue;
       *allowed = true;
       if (strcmp(r->method, method) == 0) return r;
     }
@@ -210,7 +220,8 @@ static bool find_user(api_call *call, const char *text) {
 
 static bool is_allowed(api_call *call) {
   const char *text = http_header(call->request, "authorization");
-  if (call->route->right == API_ANYONE) return true;
+  if (call->route->right == API_ANYONE || (call->route->right == API_OPTIONAL && !text))
+    return true;
   if (!text || !find_user(call, text)) {
     api_fail(call, 401,
              text ? "the token is not valid, or no longer; log in again"

@@ -1,5 +1,6 @@
 /* Trained weights: one file each, in the folder of the session that made it. */
 #include "jobs/jobs.h"
+#include "predict/serve.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -73,6 +74,7 @@ static void erase(api_call *call) {
     api_fail_store(call);
     return;
   }
+  serve_unload(call->api, call->ids[0]);
   jobs_remove(call->api, session);
   api_log("weights", call, call->user.id, "deleted");
   api_reply_empty(call);
