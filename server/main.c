@@ -219,6 +219,7 @@ int main(int argc, char **argv) {
                        .user = &a};
   code = serve(&o, &a, &http);
   api_stop(&a);
+  datasets_stop(&a);
   jobs_stop(&a);
   serve_stop(&a);
   http_server_destroy(a.server);

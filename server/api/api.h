@@ -85,6 +85,7 @@ struct api {
   struct api_workers *workers;
   struct api_throttle *throttle;
   struct event_hub *events;
+  struct dataset_looks *looks;
   struct jobs *jobs;
   struct serve_pool *serving;
 };

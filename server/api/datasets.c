@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,10 +56,61 @@ static void last_line(const char *path, char *out, size_t size) {
 /* ---- looking at a data set, in a process of its own ---- */
 
 typedef struct look {
+  struct look *next;
+  pid_t pid;
   api *a;
   int64_t id, owner;
   char name[128], file[64];
 } look;
+
+struct dataset_looks {
+  pthread_mutex_t mutex;
+  pthread_cond_t ended;
+  look *list; /* those whose process runs, or is about to */
+  bool stop;
+};
+
+/* Starts and waits for the process; 0 to 255, or 128 + its signal; -1: the server ends. */
+static int look_process(look *l, const process_spec *spec, char *error, size_t size) {
+  struct dataset_looks *looks = l->a->looks;
+  pthread_mutex_lock(&looks->mutex);
+  l->pid = looks->stop ? -1 : process_start(spec, error, size);
+  pthread_mutex_unlock(&looks->mutex);
+  int code = l->pid > 0 ? process_wait(l->pid) : 127;
+  pthread_mutex_lock(&looks->mutex);
+  l->pid = -1;
+  if (looks->stop) code = -1;
+  pthread_mutex_unlock(&looks->mutex);
+  return code;
+}
+
+static void end_look(look *l) {
+  struct dataset_looks *looks = l->a->looks;
+  pthread_mutex_lock(&looks->mutex);
+  for (look **p = &looks->list; *p; p = &(*p)->next)
+    if (*p == l) {
+      *p = l->next;
+      break;
+    }
+  pthread_cond_broadcast(&looks->ended);
+  pthread_mutex_unlock(&looks->mutex);
+  free(l);
+}
+
+void datasets_stop(api *a) {
+  struct dataset_looks *looks = a->looks;
+  if (!looks) return;
+  pthread_mutex_lock(&looks->mutex);
+  looks->stop = true;
+  for (look *l = looks->list; l; l = l->next)
+    if (l->pid > 0) kill(l->pid, SIGKILL); /* not waited for yet: the number is its own */
+  while (looks->list) pthread_cond_wait(&looks->ended, &looks->mutex);
+  pthread_mutex_unlock(&looks->mutex);
+  pthread_mutex_destroy(&looks->mutex);
+  pthread_cond_destroy(&looks->ended);
+  free(looks);
+  a->looks = NULL;
+}
 
 static void *run_look(void *arg) {
   look *l = arg;
@@ -71,10 +123,13 @@ static void *run_look(void *arg) {
   process_spec spec = {
       .arguments = arguments, .output = output, .errors = errors, .background = true};
   json_t *properties = NULL;
-  pid_t pid = process_beside("webml", program, sizeof program)
-                  ? process_start(&spec, error, sizeof error)
-                  : -1;
-  int code = pid > 0 ? process_wait(pid) : 127;
+  int code = 127;
+  if (process_beside("webml", program, sizeof program))
+    code = look_process(l, &spec, error, sizeof error);
+  if (code < 0) {
+    end_look(l);
+    return NULL;
+  }
   if (code == 0) properties = read_json(output);
   if (code == 1) last_line(errors, error, sizeof error);
   if (code > 1 && !error[0])
@@ -96,7 +151,7 @@ static void *run_look(void *arg) {
                        state, "error", properties ? NULL : error));
   free(text);
   json_decref(properties);
-  free(l);
+  end_look(l);
   return NULL;
 }
 
@@ -104,11 +159,15 @@ static bool start_look(api *a, int64_t id, int64_t owner, const char *name, cons
   look *l = calloc(1, sizeof *l);
   pthread_t thread;
   if (!l) return false;
-  l->a = a, l->id = id, l->owner = owner;
+  *l = (look){.pid = -1, .a = a, .id = id, .owner = owner};
   snprintf(l->name, sizeof l->name, "%s", name);
   snprintf(l->file, sizeof l->file, "%s", file);
+  pthread_mutex_lock(&a->looks->mutex);
+  l->next = a->looks->list;
+  a->looks->list = l;
+  pthread_mutex_unlock(&a->looks->mutex);
   if (pthread_create(&thread, NULL, run_look, l) != 0) {
-    free(l);
+    end_look(l);
     return false;
   }
   pthread_detach(thread);
@@ -223,6 +282,9 @@ void datasets_tidy(api *a) {
 
 bool datasets_recover(api *a) {
   char path[4096];
+  if (!(a->looks = calloc(1, sizeof *a->looks))) return false;
+  pthread_mutex_init(&a->looks->mutex, NULL);
+  pthread_cond_init(&a->looks->ended, NULL);
   const char *const folders[] = {"uploads", "datasets"};
   for (int i = 0; i < 2; i++) {
     snprintf(path, sizeof path, "%s/%s", a->data_dir, folders[i]);

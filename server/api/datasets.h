@@ -17,6 +17,8 @@ bool dataset_finish(api_call *call, const json_t *upload, const char *path);
 /* After a start: data sets that were being looked at are looked at again; files that belong to
  * nothing go. False: store_error(). */
 bool datasets_recover(api *a);
+/* Ends what looks at data sets; the next start looks again. */
+void datasets_stop(api *a);
 /* Files that belong to no row any more go: after an account was deleted with all that it owned. */
 void datasets_tidy(api *a);
 

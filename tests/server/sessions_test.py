@@ -44,6 +44,15 @@ def wait(c, session, states=("finished", "failed", "cancelled"), seconds=120):
     return s
 
 
+def pid_of(session):
+    """Written right after the process has started."""
+    for _ in range(200):
+        try:
+            return int(open(os.path.join(server.data_dir, "jobs", str(session), "pid")).read())
+        except (FileNotFoundError, ValueError):
+            time.sleep(0.02)
+
+
 def reconnect(*clients):
     for c in clients:
         c.http = httpx.Client(base_url=server.url, timeout=60)
@@ -133,7 +142,7 @@ for k in range(2 if sanitized(program) else 5):
     session = start(ada, epochs=6, batch_size=16)[1]["id"]
     wait(ada, session, ("running",))
     time.sleep(random.uniform(0.05, 1.2))
-    pid = int(open(os.path.join(server.data_dir, "jobs", str(session), "pid")).read())
+    pid = pid_of(session)
     if k % 3 != 1:
         try:
             os.kill(pid, signal.SIGKILL)
@@ -152,7 +161,7 @@ for k in range(2 if sanitized(program) else 5):
 # A server that ends leaves its trainings alone; the next one accounts for them.
 session = start(ada, epochs=6, batch_size=16)[1]["id"]
 wait(ada, session, ("running",))
-pid = int(open(os.path.join(server.data_dir, "jobs", str(session), "pid")).read())
+pid = pid_of(session)
 begin = time.time()
 check(server.stop() == 0 and time.time() - begin < 5, "it ends at once")
 time.sleep(0.2)
