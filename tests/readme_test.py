@@ -16,6 +16,12 @@ check(len(blocks) == 1, "one block of commands for a first model")
 code, out, err = run("bash", "-euo", "pipefail", "-c", blocks[0])
 check(code == 0, f"the first model: {err}")
 check("Exited: 1" in out and "precision" in out and "val_auc" in out, "training, evaluation and prediction print what they should: " + out[-300:])
+# From nothing to a prediction over HTTP.
+section = text[text.index("## Over HTTP"):text.index("## On an NVIDIA GPU")]
+blocks = re.findall(r"```sh\n(.*?)```", section, re.S)
+check(len(blocks) == 1 and len(blocks[0].strip().splitlines()) <= 10, "ten lines of curl")
+code, out, err = run("bash", "-euo", "pipefail", "-c", blocks[0])
+check(code == 0 and '"kind":"wide"' in out, f"over HTTP: {out[-400:]} {err}")
 # The C example compiles and answers (its weights and picture are stand-ins).
 example = re.search(r"```c\n(.*?)```", text, re.S).group(1)
 head, body = example.split("\n", 1)
@@ -25,6 +31,6 @@ check(code == 0, err)
 code, out, err = run(path("program"), env={**os.environ, "LD_LIBRARY_PATH": os.path.join(build, "lib")})
 check("fashion.safetensors" in err, "the example says what is missing: " + err)
 # Links to files are good.
-for name in re.findall(r"`((?:docs|examples|scripts|bench|libwebml|kernels|cli)/[\w./-]*)`", text):
+for name in re.findall(r"`((?:docs|examples|scripts|bench|libwebml|kernels|cli|server)/[\w./-]*)`", text):
     check(os.path.exists(os.path.join(root, name)), f"{name} exists")
 report()
