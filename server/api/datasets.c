@@ -1,6 +1,7 @@
 #include "datasets.h"
 
 #include "events.h"
+#include "jobs/folder.h"
 #include "jobs/process.h"
 
 #include <dirent.h>
@@ -24,33 +25,13 @@ static void folder_of(const api *a, int64_t id, char *path, size_t size) {
 }
 
 static void remove_files(const api *a, int64_t id) {
-  char folder[3000], path[4096];
+  char folder[3000];
   folder_of(a, id, folder, sizeof folder);
-  DIR *d = opendir(folder);
-  for (struct dirent *e; d && (e = readdir(d));) {
-    if (e->d_name[0] == '.') continue;
-    snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
-    unlink(path);
-  }
-  if (d) closedir(d);
-  rmdir(folder);
+  folder_remove(folder);
 }
 
 static json_t *read_json(const char *path) {
   return json_load_file(path, 0, NULL);
-}
-
-/* The last line of a program's errors, without its name. */
-static void last_line(const char *path, char *out, size_t size) {
-  char line[2048];
-  FILE *f = fopen(path, "re");
-  snprintf(out, size, "it cannot be read");
-  while (f && fgets(line, sizeof line, f)) {
-    line[strcspn(line, "\n")] = '\0';
-    const char *text = strncmp(line, "webml: ", 7) == 0 ? line + 7 : line;
-    if (*text) snprintf(out, size, "%.1000s", text);
-  }
-  if (f) fclose(f);
 }
 
 /* ---- looking at a data set, in a process of its own ---- */
@@ -131,7 +112,8 @@ static void *run_look(void *arg) {
     return NULL;
   }
   if (code == 0) properties = read_json(output);
-  if (code == 1) last_line(errors, error, sizeof error);
+  if (code == 1) folder_last_error(errors, error, sizeof error);
+  if (code == 1 && !error[0]) snprintf(error, sizeof error, "it cannot be read");
   if (code > 1 && !error[0])
     snprintf(error, sizeof error,
              "looking at it ended with %d: it is damaged, or too large for this machine", code);

@@ -59,8 +59,9 @@ static json_t *dims_of(const serve_shape *shape) {
 
 static void server(api_call *call) {
   api_reply(call, 200,
-            json_pack("{s:s, s:s, s:[s, s]}", "name", "webml-server", "version", webml_version(),
-                      "extensions", "binary_tensor_data", "model_repository"));
+            json_pack("{s:s, s:s, s:[s, s, s, s]}", "name", "webml-server", "version",
+                      webml_version(), "extensions", "binary_tensor_data", "model_repository",
+                      "statistics", "model_configuration"));
 }
 
 static void live(api_call *call) {
@@ -133,6 +134,49 @@ static void unload(api_call *call) {
   if (!find(call, &t)) return;
   serve_unload(call->api, t.weights);
   api_reply(call, 200, json_object());
+}
+
+/* What perf_analyzer and Triton's clients read. */
+static void config(api_call *call) {
+  target t;
+  served *s = open_target(call, &t);
+  if (!s) return;
+  const serve_shape *shape = serve_shape_of(s);
+  json_t *dims = dims_of(shape);
+  json_array_remove(dims, 0);
+  json_t *answer =
+      json_pack("{s:s, s:s, s:i, s:[{s:s, s:s, s:o}], s:[{s:s, s:s, s:[I]}]}", "name", call->name,
+                "platform", "webml", "max_batch_size", MOST_ROWS, "input", "name", "input",
+                "data_type", shape->images ? "TYPE_UINT8" : "TYPE_FP32", "dims", dims, "output",
+                "name", "output", "data_type", "TYPE_FP32", "dims", (json_int_t)shape->outputs);
+  serve_release(s);
+  api_reply(call, 200, answer);
+}
+
+static json_t *duration(int64_t count, int64_t ns) {
+  return json_pack("{s:I, s:I}", "count", (json_int_t)count, "ns", (json_int_t)ns);
+}
+
+/* Nothing waits for a batch today: queue, input and output take no time of their own. */
+static void statistics(api_call *call) {
+  target t;
+  serve_stats x;
+  served *s = open_target(call, &t);
+  if (!s) return;
+  serve_read_stats(s, &x);
+  serve_release(s);
+  json_t *inference =
+      json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "success", duration(x.requests, x.nanoseconds),
+                "fail", duration(x.failures, 0), "queue", duration(x.requests, 0), "compute_input",
+                duration(x.requests, 0), "compute_infer", duration(x.requests, x.nanoseconds),
+                "compute_output", duration(x.requests, 0));
+  api_reply(call, 200,
+            json_pack("{s:[{s:s, s:s, s:I, s:I, s:I, s:o, s:[], s:[{s:s, s:i, s:I}]}]}",
+                      "model_stats", "name", call->name, "version", t.version, "last_inference",
+                      (json_int_t)x.last_ms, "inference_count", (json_int_t)x.rows,
+                      "execution_count", (json_int_t)x.requests, "inference_stats", inference,
+                      "batch_stats", "memory_usage", "type", "CPU", "id", 0, "byte_size",
+                      (json_int_t)x.bytes));
 }
 
 /* ---- inference ---- */
@@ -402,6 +446,10 @@ static const api_route routes[] = {
     {"GET", V2 "/ready", API_OPTIONAL, "loads it when that is needed", NULL, model_ready, 0},
     {"GET", V2 "/versions/{id}/ready", API_OPTIONAL, "the same of certain weights", NULL,
      model_ready, 0},
+    {"GET", V2 "/config", API_OPTIONAL, "its configuration", NULL, config, 0},
+    {"GET", V2 "/stats", API_OPTIONAL, "its statistics since it was loaded", NULL, statistics, 0},
+    {"GET", V2 "/versions/{id}/stats", API_OPTIONAL, "the same of certain weights", NULL,
+     statistics, 0},
     {"POST", V2 "/infer", API_OPTIONAL, "inference, JSON or binary tensors", NULL, infer, API_RAW},
     {"POST", V2 "/versions/{id}/infer", API_OPTIONAL, "the same with certain weights", NULL, infer,
      API_RAW},

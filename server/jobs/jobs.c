@@ -1,6 +1,7 @@
 #include "jobs.h"
 
 #include "api/events.h"
+#include "folder.h"
 #include "process.h"
 
 #include <dirent.h>
@@ -43,16 +44,9 @@ void jobs_path(const api *a, int64_t session, const char *file, char *path, size
 }
 
 void jobs_remove(const api *a, int64_t session) {
-  char folder[2048], path[4096];
+  char folder[2048];
   jobs_path(a, session, "", folder, sizeof folder);
-  DIR *d = opendir(folder);
-  for (struct dirent *e; d && (e = readdir(d));) {
-    if (e->d_name[0] == '.') continue;
-    snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
-    unlink(path);
-  }
-  if (d) closedir(d);
-  rmdir(folder);
+  folder_remove(folder);
 }
 
 void jobs_wake(api *a) {
@@ -121,15 +115,9 @@ static void interrupt(const watcher *w) {
 }
 
 static void last_error(const watcher *w, char *out, size_t size) {
-  char path[4096], line[2048];
+  char path[4096];
   jobs_path(w->a, w->id, "errors", path, sizeof path);
-  FILE *f = fopen(path, "re");
-  out[0] = '\0';
-  while (f && fgets(line, sizeof line, f)) {
-    line[strcspn(line, "\n")] = '\0';
-    if (*line) snprintf(out, size, "%.900s", strncmp(line, "webml: ", 7) == 0 ? line + 7 : line);
-  }
-  if (f) fclose(f);
+  folder_last_error(path, out, size);
   api_hide_paths(w->a, out);
 }
 

@@ -26,7 +26,7 @@ struct served {
   int holders; /* under the pool's mutex */
   bool doomed; /* goes with its last holder */
   double used;
-  atomic_int_fast64_t requests, failures, rows, nanoseconds, last;
+  atomic_int_fast64_t requests, failures, rows, nanoseconds, last, buckets[SERVE_BUCKETS];
 };
 
 struct serve_pool {
@@ -141,9 +141,10 @@ static bool warm_up(served *s) {
     ok = serve_run(s, x, s->shape.images, n, y, error, sizeof error);
   free(x);
   free(y);
-  atomic_store(&s->requests, 0);
+  atomic_store(&s->requests, 0); /* warming up is nobody's request */
   atomic_store(&s->rows, 0);
   atomic_store(&s->nanoseconds, 0);
+  for (int i = 0; i < SERVE_BUCKETS; i++) atomic_store(&s->buckets[i], 0);
   return ok;
 }
 
@@ -234,9 +235,14 @@ const serve_shape *serve_shape_of(const served *s) {
 
 static bool count(served *s, webml_status status, int64_t n, double began, char *error,
                   size_t size) {
+  static const double bounds[] = SERVE_BOUNDS;
+  double took = now() - began;
+  int bucket = 0;
+  while (bucket < SERVE_BUCKETS - 1 && took > bounds[bucket]) bucket++;
   atomic_fetch_add(status == WEBML_OK ? &s->requests : &s->failures, 1);
   atomic_fetch_add(&s->rows, status == WEBML_OK ? n : 0);
-  atomic_fetch_add(&s->nanoseconds, (int64_t)((now() - began) * 1e9));
+  atomic_fetch_add(&s->nanoseconds, (int64_t)(took * 1e9));
+  atomic_fetch_add(&s->buckets[bucket], 1);
   atomic_store(&s->last, (int64_t)time(NULL) * 1000);
   if (status != WEBML_OK) snprintf(error, size, "%s", webml_last_error());
   return status == WEBML_OK;
@@ -279,7 +285,25 @@ char *serve_picture(served *s, const void *bytes, size_t n, char *error, size_t 
 
 void serve_read_stats(const served *s, serve_stats *stats) {
   served *x = (served *)(uintptr_t)s;
-  *stats =
-      (serve_stats){atomic_load(&x->requests), atomic_load(&x->failures), atomic_load(&x->rows),
-                    atomic_load(&x->nanoseconds), atomic_load(&x->last)};
+  *stats = (serve_stats){.weights = s->weights,
+                         .requests = atomic_load(&x->requests),
+                         .failures = atomic_load(&x->failures),
+                         .rows = atomic_load(&x->rows),
+                         .nanoseconds = atomic_load(&x->nanoseconds),
+                         .last_ms = atomic_load(&x->last),
+                         .bytes = (int64_t)s->bytes};
+  for (int i = 0; i < SERVE_BUCKETS; i++) stats->buckets[i] = atomic_load(&x->buckets[i]);
+}
+
+int serve_all_stats(api *a, serve_stats *list, int most) {
+  struct serve_pool *p = a->serving;
+  int n = 0;
+  pthread_mutex_lock(&p->mutex);
+  for (const served *s = p->list; s; s = s->next, n++)
+    if (n < most) {
+      serve_read_stats(s, &list[n]);
+      list[n].holders = s->holders;
+    }
+  pthread_mutex_unlock(&p->mutex);
+  return n;
 }

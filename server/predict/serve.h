@@ -34,9 +34,21 @@ bool serve_run(served *s, const void *inputs, bool pixels, int64_t n, float *out
 char *serve_row(served *s, const char *row, char *error, size_t error_size);
 char *serve_picture(served *s, const void *bytes, size_t size, char *error, size_t error_size);
 
+/* Times in seconds fall into buckets with these upper bounds, and one above them. */
+#define SERVE_BOUNDS                                                                               \
+  { 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0 }
+enum { SERVE_BUCKETS = 12 };
+
 typedef struct serve_stats {
-  int64_t requests, failures, rows, nanoseconds, last_ms;
+  int64_t weights, requests, failures, rows, holders;
+  int64_t nanoseconds;            /* spent computing */
+  int64_t last_ms;                /* Unix time of the last request */
+  int64_t bytes;                  /* of memory, estimated */
+  int64_t buckets[SERVE_BUCKETS]; /* requests by their time; not cumulative */
 } serve_stats;
+
 void serve_read_stats(const served *s, serve_stats *stats);
+/* Of every predictor that is loaded; returns how many there are, at most `most` are filled. */
+int serve_all_stats(api *a, serve_stats *list, int most);
 
 #endif

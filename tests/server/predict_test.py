@@ -138,6 +138,21 @@ check(ada.call("GET", "/v2/models/pictures")[0] == 503 and server.data_dir not i
 os.rename(picture_file + "x", picture_file)
 check(ada.call("GET", "/v2/models/pictures/ready")[0] == 200, "and are there again")
 
+# Statistics, configuration, metrics.
+ada.call("POST", "/v2/repository/models/table net/unload")
+for _ in range(7):
+    ada.call("POST", "/v2/models/table net/infer", {"inputs": [{"name": "input", "shape": [5, 3], "datatype": "FP32", "data": x.tolist()}]})
+status, answer = ada.call("GET", "/v2/models/table net/stats")
+stats = answer["model_stats"][0]
+check(stats["execution_count"] == 7 and stats["inference_count"] == 35 and stats["inference_stats"]["success"]["count"] == 7 and stats["inference_stats"]["compute_infer"]["ns"] > 0, f"statistics: {stats}")
+check(ada.call("GET", "/v2/models/pictures/config")[1]["input"] == [{"name": "input", "data_type": "TYPE_UINT8", "dims": [6, 5, 3]}], "configuration")
+text = nobody.call("GET", "/metrics")[1].decode()
+labels = f'{{model="table net",version="{weights}"'
+value = lambda name, more="}": float(next(line for line in text.splitlines() if line.startswith(name + labels + more)).split()[-1])
+check(value("nv_inference_request_success") == 7 and value("nv_inference_count") == 35 and value("webml_compute_seconds_count") == 7 and value("webml_compute_seconds_bucket", ',le="+Inf"}') == 7, f"metrics: {text[:600]}")
+buckets = [float(line.split()[-1]) for line in text.splitlines() if line.startswith("webml_compute_seconds_bucket" + labels)]
+check(len(buckets) == 12 and buckets == sorted(buckets), "buckets are cumulative")
+
 # TensorFlow Serving's alias.
 status, answer = nobody.call("POST", "/v1/models/table net:predict", {"instances": x.tolist()})
 check(status == 200 and np.allclose(answer["predictions"], expected, atol=1e-6), "instances")
