@@ -32,7 +32,7 @@ def says(expected, code, *args):
 # Use.
 code, out, err = run(webml, "--version")
 check(code == 0 and out.startswith("webml "), "version")
-for command in ("train", "evaluate", "predict", "inspect", "summary", "devices"):
+for command in ("train", "evaluate", "predict", "inspect", "summary", "shape", "devices"):
     code, out, err = run(webml, command, "--help")
     check(code == 0 and "Usage: webml " + command in out and max(map(len, out.split("\n"))) <= 80, f"{command} --help fits 80 columns")
 says("unknown command", 2, "trian")
@@ -74,6 +74,13 @@ check(code == 0 and [f["dataType"] for f in json.loads(out)["features"]] == ["In
 
 # Descriptions.
 says("line 1", 1, "train", write("bad.json", "{"), "--data", table)
+code, out, err = run(webml, "shape", mlp, "--data", table, "-o", path("shaped.json"))
+shaped = json.load(open(path("shaped.json")))
+check(code == 0 and shaped["size"] == [2] and shaped["layers"][-1]["layer"]["units"] == 2 and not shaped.get("dynamic"), f"shape: {out}{err}")
+code, out, err = run(webml, "shape", mlp, "--data", table, "--json")
+check(code == 0 and json.loads(out)["model"] == shaped and json.loads(out)["chosen"], f"shape as JSON: {out}{err}")
+says("-o FILE or --json", 2, "shape", mlp, "--data", table)
+says("there is nothing at", 1, "shape", mlp, "--data", path("none.csv"), "--json")
 says("nested more than 64 deep", 1, "summary", write("deep.json", "[" * 100000))
 says("is required", 1, "summary", write("few.json", '{"size":[3],"loss":null,"layers":[{"type":"Flatten"}]}'))
 says("No such file", 1, "train", path("absent.json"), "--data", table)

@@ -1,7 +1,10 @@
 /* Model descriptions: checked whole when they come in, by the library. */
+#include "jobs/folder.h"
 #include "jobs/jobs.h"
+#include "jobs/process.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <webml.h>
 
@@ -170,6 +173,86 @@ static void copy(api_call *call) {
   json_decref(description);
 }
 
+/* ---- shaping: in a process, since it reads a data set ---- */
+
+/* {"model", "chosen"}; NULL: answered. */
+static json_t *run_shape(api_call *call, const char *description, int64_t dataset,
+                         const char *file) {
+  char program[4096], data[4096], model[4096], output[4096], errors[4096], folder[2048],
+      error[1024] = "";
+  json_t *result = NULL;
+  snprintf(folder, sizeof folder, "%s/shape-XXXXXX", call->api->data_dir);
+  if (!mkdtemp(folder)) {
+    api_fail(call, 507, "there is no room to work in");
+    return NULL;
+  }
+  snprintf(data, sizeof data, "%s/datasets/%lld/%s", call->api->data_dir, (long long)dataset, file);
+  snprintf(model, sizeof model, "%s/model.json", folder);
+  snprintf(output, sizeof output, "%s/shaped.json", folder);
+  snprintf(errors, sizeof errors, "%s/errors", folder);
+  FILE *f = fopen(model, "we");
+  bool ok = f && fputs(description, f) >= 0;
+  if (f && fclose(f) != 0) ok = false;
+  char *const arguments[] = {program, "shape", model, "--data", data, "--json", NULL};
+  process_spec spec = {
+      .arguments = arguments, .output = output, .errors = errors, .background = true};
+  pid_t pid = ok && process_beside("webml", program, sizeof program)
+                  ? process_start(&spec, error, sizeof error)
+                  : -1;
+  int code = pid > 0 ? process_wait(pid) : 127;
+  if (code == 0) result = json_load_file(output, 0, NULL);
+  if (!error[0]) folder_last_error(errors, error, sizeof error);
+  api_hide_paths(call->api, error);
+  folder_remove(folder);
+  if (!result)
+    api_fail(call, code == 1 ? 422 : 500, "%s", error[0] ? error : "the model could not be shaped");
+  return result;
+}
+
+/* As a new model where a name is given, else in place. */
+static void shape(api_call *call) {
+  int64_t dataset = api_integer(call, "dataset", 0);
+  bool found;
+  json_t *row = find(call);
+  if (!row) return;
+  json_t *set = store_row(
+      call->api->store, &found,
+      "SELECT file FROM datasets WHERE id = ? AND (owner = ? OR public) AND state = 'ready'", "ii",
+      dataset, call->user.id);
+  if (!set) {
+    json_decref(row);
+    if (found)
+      api_fail_store(call);
+    else
+      api_fail(call, 404, "there is no data set %lld of yours that is ready", (long long)dataset);
+    return;
+  }
+  json_t *result = run_shape(call, json_string_value(json_object_get(row, "description")), dataset,
+                             json_string_value(json_object_get(set, "file")));
+  json_decref(set);
+  json_decref(row);
+  char *text = result ? json_dumps(json_object_get(result, "model"), JSON_COMPACT) : NULL;
+  const char *name = result ? api_text(call, "name") : NULL;
+  if (text && name)
+    insert(call, name, text);
+  else if (text) {
+    int64_t changed =
+        store_run(call->api->store,
+                  "UPDATE models SET description = ?, changed = ? WHERE id = ? AND NOT " USED,
+                  "sii", text, api_now(), call->ids[0]);
+    if (changed < 0)
+      api_fail_store(call);
+    else if (changed == 0)
+      api_fail(call, 409,
+               "the model is static: a session waits or runs, or it has weights; give a name for a "
+               "new one");
+    else
+      api_reply(call, 200, json_pack("{s:O}", "chosen", json_object_get(result, "chosen")));
+  }
+  free(text);
+  json_decref(result);
+}
+
 static void erase(api_call *call) {
   json_t *row = find(call);
   if (!row) return;
@@ -197,6 +280,10 @@ static const api_field save_fields[] = {
     {"description", API_OBJECT, false, false, 0, 0, "a new description", NULL},
     {"public", API_BOOLEAN, false, false, 0, 0, "true: anybody may predict with it", NULL},
     {0}};
+static const api_field shape_fields[] = {
+    {"dataset", API_ID, true, false, 0, 0, "one of your data sets, or a public one", NULL},
+    {"name", API_NAME, false, false, 1, 100, "makes a new model; in place without it", NULL},
+    {0}};
 static const api_field copy_fields[] = {
     {"name", API_NAME, true, false, 1, 100, "of the copy", NULL}, {0}};
 
@@ -209,6 +296,8 @@ static const api_route routes[] = {
     {"DELETE", "/api/v1/models/{id}", API_USER, "delete a model", NULL, erase, 0},
     {"POST", "/api/v1/models/{id}/clone", API_USER, "a copy under another name", copy_fields, copy,
      0},
+    {"POST", "/api/v1/models/{id}/shape", API_USER, "fit open sizes to a data set", shape_fields,
+     shape, 0},
     {"GET", "/api/v1/models/{id}/summary", API_USER, "layers, shapes, parameters, memory", NULL,
      summary, 0},
     {0}};

@@ -69,6 +69,15 @@ status, answer = ada.call("POST", "/api/v1/models", {"name": "mlp", "description
 model = answer["id"]
 check(status == 201 and ada.call("GET", f"/api/v1/models/{model}")[1]["state"] == "dynamic", f"a dynamic model: {answer}")
 
+# Shaping, as a new model and in place.
+status, made = ada.call("POST", f"/api/v1/models/{model}/shape", {"dataset": dataset, "name": "shaped"})
+check(status == 201 and ada.call("GET", f"/api/v1/models/{made['id']}")[1]["state"] == "editable" and ada.call("GET", f"/api/v1/models/{model}")[1]["state"] == "dynamic", f"shaped: {made}")
+status, copy = ada.call("POST", f"/api/v1/models/{model}/clone", {"name": "in place"})
+status, answer = ada.call("POST", f"/api/v1/models/{copy['id']}/shape", {"dataset": dataset})
+check(status == 200 and answer["chosen"] and ada.call("GET", f"/api/v1/models/{copy['id']}")[1]["state"] == "editable", f"shaped in place: {answer}")
+check(ada.call("POST", f"/api/v1/models/{model}/shape", {"dataset": 99})[0] == 404 and bob.call("POST", f"/api/v1/models/{model}/shape", {"dataset": dataset})[0] == 404, "others' models and data sets")
+check(not [f for f in os.listdir(server.data_dir) if f.startswith("shape-")], "nothing is left behind")
+
 # What is refused before it starts.
 start = lambda c, **more: c.call("POST", "/api/v1/sessions", {"model": model, "dataset": dataset, "epochs": 3, "batch_size": 64, "validation_split": 0.2, "seed": 5, **more})
 check(start(bob)[0] == 404, "others' models")
