@@ -89,7 +89,10 @@ static bool read_body(api_call *call) {
     if (json)
       api_fail(call, 400, "the body must be a JSON object");
     else
-      api_fail(call, 400, "the body is not JSON: line %d: %s", error.line, error.text);
+      api_fail(
+          call, 400, "the body is not JSON: line %d: %.*s", error.line,
+          (int)(strstr(error.text, " near ") ? strstr(error.text, " near ") - error.text : 160),
+          error.text); /* what stands there may be a password, and this goes to the log */
     json_decref(json);
     return false;
   }

@@ -191,10 +191,13 @@ static void *watch(void *arg) {
     nanosleep(&(struct timespec){0, LOOK_MS * 1000000L}, NULL);
   }
   if (w->pid > 0) process_wait(w->pid);
+  /* Before the session may wait again: the next process needs the lock. */
+  close(w->lock);
+  w->lock = -1;
   account(w);
 leave:
   fclose(w->progress);
-  close(w->lock);
+  if (w->lock >= 0) close(w->lock);
   pthread_mutex_lock(&j->mutex);
   j->running--;
   j->watchers--;
