@@ -44,6 +44,7 @@ struct http_server {
   int port, n_loops, wake; /* eventfd: a byte for stopping */
   http_loop *loops;
   atomic_bool stop;
+  pthread_barrier_t started;
   pthread_mutex_t mutex; /* of addresses and the TLS context */
   http_address *addresses;
   int n_addresses, capacity;

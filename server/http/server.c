@@ -159,17 +159,11 @@ static void run_stopping(http_message *message) {
   }
 }
 
-static void *run_loop(void *arg) {
-  http_loop *loop = arg;
+/* On the loop's own thread: what libh2o allocates here comes from, and goes back to, lists of this
+ * thread. */
+static void start_loop(http_loop *loop) {
+  http_server *s = loop->server;
   http_current_loop = loop;
-  while (!loop->stopping) h2o_evloop_run(loop->loop, INT32_MAX);
-  double deadline = now() + loop->server->options.idle_seconds;
-  while (loop->pending > 0 && now() < deadline) h2o_evloop_run(loop->loop, 50);
-  return NULL;
-}
-
-static bool start_loop(http_server *s, http_loop *loop) {
-  loop->server = s;
   loop->loop = h2o_evloop_create();
   h2o_context_init(&loop->context, loop->loop, &s->config);
   loop->accept.ctx = &loop->context;
@@ -177,7 +171,17 @@ static bool start_loop(http_server *s, http_loop *loop) {
   loop->accept.ssl_ctx = s->tls;
   h2o_multithread_register_receiver(loop->context.queue, &loop->receiver, on_messages);
   loop->listener = h2o_evloop_socket_create(loop->loop, loop->fd, H2O_SOCKET_FLAG_DONT_READ);
-  return loop->listener != NULL;
+  h2o_socket_read_start(loop->listener, on_accept);
+}
+
+static void *run_loop(void *arg) {
+  http_loop *loop = arg;
+  start_loop(loop);
+  pthread_barrier_wait(&loop->server->started);
+  while (!loop->stopping) h2o_evloop_run(loop->loop, INT32_MAX);
+  double deadline = now() + loop->server->options.idle_seconds;
+  while (loop->pending > 0 && now() < deadline) h2o_evloop_run(loop->loop, 50);
+  return NULL;
 }
 
 static void configure(http_server *s) {
@@ -231,12 +235,16 @@ int http_server_port(const http_server *s) {
 void http_server_run(http_server *s, int drain_seconds) {
   uint64_t count;
   configure(s); /* here, not in create(): the loops' memory belongs to the process that serves */
-  for (int i = 0; i < s->n_loops; i++) {
-    if (!start_loop(s, &s->loops[i])) return;
-    http_loop *loop = &s->loops[i];
-    h2o_socket_read_start(loop->listener, on_accept);
-    if (pthread_create(&loop->thread, NULL, run_loop, loop) != 0) return;
+  int started = 0;
+  pthread_barrier_init(&s->started, NULL, (unsigned)s->n_loops + 1);
+  for (; started < s->n_loops; started++) {
+    s->loops[started].server = s;
+    if (pthread_create(&s->loops[started].thread, NULL, run_loop, &s->loops[started]) != 0) {
+      fprintf(stderr, "webml-server: cannot start a thread\n");
+      exit(1);
+    }
   }
+  pthread_barrier_wait(&s->started); /* from here on every loop takes messages */
   while (!atomic_load(&s->stop) && read(s->wake, &count, sizeof count) < 0 && errno == EINTR) {
   }
   s->options.idle_seconds = drain_seconds;

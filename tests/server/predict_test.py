@@ -180,6 +180,10 @@ for _ in range(25):
 for t in threads:
     t.join()
 check(not wrong, f"under load: {wrong[:1]}")
+head = json.dumps({"inputs": [{"name": "input", "shape": [5, 3], "datatype": "FP32", "parameters": {"binary_data_size": x.nbytes}}], "outputs": [{"name": "output", "parameters": {"binary_data": True}}]}).encode()
+write("body", head + x.tobytes())
+code, out, err = run("h2load", "-n", "8000", "-c", "4", "-m", "16", "-d", path("body"), "-H", f"inference-header-content-length: {len(head)}", server.url + "/v2/models/table%20net/infer")
+check("8000 succeeded" in out and nobody.call("GET", "/healthz")[0] == 200, "8,000 over HTTP/2: " + out[-400:])
 before = server.memory()
 for _ in range(30):
     ada.call("POST", "/v2/repository/models/pictures/unload")
