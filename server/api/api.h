@@ -70,10 +70,6 @@ extern const api_resource api_auth, api_users, api_datasets, api_uploads, api_mo
 
 /* ---- the program ---- */
 
-typedef struct api_limits { /* the dissertation's, settable by administrators */
-  int64_t epochs, batch, layers, parameters, models_per_user;
-} api_limits;
-
 typedef struct api api;
 struct api {
   store *store;

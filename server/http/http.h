@@ -65,10 +65,6 @@ bool http_is_secure(const http_request *request);   /* TLS */
 bool http_detach(http_request *request);
 /* True once the client has gone (of a detached request): work for it can be dropped. */
 bool http_is_gone(const http_request *request);
-/* What the handler keeps with the request; freed with `release` when the request ends. */
-void http_keep(http_request *request, void *data, void (*release)(void *));
-void *http_kept(const http_request *request);
-
 /* ---- the answer ---- */
 
 typedef struct http_field {

@@ -66,7 +66,6 @@ struct http_request {
   size_t body_size;
   char *copies; /* of a detached request: "name\0value\0..." ends with an empty name */
   char *header; /* the last one that was asked for, of one that is not detached */
-  void *kept, (*release)(void *);
 };
 
 void http_post(http_loop *loop, http_message *message);

@@ -9,7 +9,6 @@
 
 void http_request_release(http_request *r) {
   if (atomic_fetch_sub(&r->references, 1) != 1) return;
-  if (r->release) r->release(r->kept);
   free(r->method);
   free(r->path);
   free(r->copies);
@@ -158,14 +157,6 @@ const char *http_header(const http_request *request, const char *name) {
     return r->header = copy_text(h->value.base, h->value.len);
   }
   return NULL;
-}
-
-void http_keep(http_request *r, void *data, void (*release)(void *)) {
-  r->kept = data;
-  r->release = release;
-}
-void *http_kept(const http_request *r) {
-  return r->kept;
 }
 
 bool http_detach(http_request *r) {

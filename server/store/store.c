@@ -223,14 +223,3 @@ void store_close(store *s) {
   pthread_mutex_destroy(&s->mutex);
   free(s);
 }
-
-bool store_backup(store *s, const char *path) {
-  sqlite3 *to = NULL;
-  bool ok = sqlite3_open(path, &to) == SQLITE_OK;
-  sqlite3_backup *backup = ok ? sqlite3_backup_init(to, "main", s->db, "main") : NULL;
-  ok = backup && sqlite3_backup_step(backup, -1) == SQLITE_DONE;
-  if (backup) ok = sqlite3_backup_finish(backup) == SQLITE_OK && ok;
-  if (!ok) snprintf(message, sizeof message, "%s: %s", path, to ? sqlite3_errmsg(to) : "no memory");
-  sqlite3_close(to);
-  return ok;
-}

@@ -36,7 +36,4 @@ void store_rollback(store *store);
 /* The calling thread's last failure, one sentence. */
 const char *store_error(void);
 
-/* A copy of the whole store while it is used. False: store_error(). */
-bool store_backup(store *store, const char *path);
-
 #endif
