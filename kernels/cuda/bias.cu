@@ -17,13 +17,30 @@ static __global__ void totals(const float *partial, int64_t count, int64_t c, fl
   if (threadIdx.x == 0) db[blockIdx.x] = (float)sum;
 }
 
-size_t cuda_bias_scratch(int64_t rows, int64_t c) {
-  return (size_t)(strip_count(rows) * c) * sizeof(float);
+/* dy: [rows, c] */
+static void shape_of(const wml_plan *plan, const cuda_node *node, int64_t *rows, int64_t *c) {
+  const wml_tensor *dy = cuda_info(plan, node->op.in[1]);
+  *c = dy->dim[dy->rank - 1];
+  *rows = wml_elements(dy) / *c;
 }
 
-void cuda_bias_gradient(cudaStream_t stream, cuda_view dy, int64_t rows, int64_t c, float *scratch,
-                        float *db) {
-  CUDA_LAUNCH_TOGETHER(strips, strip_blocks(rows, c), CUDA_THREADS, stream, dy, rows, c,
-                       strip_rows(rows), scratch);
-  CUDA_LAUNCH_TOGETHER(totals, c, CUDA_THREADS, stream, scratch, strip_count(rows), c, db);
+wml_result cuda_bias_plan(wml_plan *plan, cuda_node *node) {
+  int64_t rows, c;
+  if (node->op.out[1] < 0) return WML_OK;
+  shape_of(plan, node, &rows, &c);
+  size_t bytes = (size_t)(strip_count(rows) * c) * sizeof(float);
+  node->temp[1] = cuda_add_temporary(plan, bytes, (int)(node - plan->nodes));
+  return node->temp[1] < 0 ? WML_OUT_OF_MEMORY : WML_OK;
+}
+
+void cuda_bias_run(cuda_call *call, const cuda_node *node) {
+  const wml_plan *plan = call->plan;
+  int64_t rows, c;
+  if (node->op.out[1] < 0) return;
+  shape_of(plan, node, &rows, &c);
+  float *scratch = cuda_f32(plan, node->temp[1]);
+  CUDA_LAUNCH_TOGETHER(strips, strip_blocks(rows, c), CUDA_THREADS, call->stream,
+                       cuda_view_of(plan, node->op.in[1]), rows, c, strip_rows(rows), scratch);
+  CUDA_LAUNCH_TOGETHER(totals, c, CUDA_THREADS, call->stream, scratch, strip_count(rows), c,
+                       cuda_f32(plan, node->op.out[1]));
 }

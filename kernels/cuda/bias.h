@@ -1,4 +1,5 @@
-/* Gradients of biases, for convolutions and dense layers. */
+/* Gradients of biases, for convolutions and dense layers: the sums of dy (in[1]) over its rows,
+ * where the operation has them as its second output. */
 #ifndef WML_CUDA_BIAS_H
 #define WML_CUDA_BIAS_H
 
@@ -8,10 +9,9 @@
 extern "C" {
 #endif
 
-size_t cuda_bias_scratch(int64_t rows, int64_t c); /* bytes */
-/* dy: [rows, c]; db: [c] float32 */
-void cuda_bias_gradient(cudaStream_t stream, cuda_view dy, int64_t rows, int64_t c, float *scratch,
-                        float *db);
+/* Takes the node's second temporary. */
+wml_result cuda_bias_plan(wml_plan *plan, cuda_node *node);
+void cuda_bias_run(cuda_call *call, const cuda_node *node);
 
 #ifdef __cplusplus
 }

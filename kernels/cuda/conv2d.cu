@@ -144,28 +144,12 @@ static void run_data_own(cuda_call *call, const cuda_node *node) {
               call->stream, v);
 }
 
-static void bias_gradient(cuda_call *call, const cuda_node *node) {
-  const wml_plan *plan = call->plan;
-  const int64_t *y = cuda_info(plan, node->op.in[1])->dim;
-  if (node->op.out[1] >= 0)
-    cuda_bias_gradient(call->stream, cuda_view_of(plan, node->op.in[1]), y[0] * y[1] * y[2], y[3],
-                       cuda_f32(plan, node->temp[1]), cuda_f32(plan, node->op.out[1]));
-}
-
-static wml_result add_bias_scratch(wml_plan *plan, cuda_node *node) {
-  const int64_t *y = cuda_info(plan, node->op.in[1])->dim;
-  if (node->op.out[1] < 0) return WML_OK;
-  node->temp[1] = cuda_add_temporary(plan, cuda_bias_scratch(y[0] * y[1] * y[2], y[3]),
-                                     (int)(node - plan->nodes));
-  return node->temp[1] < 0 ? WML_OUT_OF_MEMORY : WML_OK;
-}
-
 static void run_weights_own(cuda_call *call, const cuda_node *node) {
   if (node->op.out[0] >= 0) {
     conv v = own_of(call->plan, node);
     CUDA_LAUNCH_TOGETHER(backward_weights, v.f * v.kh * v.kw * v.cg, CUDA_THREADS, call->stream, v);
   }
-  bias_gradient(call, node);
+  cuda_bias_run(call, node);
 }
 
 static wml_result plan_forward_own(wml_plan *plan, cuda_node *node) {
@@ -185,7 +169,7 @@ static wml_result plan_data_own(wml_plan *plan, cuda_node *node) {
 static wml_result plan_weights_own(wml_plan *plan, cuda_node *node) {
   node->name = "own:block per element";
   node->run = run_weights_own;
-  return add_bias_scratch(plan, node);
+  return cuda_bias_plan(plan, node);
 }
 
 /* ---- cuDNN ---- */
@@ -211,7 +195,7 @@ static void run_weights_dnn(cuda_call *call, const cuda_node *node) {
     cuda_convert(call->stream, from, cuda_view_of(plan, node->op.out[0]),
                  wml_elements(cuda_info(plan, node->op.out[0])));
   }
-  bias_gradient(call, node);
+  cuda_bias_run(call, node);
 }
 
 /* All of a graph's tensors have one type: what leaves the network in float32 goes the own way. */
@@ -250,7 +234,7 @@ static wml_result plan_dnn(wml_plan *plan, cuda_node *node) {
     node->temp[2] = cuda_add_temporary(plan, bytes, at);
     if (node->temp[2] < 0) return WML_OUT_OF_MEMORY;
   }
-  return add_bias_scratch(plan, node);
+  return cuda_bias_plan(plan, node);
 }
 
 const cuda_implementation cuda_conv2d[] = {

@@ -155,42 +155,26 @@ static wml_result plan_own(wml_plan *plan, cuda_node *node) {
   return WML_OK;
 }
 
-static void bias_gradient(cuda_call *call, const cuda_node *node) {
-  const wml_plan *plan = call->plan;
-  shape s = shape_of_node(plan, node);
-  if (node->op.out[1] >= 0)
-    cuda_bias_gradient(call->stream, cuda_view_of(plan, node->op.in[1]), s.rows, s.out,
-                       cuda_f32(plan, node->temp[1]), cuda_f32(plan, node->op.out[1]));
-}
-
 static void run_weights_fast(cuda_call *call, const cuda_node *node) {
   run_blas(call, node);
-  bias_gradient(call, node);
+  cuda_bias_run(call, node);
 }
 
 static void run_weights_own(cuda_call *call, const cuda_node *node) {
   run_own(call, node);
-  bias_gradient(call, node);
-}
-
-static wml_result add_bias_scratch(wml_plan *plan, cuda_node *node) {
-  shape s = shape_of_node(plan, node);
-  if (node->op.out[1] < 0) return WML_OK;
-  node->temp[1] =
-      cuda_add_temporary(plan, cuda_bias_scratch(s.rows, s.out), (int)(node - plan->nodes));
-  return node->temp[1] < 0 ? WML_OUT_OF_MEMORY : WML_OK;
+  cuda_bias_run(call, node);
 }
 
 static wml_result plan_weights_fast(wml_plan *plan, cuda_node *node) {
   wml_result result = plan_blas(plan, node);
   node->run = run_weights_fast;
-  return result == WML_OK ? add_bias_scratch(plan, node) : result;
+  return result == WML_OK ? cuda_bias_plan(plan, node) : result;
 }
 
 static wml_result plan_weights_own(wml_plan *plan, cuda_node *node) {
   node->name = "own:thread per element";
   node->run = run_weights_own;
-  return add_bias_scratch(plan, node);
+  return cuda_bias_plan(plan, node);
 }
 
 const cuda_implementation cuda_dense[] = {{plan_fast}, {plan_own}, {NULL}};

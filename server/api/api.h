@@ -124,6 +124,8 @@ struct api_call {
 /* Exactly one of these ends a call. `json` is the call's from here on. */
 void api_reply(api_call *call, int status, json_t *json);
 void api_reply_empty(api_call *call);
+/* {key: rows}, each as `present` makes it (NULL: as it is); rows NULL: the store has failed. */
+void api_reply_rows(api_call *call, const char *key, json_t *rows, json_t *(*present)(json_t *row));
 void api_reply_bytes(api_call *call, int status, const char *content_type, const void *bytes,
                      size_t size);
 /* Before the answer: one more header. */

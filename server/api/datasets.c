@@ -319,18 +319,11 @@ static json_t *present(json_t *row) {
 
 static void list(api_call *call) {
   json_t *rows = store_rows(
-             call->api->store,
-             "SELECT id, owner, name, public, state, format, bytes, error, created FROM datasets"
-             " WHERE owner = ? OR public OR ? ORDER BY name",
-             "ii", call->user.id, (int64_t)call->user.admin),
-         *row;
-  size_t i;
-  if (!rows) {
-    api_fail_store(call);
-    return;
-  }
-  json_array_foreach(rows, i, row) present(row);
-  api_reply(call, 200, json_pack("{s:o}", "datasets", rows));
+      call->api->store,
+      "SELECT id, owner, name, public, state, format, bytes, error, created FROM datasets"
+      " WHERE owner = ? OR public OR ? ORDER BY name",
+      "ii", call->user.id, (int64_t)call->user.admin);
+  api_reply_rows(call, "datasets", rows, present);
 }
 
 static void one(api_call *call) {

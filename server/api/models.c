@@ -28,27 +28,34 @@ static char *check_description(api_call *call, const json_t *description, bool *
   "EXISTS (SELECT 1 FROM sessions WHERE model = models.id AND state IN ('waiting', 'running'))"
 #define USED "(" TRAINS " OR EXISTS (SELECT 1 FROM weights WHERE model = models.id))"
 
-/* A stored row as clients see it. */
-static json_t *present(json_t *row, bool whole) {
-  json_t *description = json_loads(json_string_value(json_object_get(row, "description")), 0, NULL);
+/* A stored row as clients see it, but for its description, which stays a text. */
+static json_t *present(json_t *row) {
   const char *text = json_string_value(json_object_get(row, "description"));
+  bool used = json_integer_value(json_object_get(row, "used"));
   webml_model *model = NULL;
-  bool dynamic =
-      webml_model_parse(text, strlen(text), &model) == WEBML_OK && webml_model_is_dynamic(model);
+  bool dynamic = !used && webml_model_parse(text, strlen(text), &model) == WEBML_OK &&
+                 webml_model_is_dynamic(model);
   webml_model_destroy(model);
   json_object_set_new(row, "state",
-                      json_string(json_integer_value(json_object_get(row, "used")) ? "static"
-                                  : dynamic                                        ? "dynamic"
-                                                                                   : "editable"));
+                      json_string(used      ? "static"
+                                  : dynamic ? "dynamic"
+                                            : "editable"));
   json_object_del(row, "used");
   json_object_set_new(row, "public",
                       json_boolean(json_integer_value(json_object_get(row, "public"))));
-  if (whole)
-    json_object_set_new(row, "description", description);
-  else {
-    json_object_del(row, "description");
-    json_decref(description);
-  }
+  return row;
+}
+
+/* In lists: without the description. */
+static json_t *present_short(json_t *row) {
+  json_object_del(present(row), "description");
+  return row;
+}
+
+static json_t *present_whole(json_t *row) {
+  const char *text = json_string_value(json_object_get(present(row), "description"));
+  json_t *description = json_loads(text, 0, NULL);
+  json_object_set_new(row, "description", description ? description : json_null());
   return row;
 }
 
@@ -76,14 +83,7 @@ static void list(api_call *call) {
                             " AS used FROM models"
                             " WHERE owner = ? OR ? ORDER BY name",
                             "ii", call->user.id, (int64_t)call->user.admin);
-  size_t i;
-  json_t *row;
-  if (!rows) {
-    api_fail_store(call);
-    return;
-  }
-  json_array_foreach(rows, i, row) present(row, false);
-  api_reply(call, 200, json_pack("{s:o}", "models", rows));
+  api_reply_rows(call, "models", rows, present_short);
 }
 
 static void insert(api_call *call, const char *name, const char *text) {
@@ -110,7 +110,7 @@ static void make(api_call *call) {
 
 static void one(api_call *call) {
   json_t *row = find(call);
-  if (row) api_reply(call, 200, present(row, true));
+  if (row) api_reply(call, 200, present_whole(row));
 }
 
 static void summary(api_call *call) {

@@ -108,6 +108,18 @@ void api_reply(api_call *call, int status, json_t *json) {
   free(text);
 }
 
+void api_reply_rows(api_call *call, const char *key, json_t *rows,
+                    json_t *(*present)(json_t *row)) {
+  size_t i;
+  json_t *row;
+  if (!rows) {
+    api_fail_store(call);
+    return;
+  }
+  if (present) json_array_foreach(rows, i, row) present(row);
+  api_reply(call, 200, json_pack("{s:o}", key, rows));
+}
+
 void api_reply_empty(api_call *call) {
   finish(call, 204, NULL);
 }

@@ -113,15 +113,8 @@ static json_t *present(json_t *row) {
 static void list(api_call *call) {
   char sql[1024];
   snprintf(sql, sizeof sql, "%s WHERE s.owner = ? OR ? ORDER BY s.id DESC LIMIT 500", columns);
-  json_t *rows = store_rows(call->api->store, sql, "ii", call->user.id, (int64_t)call->user.admin),
-         *row;
-  size_t i;
-  if (!rows) {
-    api_fail_store(call);
-    return;
-  }
-  json_array_foreach(rows, i, row) present(row);
-  api_reply(call, 200, json_pack("{s:o}", "sessions", rows));
+  json_t *rows = store_rows(call->api->store, sql, "ii", call->user.id, (int64_t)call->user.admin);
+  api_reply_rows(call, "sessions", rows, present);
 }
 
 static json_t *find(api_call *call) {

@@ -8,12 +8,10 @@
 static const char *const roles[] = {"admin", "user", "node", NULL};
 
 static void list(api_call *call) {
-  json_t *users = store_rows(
-      call->api->store, "SELECT id, name, role, enabled, created FROM users ORDER BY name", "");
-  if (users)
-    api_reply(call, 200, json_pack("{s:o}", "users", users));
-  else
-    api_fail_store(call);
+  api_reply_rows(call, "users",
+                 store_rows(call->api->store,
+                            "SELECT id, name, role, enabled, created FROM users ORDER BY name", ""),
+                 NULL);
 }
 
 static void one(api_call *call) {

@@ -17,15 +17,8 @@ static void list(api_call *call) {
   json_t *rows = store_rows(call->api->store,
                             "SELECT id, owner, model, session, bytes, metrics, created FROM "
                             "weights WHERE owner = ? OR ? ORDER BY id DESC",
-                            "ii", call->user.id, (int64_t)call->user.admin),
-         *row;
-  size_t i;
-  if (!rows) {
-    api_fail_store(call);
-    return;
-  }
-  json_array_foreach(rows, i, row) present(row);
-  api_reply(call, 200, json_pack("{s:o}", "weights", rows));
+                            "ii", call->user.id, (int64_t)call->user.admin);
+  api_reply_rows(call, "weights", rows, present);
 }
 
 static json_t *find(api_call *call) {
