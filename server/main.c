@@ -2,6 +2,7 @@
 #include "api/datasets.h"
 #include "api/events.h"
 #include "jobs/jobs.h"
+#include "journal/journal.h"
 #include "predict/serve.h"
 
 #include <errno.h>
@@ -16,6 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <webml.h>
+
+enum { LOG_BYTES = 16 << 20, LOG_FILES = 8 };
 
 typedef struct options {
   const char *listen, *data_dir, *certificate, *key, *origin;
@@ -125,23 +128,28 @@ static void *reload_on_hangup(void *arg) {
   for (int number; sigwait(set, &number) == 0;) {
     char error[512];
     if (!http_server_reload_tls(running, error, sizeof error))
-      api_log("tls", NULL, 0, error);
+      api_log("tls", NULL, 0, NULL, error);
     else
-      api_log("tls", NULL, 0, "certificate read");
+      api_log("tls", NULL, 0, NULL, "certificate read");
   }
   return NULL;
 }
 
+static sigset_t hangup;
+
+/* Before the first thread: they all have the mask. */
+static void block_hangup(void) {
+  sigemptyset(&hangup);
+  sigaddset(&hangup, SIGHUP);
+  pthread_sigmask(SIG_BLOCK, &hangup, NULL);
+}
+
 static void set_signals(void) {
-  static sigset_t hangup;
   pthread_t thread;
   struct sigaction stop = {.sa_handler = on_signal};
   sigaction(SIGTERM, &stop, NULL);
   sigaction(SIGINT, &stop, NULL);
   signal(SIGPIPE, SIG_IGN);
-  sigemptyset(&hangup);
-  sigaddset(&hangup, SIGHUP);
-  pthread_sigmask(SIG_BLOCK, &hangup, NULL);
   if (pthread_create(&thread, NULL, reload_on_hangup, &hangup) == 0) pthread_detach(thread);
 }
 
@@ -173,6 +181,9 @@ static bool greet(api *a) {
 
 static int serve(const options *o, api *a, const http_options *http) {
   char error[512], path[4096], address[128];
+  snprintf(path, sizeof path, "%s/log", o->data_dir);
+  if (!journal_open(path, LOG_BYTES, LOG_FILES, error, sizeof error))
+    return fprintf(stderr, "webml-server: %s\n", error), 1;
   snprintf(path, sizeof path, "%s/webml.sqlite", o->data_dir);
   a->store = store_open(path, error, sizeof error);
   if (!a->store) return fprintf(stderr, "webml-server: %s\n", error), 1;
@@ -185,7 +196,7 @@ static int serve(const options *o, api *a, const http_options *http) {
            o->certificate ? "https" : "http", http->host, http_server_port(a->server));
   a->address = address;
   set_signals();
-  if (!events_start(a) || !datasets_recover(a) || !jobs_start(a, o->jobs) ||
+  if (!api_known_start(a) || !events_start(a) || !datasets_recover(a) || !jobs_start(a, o->jobs) ||
       !serve_start(a, (size_t)4 << 30) || !api_start(a, 4, 1024) || !greet(a))
     return fprintf(stderr, "webml-server: cannot start: %s\n", store_error()), 1;
   printf("webml-server %s listens on %s\n", webml_version(), address);
@@ -204,6 +215,7 @@ int main(int argc, char **argv) {
   if (!split_address(o.listen, host, sizeof host, &port))
     return fprintf(stderr, "webml-server: --listen takes HOST:PORT, not \"%s\"\n", o.listen), 2;
   umask(0077);
+  block_hangup();
   int lock = take_directory(o.data_dir);
   if (lock < 0) return 1;
   if (!secrets_start())
@@ -227,6 +239,8 @@ int main(int argc, char **argv) {
   token_key_free(a.key);
   store_close(a.store);
   free(a.throttle);
+  api_known_stop(&a);
+  journal_close();
   close(lock);
   return code;
 }

@@ -30,8 +30,10 @@ typedef enum api_type {
 } api_type;
 
 enum {
-  API_RAW = 1,   /* the body is not JSON: the handler reads it */
-  API_INLINE = 2 /* runs on the event loop: must not block */
+  API_RAW = 1,    /* the body is not JSON: the handler reads it */
+  API_INLINE = 2, /* runs on the event loop: must not block */
+  API_FAST = 4    /* is tried on the event loop first, by what is known already, and may put itself
+                     off to a thread: api_defer() */
 };
 
 /* A member of the body, or a parameter of the query. TEXT, SECRET: least and most are lengths in
@@ -80,6 +82,7 @@ struct api {
   http_server *server;
   struct api_workers *workers;
   struct api_throttle *throttle;
+  struct api_knowledge *knowledge;
   struct event_hub *events;
   struct dataset_looks *looks;
   struct jobs *jobs;
@@ -92,8 +95,10 @@ void api_stop(api *a);
 /* For http_options.handle; user is the api. */
 void api_handle(http_request *request, void *user);
 
-/* One line of JSON on standard error: what happened, to whom, and how it ended. Never a secret. */
-void api_log(const char *event, const api_call *call, int64_t user, const char *outcome);
+/* One line of JSON in the system log: what happened, by whom (0: nobody), to what (NULL: the call's
+ * path says it), and how it ended. Never a secret. */
+void api_log(const char *event, const api_call *call, int64_t user, const char *object,
+             const char *outcome);
 
 /* ---- a call ---- */
 
@@ -114,12 +119,18 @@ struct api_call {
   char key[65], name[101];
   int n_extra; /* headers of the answer; static text, or kept until it */
   http_field extra[API_MAX_EXTRA];
-  char extra_text[API_MAX_EXTRA][128];
-  json_t *input; /* the checked fields of body and query */
+  char extra_text[512]; /* of them all */
+  size_t extra_size;
+  json_t *input; /* the checked fields of body and query; NULL: there are none */
+  bool on_loop;  /* the first try of an API_FAST route: nothing may block */
   double began;
   int status;          /* of the answer */
   const char *refusal; /* for the log */
 };
+
+/* Puts a call that is tried on the loop off: its handler is called again, on a thread, where
+ * on_loop is false. The call must not be touched any more. */
+void api_defer(api_call *call);
 
 /* Exactly one of these ends a call. `json` is the call's from here on. */
 void api_reply(api_call *call, int status, json_t *json);
@@ -152,7 +163,21 @@ int64_t api_now(void);
  * nobody's business. In place. */
 void api_hide_paths(const api *a, char *text);
 
+/* ---- what was read from the store, for the loop; it counts until the store changes ---- */
+
+/* kind: one letter per sort of key. False: not known. */
+bool api_known(const api *a, char kind, const void *key, size_t n, void *value, size_t size);
+/* `version`: store_version() from before the reading. Values have at most API_KNOWN_BYTES, longer
+ * keys than API_KNOWN_KEY are not kept. */
+enum { API_KNOWN_BYTES = 128, API_KNOWN_KEY = 400 };
+void api_know(const api *a, char kind, const void *key, size_t n, const void *value, size_t size,
+              uint64_t version);
+
 /* ---- inside the router ---- */
+
+/* known.c */
+bool api_known_start(api *a);
+void api_known_stop(api *a);
 
 /* fields.c: checks the body and query of the call; false: it has been answered. */
 bool api_check_fields(api_call *call);

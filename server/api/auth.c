@@ -62,12 +62,12 @@ static void log_in(api_call *call) {
   json_decref(row);
   if (!ok) {
     api_throttle_failed(call->api, name, peer);
-    api_log("log-in", call, user, "refused");
+    api_log("log-in", call, user, NULL, "refused");
     api_fail(call, 401, "name or password are wrong");
     return;
   }
   api_throttle_passed(call->api, name, peer);
-  api_log("log-in", call, user, "done");
+  api_log("log-in", call, user, NULL, "done");
   json_t *answer = grant(call, user);
   if (answer) api_reply(call, 200, answer);
 }
@@ -151,7 +151,7 @@ static void enrol(api_call *call) {
     api_throttle_failed(call->api, "registration", peer);
     api_fail(call, 403, "the registration key is not valid, or was used");
   } else {
-    api_log("registration", call, user, "done");
+    api_log("registration", call, user, NULL, "done");
     json_t *answer = grant(call, user);
     if (answer) api_reply(call, 201, answer);
   }
@@ -180,7 +180,7 @@ static void change_password(api_call *call) {
     api_fail_store(call);
     return;
   }
-  api_log("password", call, call->user.id, "changed");
+  api_log("password", call, call->user.id, NULL, "changed");
   json_t *answer = grant(call, call->user.id); /* other log-ins have ended, this one goes on */
   if (answer) api_reply(call, 200, answer);
 }

@@ -126,7 +126,7 @@ static void *run_look(void *arg) {
                 "UPDATE datasets SET state = ?, format = ?, properties = ?, error = ? WHERE id = ?",
                 "ssssi", state, json_string_value(json_object_get(properties, "format")), text,
                 properties ? NULL : error, l->id);
-  if (changed < 0) api_log("dataset", NULL, l->owner, store_error());
+  if (changed < 0) api_log("dataset", NULL, l->owner, l->name, store_error());
   if (changed == 0) remove_files(l->a, l->id); /* deleted meanwhile */
   event_send(l->a, "dataset", l->owner, 0,
              json_pack("{s:I, s:s, s:s, s:s*}", "id", (json_int_t)l->id, "name", l->name, "state",
@@ -230,7 +230,7 @@ bool dataset_finish(api_call *call, const json_t *upload, const char *path) {
     api_fail_store(call);
     return false;
   }
-  api_log("dataset", call, call->user.id, "uploaded");
+  api_log("dataset", call, call->user.id, NULL, "uploaded");
   start_look(call->api, id, call->user.id, name, file); /* fails: the next start looks */
   return true;
 }
@@ -376,7 +376,7 @@ static void erase(api_call *call) {
     return;
   }
   remove_files(call->api, call->ids[0]);
-  api_log("dataset", call, call->user.id, "deleted");
+  api_log("dataset", call, call->user.id, NULL, "deleted");
   api_reply_empty(call);
 }
 

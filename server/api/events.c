@@ -118,7 +118,7 @@ static void listen_to(api_call *call) {
   http_response head = {
       .status = 200, .content_type = "text/event-stream", .n_fields = n, .fields = fields};
   call->status = 200;
-  api_log("request", call, call->user.id, "listens");
+  api_log("request", call, call->user.id, NULL, "listens");
   /* Locked until it is in the list: nothing is sent to a stream that is not known, none is missed.
    */
   pthread_mutex_lock(&h->mutex);

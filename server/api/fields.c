@@ -169,6 +169,8 @@ static bool check_value(api_call *call, const api_field *f, const json_t *v) {
 }
 
 bool api_check_fields(api_call *call) {
+  bool takes_nothing = !call->route->fields && (call->route->how & API_RAW);
+  if (takes_nothing && !*http_query(call->request)) return true;
   call->input = json_object();
   if (!call->input) {
     api_fail(call, 503, "out of memory");

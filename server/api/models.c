@@ -2,6 +2,7 @@
 #include "jobs/folder.h"
 #include "jobs/jobs.h"
 #include "jobs/process.h"
+#include "predict/serve.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,7 +97,7 @@ static void insert(api_call *call, const char *name, const char *text) {
   else if (id < 0)
     api_fail_store(call);
   else {
-    api_log("model", call, call->user.id, "made");
+    api_log("model", call, call->user.id, NULL, "made");
     api_reply(call, 201, json_pack("{s:I, s:s}", "id", (json_int_t)id, "name", name));
   }
 }
@@ -135,6 +136,7 @@ static void save(api_call *call) {
   if (!row) return;
   const json_t *description = json_object_get(call->input, "description"),
                *public = json_object_get(call->input, "public");
+  const int64_t same = -1; /* what is not given stays */
   const char *name = api_text(call, "name");
   char *text = NULL;
   bool dynamic;
@@ -146,11 +148,17 @@ static void save(api_call *call) {
       public ? json_is_true(public) : json_integer_value(json_object_get(row, "public"));
   int64_t changed =
       store_run(call->api->store,
-                "UPDATE models SET name = ?1, description = ?2, public = ?3, changed = ?4"
+                "UPDATE models SET name = ?1, description = ?2, public = ?3, changed = ?4,"
+                " max_batch_size = COALESCE(NULLIF(?6, -1), max_batch_size),"
+                " max_queue_delay_microseconds ="
+                " COALESCE(NULLIF(?7, -1), max_queue_delay_microseconds),"
+                " max_queue_size = COALESCE(NULLIF(?8, -1), max_queue_size)"
                 " WHERE id = ?5 AND (description = ?2 OR NOT " USED ")",
-                "ssiii", name ? name : json_string_value(json_object_get(row, "name")),
+                "ssiiiiii", name ? name : json_string_value(json_object_get(row, "name")),
                 text ? text : json_string_value(json_object_get(row, "description")), is_public,
-                api_now(), call->ids[0]);
+                api_now(), call->ids[0], api_integer(call, "max_batch_size", same),
+                api_integer(call, "max_queue_delay_microseconds", same),
+                api_integer(call, "max_queue_size", same));
   json_decref(row);
   webml_free(text);
   if (changed == STORE_EXISTS)
@@ -265,7 +273,7 @@ static void erase(api_call *call) {
     api_fail(call, 409, "a session of this model waits or runs; cancel it first");
   else {
     jobs_tidy(call->api); /* its weights went with it */
-    api_log("model", call, call->user.id, "deleted");
+    api_log("model", call, call->user.id, NULL, "deleted");
     api_reply_empty(call);
   }
 }
@@ -279,6 +287,12 @@ static const api_field save_fields[] = {
     {"name", API_NAME, false, false, 1, 100, "a new name", NULL},
     {"description", API_OBJECT, false, false, 0, 0, "a new description", NULL},
     {"public", API_BOOLEAN, false, false, 0, 0, "true: anybody may predict with it", NULL},
+    {"max_batch_size", API_INTEGER, false, false, 1, SERVE_MOST_BATCH,
+     "rows of several requests that are computed together; 64", NULL},
+    {"max_queue_delay_microseconds", API_INTEGER, false, false, 0, 1000000,
+     "how long a request may wait for others; 0", NULL},
+    {"max_queue_size", API_INTEGER, false, false, 1, 65536,
+     "requests that may wait; beyond them 503 at once; 1024", NULL},
     {0}};
 static const api_field shape_fields[] = {
     {"dataset", API_ID, true, false, 0, 0, "one of your data sets, or a public one", NULL},

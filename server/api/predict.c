@@ -24,7 +24,7 @@ static void predict(api_call *call) {
   }
   int64_t session = json_integer_value(json_object_get(row, "session"));
   json_decref(row);
-  served *s = serve_acquire(call->api, call->ids[0], session, error, sizeof error);
+  served *s = serve_acquire(call->api, call->ids[0], session, NULL, error, sizeof error);
   if (!s) {
     api_fail(call, 503, "%s", error);
     return;

@@ -1,6 +1,8 @@
 /* From a request to its handler and back: route, account, fields, thread, log. */
 #include "api.h"
 
+#include "journal/journal.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -9,10 +11,11 @@
 #include <string.h>
 #include <time.h>
 
+/* Those of which thousands are asked a second come first. */
 const api_resource *const api_resources[] = {
-    &api_auth,     &api_users,   &api_datasets, &api_uploads,   &api_models,
-    &api_sessions, &api_weights, &api_predict,  &api_inference, &api_devices,
-    &api_events,   &api_system,  NULL};
+    &api_inference, &api_auth,     &api_users,   &api_datasets, &api_uploads,
+    &api_models,    &api_sessions, &api_weights, &api_predict,  &api_devices,
+    &api_events,    &api_system,   NULL};
 
 int64_t api_now(void) {
   return (int64_t)time(NULL);
@@ -54,16 +57,17 @@ int api_fixed_headers(const api_call *call, int status, http_field fields[16]) {
 
 void api_add_header(api_call *call, const char *name, const char *format, ...) {
   va_list args;
-  if (call->n_extra == API_MAX_EXTRA) return;
+  size_t room = sizeof call->extra_text - call->extra_size;
+  char *text = call->extra_text + call->extra_size;
   va_start(args, format);
-  vsnprintf(call->extra_text[call->n_extra], sizeof call->extra_text[0], format, args);
+  int n = vsnprintf(text, room, format, args);
   va_end(args);
-  call->extra[call->n_extra] = (http_field){name, call->extra_text[call->n_extra]};
-  call->n_extra++;
+  if (call->n_extra == API_MAX_EXTRA || n < 0 || (size_t)n >= room) return;
+  call->extra_size += (size_t)n + 1;
+  call->extra[call->n_extra++] = (http_field){name, text};
 }
 
 static void finish(api_call *call, int status, const char *text) {
-  if (status >= 400) call->refusal = text;
   api_reply_bytes(call, status, text ? "application/json" : NULL, text, text ? strlen(text) : 0);
 }
 
@@ -72,7 +76,7 @@ void api_reply_bytes(api_call *call, int status, const char *content_type, const
   http_field fields[16];
   int n = api_fixed_headers(call, status, fields);
   call->status = status;
-  api_log("request", call, call->user.id, call->refusal ? call->refusal : "done");
+  api_log("request", call, call->user.id, NULL, call->refusal ? call->refusal : "done");
   http_response response = {.status = status,
                             .content_type = content_type,
                             .body = bytes,
@@ -88,7 +92,7 @@ void api_reply_file(api_call *call, int fd, int64_t size, const char *content_ty
   http_field fields[16];
   int n = api_fixed_headers(call, 200, fields);
   call->status = 200;
-  api_log("request", call, call->user.id, "done");
+  api_log("request", call, call->user.id, NULL, "done");
   http_respond_file(
       call->request,
       &(http_response){
@@ -130,11 +134,12 @@ void api_fail(api_call *call, int status, const char *format, ...) {
   va_start(args, format);
   vsnprintf(sentence, sizeof sentence, format, args);
   va_end(args);
+  call->refusal = sentence;
   api_reply(call, status, json_pack("{s:s}", "error", sentence));
 }
 
 void api_fail_store(api_call *call) {
-  api_log("store", call, call->user.id, store_error());
+  api_log("store", call, call->user.id, NULL, store_error());
   bool full = strstr(store_error(), "full") != NULL;
   api_fail(call, full ? 507 : 500, full ? "the disk is full" : "the store failed; see the log");
 }
@@ -206,49 +211,73 @@ static const api_route *find_route(const char *method, const char *path, api_cal
 
 /* ---- accounts ---- */
 
+typedef struct account {
+  api_user user;
+  int64_t expires;
+} account;
+
 /* The account of the token, as the store has it now: a changed password, a disabled account and a
  * lost right count at once. */
-static bool find_user(api_call *call, const char *text) {
+static bool read_account(const api *a, const char *text, account *out) {
   token t;
   bool found;
-  if (strncmp(text, "Bearer ", 7) != 0 || !token_read(call->api->key, text + 7, api_now(), &t))
-    return false;
+  if (!token_read(a->key, text, api_now(), &t)) return false;
   json_t *row =
-      store_row(call->api->store, &found,
+      store_row(a->store, &found,
                 "SELECT name, role, generation FROM users WHERE id = ? AND enabled", "i", t.user);
   bool ok = row && json_integer_value(json_object_get(row, "generation")) == t.generation;
   if (ok) {
     const char *role = json_string_value(json_object_get(row, "role"));
-    call->user = (api_user){.id = t.user,
-                            .generation = t.generation,
-                            .admin = strcmp(role, "admin") == 0,
-                            .node = strcmp(role, "node") == 0};
-    snprintf(call->user.name, sizeof call->user.name, "%s",
+    *out = (account){.user = {.id = t.user,
+                              .generation = t.generation,
+                              .admin = strcmp(role, "admin") == 0,
+                              .node = strcmp(role, "node") == 0},
+                     .expires = t.expires};
+    snprintf(out->user.name, sizeof out->user.name, "%s",
              json_string_value(json_object_get(row, "name")));
   }
   json_decref(row);
   return ok;
 }
 
-static bool is_allowed(api_call *call) {
+typedef enum verdict { PASSED, REFUSED, UNKNOWN } verdict;
+
+static verdict find_user(api_call *call, const char *text) {
+  account found;
+  if (strncmp(text, "Bearer ", 7) != 0) return REFUSED;
+  bool known = api_known(call->api, 'a', text + 7, strlen(text + 7), &found, sizeof found);
+  if (!known && call->on_loop) return UNKNOWN;
+  if (!known) {
+    uint64_t version = store_version(call->api->store);
+    if (!read_account(call->api, text + 7, &found)) return REFUSED;
+    api_know(call->api, 'a', text + 7, strlen(text + 7), &found, sizeof found, version);
+  }
+  if (found.expires <= api_now()) return REFUSED;
+  call->user = found.user;
+  return PASSED;
+}
+
+/* Anything but PASSED: the call has been answered, or (UNKNOWN) waits for a thread. */
+static verdict check_user(api_call *call) {
   const char *text = http_header(call->request, "authorization");
   if (call->route->right == API_ANYONE || (call->route->right == API_OPTIONAL && !text))
-    return true;
-  if (!text || !find_user(call, text)) {
+    return PASSED;
+  verdict v = text ? find_user(call, text) : REFUSED;
+  if (v == UNKNOWN)
+    api_defer(call);
+  else if (v == REFUSED)
     api_fail(call, 401,
              text ? "the token is not valid, or no longer; log in again"
                   : "log in first: this needs a token (Authorization: Bearer ...)");
-    return false;
-  }
-  if (call->route->right == API_ADMIN && !call->user.admin) {
+  else if (call->route->right == API_ADMIN && !call->user.admin) {
     api_fail(call, 403, "this is for administrators");
-    return false;
+    return REFUSED;
   }
-  return true;
+  return v;
 }
 
 static void run(api_call *call) {
-  if (is_allowed(call) && api_check_fields(call)) call->route->handle(call);
+  if (check_user(call) == PASSED && api_check_fields(call)) call->route->handle(call);
 }
 
 /* ---- threads ---- */
@@ -338,6 +367,16 @@ static void queue(api_call *call) {
   api_fail(call, 503, "too many calls are waiting; try again in a moment");
 }
 
+void api_defer(api_call *call) {
+  call->on_loop = false;
+  json_decref(call->input);
+  call->input = NULL;
+  if (!http_detach(call->request)) /* has been answered */
+    free(call);
+  else
+    queue(call);
+}
+
 /* ---- entry ---- */
 
 void api_handle(http_request *request, void *user) {
@@ -359,34 +398,118 @@ void api_handle(http_request *request, void *user) {
       api_fail(call, 404, "there is nothing at this path; see /openapi.json");
     return;
   }
-  if (call->route->how & API_INLINE) {
+  call->on_loop = call->route->how & API_FAST;
+  if (call->route->how & (API_INLINE | API_FAST))
     run(call);
-    return;
-  }
-  if (!http_detach(request)) { /* has been answered */
-    free(call);
-    return;
-  }
-  queue(call);
+  else
+    api_defer(call);
 }
 
-void api_log(const char *event, const api_call *call, int64_t user, const char *outcome) {
-  char when[32];
-  struct tm tm;
-  time_t now = time(NULL);
-  strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
-  json_t *line =
-      json_pack("{s:s, s:s, s:I}", "time", when, "event", event, "user", (json_int_t)user);
-  if (call) {
-    json_object_set_new(line, "method", json_string(http_method(call->request)));
-    json_object_set_new(line, "path", json_string(http_path(call->request)));
-    json_object_set_new(line, "peer", json_string(http_peer(call->request)));
-    if (call->status) json_object_set_new(line, "status", json_integer(call->status));
-    json_object_set_new(line, "ms", json_real((monotonic() - call->began) * 1e3));
+/* ---- the log ---- */
+
+typedef struct line {
+  char text[2048];
+  size_t size;
+} line;
+
+static void put_raw(line *l, const char *text, size_t n) {
+  if (n > sizeof l->text - l->size) n = sizeof l->text - l->size;
+  memcpy(l->text + l->size, text, n);
+  l->size += n;
+}
+
+static bool is_plain(char c) {
+  return c >= 32 && c < 127 && c != '"' && c != '\\';
+}
+
+static bool is_utf8(const char *text) {
+  json_t *value = json_string(text); /* checks it */
+  json_decref(value);
+  return value != NULL;
+}
+
+/* "key":"value", as JSON wants it; long ones are cut, between characters. */
+static void put_text(line *l, const char *key, const char *value) {
+  enum { MOST = 400 };
+  static const char digits[] = "0123456789abcdef";
+  size_t n = strlen(value);
+  int broken = -1; /* looked at with the first byte that is not ASCII */
+  put_raw(l, ",\"", 2);
+  put_raw(l, key, strlen(key));
+  put_raw(l, "\":\"", 3);
+  if (n > MOST)
+    for (n = MOST; n && ((unsigned char)value[n] & 0xC0) == 0x80;) n--;
+  for (size_t i = 0; i < n; i++) {
+    size_t plain = i;
+    while (plain < n && is_plain(value[plain])) plain++;
+    put_raw(l, value + i, plain - i);
+    if ((i = plain) == n) break;
+    unsigned char c = (unsigned char)value[i];
+    if (c == '"' || c == '\\')
+      put_raw(l, (char[]){'\\', (char)c}, 2);
+    else if (c < 32)
+      put_raw(l, (char[]){'\\', 'u', '0', '0', digits[c >> 4], digits[c & 15]}, 6);
+    else {
+      if (broken < 0) broken = !is_utf8(value);
+      put_raw(l, broken ? "?" : value + i, 1);
+    }
   }
-  if (outcome) json_object_set_new(line, "outcome", json_string(outcome));
-  char *text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(4));
-  if (text) fprintf(stderr, "%s\n", text);
-  free(text);
-  json_decref(line);
+  put_raw(l, "\"", 1);
+}
+
+static void put_digits(line *l, uint64_t value, int at_least) {
+  char text[24], *p = text + sizeof text;
+  do {
+    *--p = (char)('0' + value % 10);
+    value /= 10;
+  } while (value || text + sizeof text - p < at_least);
+  put_raw(l, p, (size_t)(text + sizeof text - p));
+}
+
+static void put_number(line *l, const char *key, int64_t value) {
+  put_raw(l, ",\"", 2);
+  put_raw(l, key, strlen(key));
+  put_raw(l, "\":", 2);
+  if (value < 0) put_raw(l, "-", 1);
+  put_digits(l, value < 0 ? -(uint64_t)value : (uint64_t)value, 1);
+}
+
+/* The calendar is looked at once a second. */
+static void put_time(line *l) {
+  static _Thread_local time_t second;
+  static _Thread_local char text[32];
+  struct timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  if (t.tv_sec != second) {
+    struct tm tm;
+    second = t.tv_sec;
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", gmtime_r(&second, &tm));
+  }
+  put_raw(l, "{\"time\":\"", 9);
+  put_raw(l, text, strlen(text));
+  put_raw(l, ".", 1);
+  put_digits(l, (uint64_t)t.tv_nsec / 1000000, 3);
+  put_raw(l, "Z\"", 2);
+}
+
+void api_log(const char *event, const api_call *call, int64_t user, const char *object,
+             const char *outcome) {
+  line l = {.size = 0};
+  put_time(&l);
+  put_text(&l, "event", event);
+  put_number(&l, "user", user);
+  if (call) {
+    put_text(&l, "method", http_method(call->request));
+    put_text(&l, "path", http_path(call->request));
+    put_text(&l, "peer", http_peer(call->request));
+    if (call->status) put_number(&l, "status", call->status);
+    double us = (monotonic() - call->began) * 1e6;
+    put_number(&l, "ms", (int64_t)us / 1000);
+    put_raw(&l, ".", 1);
+    put_digits(&l, (uint64_t)us % 1000, 3);
+  }
+  if (object) put_text(&l, "object", object);
+  if (outcome) put_text(&l, "outcome", outcome);
+  put_raw(&l, "}", 1);
+  journal_write(l.text, l.size, strcmp(event, "request") != 0);
 }

@@ -76,32 +76,77 @@ static void label(api *a, labelled *m) {
   json_decref(row);
 }
 
-static void put_counter(page *p, const labelled *list, int n, const char *name, const char *about,
-                        size_t offset, double scale) {
-  put(p, "# HELP %s %s\n# TYPE %s counter\n", name, about, name);
+static int64_t member(const labelled *m, size_t offset) {
+  int64_t value;
+  memcpy(&value, (const char *)&m->stats + offset, sizeof value);
+  return value;
+}
+
+static void put_head(page *p, const char *name, const char *type, const char *about) {
+  put(p, "# HELP %s %s\n# TYPE %s %s\n", name, about, name, type);
+}
+
+static void put_values(page *p, const labelled *list, int n, const char *name, const char *type,
+                       const char *about, size_t offset, double scale) {
+  put_head(p, name, type, about);
+  for (int i = 0; i < n; i++)
+    put(p, "%s{%s} %.17g\n", name, list[i].labels, (double)member(&list[i], offset) * scale);
+}
+
+static void put_failures(page *p, const labelled *list, int n) {
+  static const struct {
+    const char *reason;
+    size_t offset;
+  } reasons[] = {{"REJECTED", offsetof(serve_stats, rejected)},
+                 {"CANCELED", offsetof(serve_stats, cancelled)},
+                 {"BACKEND", offsetof(serve_stats, failed)}};
+  static const char name[] = "nv_inference_request_failure";
+  put_head(p, name, "counter", "requests that were not answered");
+  for (int i = 0; i < n; i++)
+    for (size_t k = 0; k < sizeof reasons / sizeof *reasons; k++)
+      put(p, "%s{%s,reason=\"%s\"} %lld\n", name, list[i].labels, reasons[k].reason,
+          (long long)member(&list[i], reasons[k].offset));
+}
+
+static void put_histogram(page *p, const labelled *list, int n, const char *name, const char *about,
+                          size_t offset) {
+  static const double bounds[] = SERVE_BOUNDS;
+  put_head(p, name, "histogram", about);
   for (int i = 0; i < n; i++) {
-    int64_t value;
-    memcpy(&value, (const char *)&list[i].stats + offset, sizeof value);
-    put(p, "%s{%s} %.17g\n", name, list[i].labels, (double)value * scale);
+    serve_times t;
+    int64_t sum = 0;
+    memcpy(&t, (const char *)&list[i].stats + offset, sizeof t);
+    for (int b = 0; b < SERVE_BUCKETS - 1; b++) {
+      sum += t.buckets[b];
+      put(p, "%s_bucket{%s,le=\"%g\"} %lld\n", name, list[i].labels, bounds[b], (long long)sum);
+    }
+    put(p, "%s_bucket{%s,le=\"+Inf\"} %lld\n", name, list[i].labels, (long long)t.count);
+    put(p, "%s_sum{%s} %.17g\n%s_count{%s} %lld\n", name, list[i].labels,
+        (double)t.nanoseconds * 1e-9, name, list[i].labels, (long long)t.count);
   }
 }
 
-static void put_histogram(page *p, const labelled *list, int n) {
-  static const double bounds[] = SERVE_BOUNDS;
-  static const char name[] = "webml_compute_seconds";
-  put(p, "# HELP %s time of a request in the engine\n# TYPE %s histogram\n", name, name);
-  for (int i = 0; i < n; i++) {
-    int64_t sum = 0;
-    for (int b = 0; b < SERVE_BUCKETS; b++) {
-      sum += list[i].stats.buckets[b];
-      if (b < SERVE_BUCKETS - 1)
-        put(p, "%s_bucket{%s,le=\"%g\"} %lld\n", name, list[i].labels, bounds[b], (long long)sum);
-      else
-        put(p, "%s_bucket{%s,le=\"+Inf\"} %lld\n", name, list[i].labels, (long long)sum);
-    }
-    put(p, "%s_sum{%s} %.17g\n%s_count{%s} %lld\n", name, list[i].labels,
-        (double)list[i].stats.nanoseconds * 1e-9, name, list[i].labels, (long long)sum);
-  }
+static void put_models(page *p, const labelled *list, int n) {
+#define VALUES(name, type, member, scale, about)                                                   \
+  put_values(p, list, n, name, type, about, offsetof(serve_stats, member), scale)
+  VALUES("nv_inference_request_success", "counter", requests, 1.0, "requests that were answered");
+  put_failures(p, list, n);
+  VALUES("nv_inference_count", "counter", rows, 1.0, "rows that were computed");
+  VALUES("nv_inference_exec_count", "counter", runs, 1.0, "runs of the engine");
+  VALUES("nv_inference_pending_request_count", "gauge", waiting, 1.0, "requests that wait");
+  VALUES("nv_inference_request_duration_us", "counter", request.nanoseconds, 1e-3,
+         "time of requests, waiting and computing");
+  VALUES("nv_inference_queue_duration_us", "counter", queue.nanoseconds, 1e-3,
+         "time of requests in the queue");
+  VALUES("nv_inference_compute_infer_duration_us", "counter", compute.nanoseconds, 1e-3,
+         "time of requests in the engine");
+#undef VALUES
+#define HISTOGRAM(name, member, about)                                                             \
+  put_histogram(p, list, n, name, about, offsetof(serve_stats, member))
+  HISTOGRAM("webml_request_seconds", request, "a request, waiting and computing");
+  HISTOGRAM("webml_queue_seconds", queue, "a request in the queue");
+  HISTOGRAM("webml_compute_seconds", compute, "a request in the engine");
+#undef HISTOGRAM
 }
 
 static void metrics(api_call *call) {
@@ -116,16 +161,7 @@ static void metrics(api_call *call) {
     list[i].stats = stats[i];
     label(call->api, &list[i]);
   }
-#define COUNTER(name, member, about)                                                               \
-  put_counter(&p, list, n, name, about, offsetof(serve_stats, member), 1.0)
-  COUNTER("nv_inference_request_success", requests, "requests that were answered");
-  COUNTER("nv_inference_request_failure", failures, "requests that failed");
-  COUNTER("nv_inference_count", rows, "rows that were computed");
-  COUNTER("nv_inference_exec_count", requests, "runs of the engine");
-#undef COUNTER
-  put_counter(&p, list, n, "nv_inference_compute_infer_duration_us", "time in the engine",
-              offsetof(serve_stats, nanoseconds), 1e-3);
-  put_histogram(&p, list, n);
+  put_models(&p, list, n);
   http_server_counts(call->api->server, &c);
   put(&p, "# TYPE webml_http_requests_total counter\nwebml_http_requests_total %llu\n",
       (unsigned long long)c.requests);

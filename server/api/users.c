@@ -63,7 +63,7 @@ static bool change_user(api_call *call, const char *change, const char *types, i
     api_fail_store(call);
     return false;
   }
-  api_log("user", call, call->ids[0], change);
+  api_log("user", call, call->ids[0], NULL, change);
   api_reply_empty(call);
   return true;
 }

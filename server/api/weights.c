@@ -69,7 +69,7 @@ static void erase(api_call *call) {
   }
   serve_unload(call->api, call->ids[0]);
   jobs_remove(call->api, session);
-  api_log("weights", call, call->user.id, "deleted");
+  api_log("weights", call, call->user.id, NULL, "deleted");
   api_reply_empty(call);
 }
 

@@ -75,13 +75,23 @@ bool http_connection_opened(http_server *s, h2o_socket_t *socket) {
   return true;
 }
 
+static connection *connection_of(h2o_req_t *req, h2o_socket_t **socket) {
+  *socket = req->conn->callbacks->get_socket ? req->conn->callbacks->get_socket(req->conn) : NULL;
+  return *socket && (*socket)->on_close.cb == on_closed ? (*socket)->on_close.data : NULL;
+}
+
+void http_connection_address(h2o_req_t *req, char address[48]) {
+  h2o_socket_t *socket;
+  const connection *c = connection_of(req, &socket);
+  memcpy(address, c ? c->address : "", c ? strlen(c->address) + 1 : 1);
+}
+
 /* A client that opens requests and resets them at once ("rapid reset", CVE-2023-44487) costs a
  * server more than itself. */
 void http_connection_reset(http_server *s, h2o_req_t *req) {
-  h2o_socket_t *socket =
-      req->conn->callbacks->get_socket ? req->conn->callbacks->get_socket(req->conn) : NULL;
+  h2o_socket_t *socket;
+  connection *c = connection_of(req, &socket);
   atomic_fetch_add(&s->resets, 1);
-  if (!socket || socket->on_close.cb != on_closed) return;
-  connection *c = socket->on_close.data;
+  if (!c) return;
   if (++c->resets == s->options.max_resets) shutdown(h2o_socket_get_fd(socket), SHUT_RDWR);
 }

@@ -67,6 +67,7 @@ bool http_detach(http_request *request);
 bool http_is_gone(const http_request *request);
 /* ---- the answer ---- */
 
+/* Names are lower-case texts that live as long as the program. */
 typedef struct http_field {
   const char *name, *value;
 } http_field;

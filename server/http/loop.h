@@ -59,8 +59,7 @@ struct http_request {
   atomic_int references; /* h2o's memory pool, and whoever has to answer */
   atomic_bool gone;
   bool detached, answered;
-  char *method, *path;
-  const char *query;
+  const char *method, *path, *query;
   char peer[48];
   const void *body;
   size_t body_size;
@@ -80,6 +79,8 @@ http_response *http_copy_response(const http_response *response);
 int http_on_request(h2o_handler_t *handler, h2o_req_t *req);
 /* connection.c: counts it; false: one too many. */
 bool http_connection_opened(http_server *server, h2o_socket_t *socket);
+/* The client's address without port. */
+void http_connection_address(h2o_req_t *req, char address[48]);
 /* The connection of a request that was given up. */
 void http_connection_reset(http_server *server, h2o_req_t *req);
 

@@ -9,8 +9,6 @@
 
 void http_request_release(http_request *r) {
   if (atomic_fetch_sub(&r->references, 1) != 1) return;
-  free(r->method);
-  free(r->path);
   free(r->copies);
   free(r->header);
   if (r->detached) free((void *)(uintptr_t)r->body);
@@ -43,45 +41,27 @@ static bool is_clean(const char *bytes, size_t size) {
   return true;
 }
 
-static void write_peer(h2o_req_t *req, char *out, size_t size) {
-  struct sockaddr_storage address;
-  char numeric[NI_MAXHOST];
-  out[0] = '\0';
-  socklen_t length = req->conn->callbacks->get_peername(req->conn, (struct sockaddr *)&address);
-  if (!length) return;
-  size_t n = h2o_socket_getnumerichost((struct sockaddr *)&address, length, numeric);
-  if (n == SIZE_MAX) return;
-  if (n >= size) n = size - 1;
-  memcpy(out, numeric, n);
-  out[n] = '\0';
+static const char *put_bytes(char **at, const char *bytes, size_t size) {
+  char *to = memcpy(*at, bytes, size);
+  to[size] = '\0';
+  *at += size + 1;
+  return to;
 }
 
+/* Method, path and query lie behind the request in one block. */
 static http_request *new_request(http_loop *loop, h2o_req_t *req) {
-  http_request *r = calloc(1, sizeof *r);
+  size_t query = req->query_at == SIZE_MAX ? req->path.len : req->query_at,
+         n_query = query < req->path.len ? req->path.len - query - 1 : 0;
+  http_request *r = malloc(sizeof *r + req->method.len + req->path_normalized.len + n_query + 3);
   if (!r) return NULL;
+  *r = (http_request){
+      .loop = loop, .req = req, .body = req->entity.base, .body_size = req->entity.len};
   atomic_init(&r->references, 2);
-  r->loop = loop;
-  r->req = req;
-  size_t query = req->query_at == SIZE_MAX ? req->path.len : req->query_at;
-  r->method = copy_text(req->method.base, req->method.len);
-  /* path and query share one allocation */
-  r->path = malloc(req->path_normalized.len + req->path.len - query + 2);
-  if (!r->method || !r->path) {
-    free(r->method);
-    free(r->path);
-    free(r);
-    return NULL;
-  }
-  memcpy(r->path, req->path_normalized.base, req->path_normalized.len);
-  r->path[req->path_normalized.len] = '\0';
-  char *behind = r->path + req->path_normalized.len + 1;
-  size_t n = query < req->path.len ? req->path.len - query - 1 : 0;
-  memcpy(behind, req->path.base + req->path.len - n, n);
-  behind[n] = '\0';
-  r->query = behind;
-  r->body = req->entity.base;
-  r->body_size = req->entity.len;
-  write_peer(req, r->peer, sizeof r->peer);
+  char *at = (char *)(r + 1);
+  r->method = put_bytes(&at, req->method.base, req->method.len);
+  r->path = put_bytes(&at, req->path_normalized.base, req->path_normalized.len);
+  r->query = put_bytes(&at, req->path.base + req->path.len - n_query, n_query);
+  http_connection_address(req, r->peer);
   return r;
 }
 
@@ -227,10 +207,8 @@ static const char *reason_of(int status) {
 }
 
 static void add_header(h2o_req_t *req, const char *name, const char *value) {
-  h2o_iovec_t v = h2o_strdup(&req->pool, value, SIZE_MAX),
-              n = h2o_strdup(&req->pool, name, SIZE_MAX);
-  for (size_t i = 0; i < n.len; i++) n.base[i] = (char)tolower((unsigned char)n.base[i]);
-  h2o_set_header_by_str(&req->pool, &req->res.headers, n.base, n.len, 1, v.base, v.len, 1);
+  h2o_iovec_t v = h2o_strdup(&req->pool, value, SIZE_MAX);
+  h2o_add_header_by_str(&req->pool, &req->res.headers, name, strlen(name), 1, NULL, v.base, v.len);
 }
 
 void http_set_head(h2o_req_t *req, const http_response *response) {

@@ -56,7 +56,9 @@ void jobs_wake(api *a) {
 }
 
 static void tell_state(api *a, int64_t id, int64_t owner, const char *state, const char *error) {
-  api_log("session", NULL, owner, state);
+  char object[32];
+  snprintf(object, sizeof object, "%lld", (long long)id);
+  api_log("session", NULL, owner, object, state);
   event_send(
       a, "session", owner, id,
       json_pack("{s:I, s:s, s:s*}", "session", (json_int_t)id, "state", state, "error", error));
@@ -140,7 +142,7 @@ static bool keep_weights(watcher *w) {
 static void set_state(watcher *w, const char *state, const char *error) {
   if (store_run(w->a->store, "UPDATE sessions SET state = ?, error = ?, ended = ? WHERE id = ?",
                 "ssii", state, error, api_now(), w->id) < 0)
-    api_log("session", NULL, w->owner, store_error());
+    api_log("session", NULL, w->owner, NULL, store_error());
   tell_state(w->a, w->id, w->owner, state, error);
 }
 
@@ -343,7 +345,7 @@ static void start_session(api *a, const json_t *session) {
   tell_state(a, id, owner, "running", NULL);
   lock = open_lock(a, id);
   if (lock < 0 || !start_watcher(a, session, lock, pid))
-    api_log("session", NULL, owner, "cannot be watched; the next start does");
+    api_log("session", NULL, owner, NULL, "cannot be watched; the next start does");
 }
 
 /* ---- the queue: round robin over users, first come first served within one ---- */

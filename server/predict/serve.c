@@ -1,47 +1,13 @@
 #define _GNU_SOURCE /* memfd_create */
-#include "serve.h"
-
 #include "jobs/jobs.h"
+#include "pool.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
-#include <webml.h>
-
-enum { MOST_BATCH = 64 };
-
-struct served {
-  served *next;
-  struct serve_pool *pool;
-  int64_t weights;
-  webml_predictor *predictor;
-  serve_shape shape;
-  size_t bytes;
-  int holders; /* under the pool's mutex */
-  bool doomed; /* goes with its last holder */
-  double used;
-  atomic_int_fast64_t requests, failures, rows, nanoseconds, last, buckets[SERVE_BUCKETS];
-};
-
-struct serve_pool {
-  pthread_mutex_t mutex;   /* of the list */
-  pthread_mutex_t loading; /* one at a time: two loads at once would pass the budget by */
-  webml_device *device;
-  served *list;
-  size_t budget, bytes;
-};
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 bool serve_start(api *a, size_t budget) {
   struct serve_pool *p = calloc(1, sizeof *p);
@@ -49,18 +15,21 @@ bool serve_start(api *a, size_t budget) {
   pthread_mutex_init(&p->mutex, NULL);
   pthread_mutex_init(&p->loading, NULL);
   p->budget = budget;
+  serve_executor_start(&p->executor);
   a->serving = p;
   return true;
 }
 
 static void destroy(served *s) {
   webml_predictor_destroy(s->predictor);
+  pthread_mutex_destroy(&s->mutex);
   free(s);
 }
 
 void serve_stop(api *a) {
   struct serve_pool *p = a->serving;
   if (!p) return;
+  serve_executor_stop(&p->executor);
   for (served *s = p->list, *next; s; s = next) {
     next = s->next;
     destroy(s);
@@ -131,21 +100,35 @@ static bool read_shape(served *s) {
   return s->shape.rank > 0;
 }
 
-/* The first run of every size costs more than the others: it is not a client's. */
+static webml_status run(served *s, const void *x, int64_t n, float *y) {
+  return s->shape.images ? webml_predictor_run_pixels(s->predictor, x, n, y)
+                         : webml_predictor_run(s->predictor, x, n, y);
+}
+
+/* The first run of every size costs more than the others: it is not a client's. Then one row is
+ * timed. */
 static bool warm_up(served *s) {
-  char error[256];
-  float *x = calloc((size_t)(MOST_BATCH * s->shape.inputs), sizeof *x),
-        *y = calloc((size_t)(MOST_BATCH * s->shape.outputs), sizeof *y);
+  float *x = calloc((size_t)(SERVE_MOST_BATCH * s->shape.inputs), sizeof *x),
+        *y = calloc((size_t)(SERVE_MOST_BATCH * s->shape.outputs), sizeof *y);
   bool ok = x && y;
-  for (int n = 1; ok && n <= MOST_BATCH; n *= 8)
-    ok = serve_run(s, x, s->shape.images, n, y, error, sizeof error);
+  s->row_seconds = 1e9;
+  for (int n = SERVE_MOST_BATCH; ok && n >= 1; n /= 2) ok = run(s, x, n, y) == WEBML_OK;
+  for (int i = 0; ok && i < 4; i++) {
+    double began = serve_now();
+    ok = run(s, x, 1, y) == WEBML_OK;
+    if (serve_now() - began < s->row_seconds) s->row_seconds = serve_now() - began;
+  }
   free(x);
   free(y);
-  atomic_store(&s->requests, 0); /* warming up is nobody's request */
-  atomic_store(&s->rows, 0);
-  atomic_store(&s->nanoseconds, 0);
-  for (int i = 0; i < SERVE_BUCKETS; i++) atomic_store(&s->buckets[i], 0);
   return ok;
+}
+
+/* NULL: what it has. */
+static void set_batching(served *s, const serve_batching *b) {
+  if (!b) return;
+  atomic_store(&s->max_batch, b->max_batch_size);
+  atomic_store(&s->delay, b->max_queue_delay_microseconds);
+  atomic_store(&s->max_queue, b->max_queue_size);
 }
 
 static served *load(api *a, int64_t weights, int64_t session, char *error, size_t size) {
@@ -159,13 +142,16 @@ static served *load(api *a, int64_t weights, int64_t session, char *error, size_
   s->pool = p;
   s->weights = weights;
   s->holders = 1;
+  s->last = &s->first;
+  set_batching(s, &(serve_batching){SERVE_MOST_BATCH, 0, SERVE_QUEUE});
+  pthread_mutex_init(&s->mutex, NULL);
   if (stat(path, &info) == 0) s->bytes = (size_t)info.st_size * 3 + ((size_t)1 << 20);
   pthread_mutex_lock(&p->mutex);
   served *chain = make_room(p, s->bytes);
   pthread_mutex_unlock(&p->mutex);
   destroy_chain(chain);
   bool ok = (p->device || webml_device_open("auto", 0, &p->device) == WEBML_OK) &&
-            webml_predictor_load(path, p->device, MOST_BATCH, &s->predictor) == WEBML_OK &&
+            webml_predictor_load(path, p->device, SERVE_MOST_BATCH, &s->predictor) == WEBML_OK &&
             read_shape(s) && warm_up(s);
   if (ok) return s;
   snprintf(error, size, "%s", webml_last_error());
@@ -174,21 +160,30 @@ static served *load(api *a, int64_t weights, int64_t session, char *error, size_
   return NULL;
 }
 
-served *serve_acquire(api *a, int64_t weights, int64_t session, char *error, size_t size) {
+served *serve_find(api *a, int64_t weights, const serve_batching *batching) {
   struct serve_pool *p = a->serving;
   pthread_mutex_lock(&p->mutex);
   served *s = find(p, weights);
-  if (s) s->holders++, s->used = now();
+  if (s) {
+    s->holders++;
+    s->used = serve_now();
+    set_batching(s, batching);
+  }
   pthread_mutex_unlock(&p->mutex);
+  return s;
+}
+
+served *serve_acquire(api *a, int64_t weights, int64_t session, const serve_batching *batching,
+                      char *error, size_t size) {
+  struct serve_pool *p = a->serving;
+  served *s = serve_find(a, weights, batching);
   if (s) return s;
   pthread_mutex_lock(&p->loading);
-  pthread_mutex_lock(&p->mutex);
-  s = find(p, weights); /* another one has loaded it meanwhile */
-  if (s) s->holders++, s->used = now();
-  pthread_mutex_unlock(&p->mutex);
+  s = serve_find(a, weights, batching); /* another one may have loaded it meanwhile */
   if (!s && (s = load(a, weights, session, error, size))) {
+    set_batching(s, batching);
     pthread_mutex_lock(&p->mutex);
-    s->used = now();
+    s->used = serve_now();
     s->next = p->list;
     p->list = s;
     p->bytes += s->bytes;
@@ -201,7 +196,7 @@ served *serve_acquire(api *a, int64_t weights, int64_t session, char *error, siz
 void serve_release(served *s) {
   struct serve_pool *p = s->pool;
   pthread_mutex_lock(&p->mutex);
-  s->used = now();
+  s->used = serve_now();
   bool last = --s->holders == 0 && s->doomed;
   if (last) take_out(p, s);
   pthread_mutex_unlock(&p->mutex);
@@ -233,39 +228,29 @@ const serve_shape *serve_shape_of(const served *s) {
   return &s->shape;
 }
 
-static bool count(served *s, webml_status status, int64_t n, double began, char *error,
-                  size_t size) {
-  static const double bounds[] = SERVE_BOUNDS;
-  double took = now() - began;
-  int bucket = 0;
-  while (bucket < SERVE_BUCKETS - 1 && took > bounds[bucket]) bucket++;
-  atomic_fetch_add(status == WEBML_OK ? &s->requests : &s->failures, 1);
-  atomic_fetch_add(&s->rows, status == WEBML_OK ? n : 0);
-  atomic_fetch_add(&s->nanoseconds, (int64_t)(took * 1e9));
-  atomic_fetch_add(&s->buckets[bucket], 1);
-  atomic_store(&s->last, (int64_t)time(NULL) * 1000);
+serve_batching serve_batching_of(const served *s) {
+  served *x = (served *)(uintptr_t)s;
+  return (serve_batching){.max_batch_size = atomic_load(&x->max_batch),
+                          .max_queue_delay_microseconds = atomic_load(&x->delay),
+                          .max_queue_size = atomic_load(&x->max_queue)};
+}
+
+static bool answered(served *s, webml_status status, double began, char *error, size_t size) {
+  serve_count_call(s, status == WEBML_OK, 1, began);
   if (status != WEBML_OK) snprintf(error, size, "%s", webml_last_error());
   return status == WEBML_OK;
 }
 
-bool serve_run(served *s, const void *inputs, bool pixels, int64_t n, float *outputs, char *error,
-               size_t size) {
-  double began = now();
-  webml_status status = pixels ? webml_predictor_run_pixels(s->predictor, inputs, n, outputs)
-                               : webml_predictor_run(s->predictor, inputs, n, outputs);
-  return count(s, status, n, began, error, size);
-}
-
 char *serve_row(served *s, const char *row, char *error, size_t size) {
-  double began = now();
+  double began = serve_now();
   char *json = NULL;
-  return count(s, webml_predictor_row(s->predictor, row, &json), 1, began, error, size) ? json
-                                                                                        : NULL;
+  webml_status status = webml_predictor_row(s->predictor, row, &json);
+  return answered(s, status, began, error, size) ? json : NULL;
 }
 
 /* The library reads pictures from files: a nameless one in memory. */
 char *serve_picture(served *s, const void *bytes, size_t n, char *error, size_t size) {
-  double began = now();
+  double began = serve_now();
   char path[64], *json = NULL;
   int fd = memfd_create("picture", MFD_CLOEXEC);
   if (fd < 0 || write(fd, bytes, n) != (ssize_t)n) {
@@ -276,30 +261,18 @@ char *serve_picture(served *s, const void *bytes, size_t n, char *error, size_t 
   snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
   webml_status status = webml_predictor_image(s->predictor, path, &json);
   close(fd);
-  if (count(s, status, 1, began, error, size)) return json;
+  if (answered(s, status, began, error, size)) return json;
   char *at = strstr(error, path);
   if (at)
     memcpy(at, "picture", 7), memmove(at + 7, at + strlen(path), strlen(at + strlen(path)) + 1);
   return NULL;
 }
 
-void serve_read_stats(const served *s, serve_stats *stats) {
-  served *x = (served *)(uintptr_t)s;
-  *stats = (serve_stats){.weights = s->weights,
-                         .requests = atomic_load(&x->requests),
-                         .failures = atomic_load(&x->failures),
-                         .rows = atomic_load(&x->rows),
-                         .nanoseconds = atomic_load(&x->nanoseconds),
-                         .last_ms = atomic_load(&x->last),
-                         .bytes = (int64_t)s->bytes};
-  for (int i = 0; i < SERVE_BUCKETS; i++) stats->buckets[i] = atomic_load(&x->buckets[i]);
-}
-
 int serve_all_stats(api *a, serve_stats *list, int most) {
   struct serve_pool *p = a->serving;
   int n = 0;
   pthread_mutex_lock(&p->mutex);
-  for (const served *s = p->list; s; s = s->next, n++)
+  for (served *s = p->list; s; s = s->next, n++)
     if (n < most) {
       serve_read_stats(s, &list[n]);
       list[n].holders = s->holders;

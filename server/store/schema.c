@@ -39,5 +39,9 @@ const char *const schema[] = {
     " session INTEGER NOT NULL UNIQUE, bytes INTEGER NOT NULL, metrics TEXT NOT NULL,"
     " created INTEGER NOT NULL);"
     "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);",
+    /* 2: how requests of a model are put together; NULL: the server's defaults */
+    "ALTER TABLE models ADD COLUMN max_batch_size INTEGER;"
+    "ALTER TABLE models ADD COLUMN max_queue_delay_microseconds INTEGER;"
+    "ALTER TABLE models ADD COLUMN max_queue_size INTEGER;",
 };
 const int schema_steps = sizeof schema / sizeof *schema;

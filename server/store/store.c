@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 struct store {
   sqlite3 *db;
   pthread_mutex_t mutex; /* recursive: a transaction's calls are inside it */
+  atomic_uint_fast64_t version;
 };
 
 static _Thread_local char message[512];
@@ -82,6 +84,7 @@ static json_t *rows(store *s, const char *sql, const char *types, va_list args) 
     json_decref(list);
     list = NULL;
   }
+  if (statement && !sqlite3_stmt_readonly(statement)) atomic_fetch_add(&s->version, 1);
   sqlite3_finalize(statement);
   pthread_mutex_unlock(&s->mutex);
   return list;
@@ -121,6 +124,7 @@ static int64_t change(store *s, bool insert, const char *sql, const char *types,
       result = STORE_EXISTS;
   }
   sqlite3_finalize(statement);
+  atomic_fetch_add(&s->version, 1);
   pthread_mutex_unlock(&s->mutex);
   return result;
 }
@@ -157,13 +161,19 @@ bool store_begin(store *s) {
 bool store_commit(store *s) {
   bool ok = execute(s, "COMMIT");
   if (!ok) sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+  atomic_fetch_add(&s->version, 1); /* what was read meanwhile is older */
   pthread_mutex_unlock(&s->mutex);
   return ok;
 }
 
 void store_rollback(store *s) {
   sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+  atomic_fetch_add(&s->version, 1);
   pthread_mutex_unlock(&s->mutex);
+}
+
+uint64_t store_version(const store *s) {
+  return atomic_load(&((store *)(uintptr_t)s)->version);
 }
 
 /* ---- opening ---- */

@@ -33,6 +33,9 @@ bool store_begin(store *store);
 bool store_commit(store *store);
 void store_rollback(store *store);
 
+/* Grows with every change: what was read stays true as long as this is what it was before. */
+uint64_t store_version(const store *store);
+
 /* The calling thread's last failure, one sentence. */
 const char *store_error(void);
 

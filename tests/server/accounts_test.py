@@ -188,7 +188,7 @@ check(server.key is None and Client(server).log_in("admin", "0123456789") == 200
 server.stop(signal.SIGKILL)
 server.start()
 check(Client(server).log_in("bob", "correct horse") == 200, "and a kill")
-log = open(path("server.log")).read()
+log = open(os.path.join(server.data_dir, "log", "server.log")).read()
 lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
 check(len(lines) > 100 and any(l["event"] == "log-in" and l["outcome"] == "refused" for l in lines), "the log")
 check("sesame" not in log and "correct horse" not in log and "battery staple" not in log and admin.token not in log and admin.renewal not in log, "no secret in the log")

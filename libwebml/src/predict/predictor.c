@@ -8,12 +8,12 @@
 
 /* ---- plans ---- */
 
-/* 1 for single rows, 8 in between, the largest batch. */
+/* 1 for single rows, the largest batch, and some in between, so that little is padded. */
 static webml_status make_buckets(webml_predictor *p, wml_dtype type, wml_buckets *b) {
-  const int64_t sizes[] = {1, 8, p->max_batch};
-  for (int i = 0; i < 3; i++) {
-    if (i && sizes[i] <= sizes[i - 1]) continue;
-    if (sizes[i] > p->max_batch) continue;
+  const int64_t sizes[] = {1, 8, 16, 32, p->max_batch};
+  for (int i = 0; i < WML_MAX_BUCKETS; i++) {
+    if (sizes[i] > p->max_batch || (b->n && sizes[i] <= b->units[b->n - 1].step.graph.batch))
+      continue;
     wml_step_spec spec = {
         .model = p->weights.model, .mode = WML_MODE_PREDICT, .batch = sizes[i], .input = type};
     WML_TRY(wml_unit_create(p->device, p->store, &spec, &b->units[b->n]));

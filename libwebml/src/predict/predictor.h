@@ -7,7 +7,7 @@
 
 #include <pthread.h>
 
-enum { WML_MAX_BUCKETS = 4 };
+enum { WML_MAX_BUCKETS = 5 };
 
 /* Plans for one type of input, smallest batch first. */
 typedef struct wml_buckets {

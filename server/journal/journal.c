@@ -1,0 +1,272 @@
+#define _GNU_SOURCE /* adaptive mutexes */
+#include "journal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MOST_WAITING = 4 << 20, MOST_FILES = 64, EVERY_MS = 100, CHUNK = 1 << 16 };
+
+static struct {
+  pthread_mutex_t mutex;  /* of what waits */
+  pthread_mutex_t writer; /* of the files */
+  pthread_cond_t some;
+  pthread_t thread;
+  bool open, stop, hurry;
+  char *waiting, *spare; /* MOST_WAITING bytes each */
+  size_t n_waiting;
+  uint64_t dropped;
+  char folder[3000];
+  size_t file_bytes, size;
+  int files, fd;
+} journal = {.mutex = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP,
+             .writer = PTHREAD_MUTEX_INITIALIZER,
+             .some = PTHREAD_COND_INITIALIZER,
+             .fd = -1};
+
+/* ---- files: server.log, server.log.1 (older), ... ---- */
+
+static void path_of(int number, char *path, size_t size) {
+  if (number)
+    snprintf(path, size, "%s/server.log.%d", journal.folder, number);
+  else
+    snprintf(path, size, "%s/server.log", journal.folder);
+}
+
+static bool open_file(void) {
+  char path[4096];
+  struct stat info;
+  path_of(0, path, sizeof path);
+  journal.fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  journal.size = journal.fd >= 0 && fstat(journal.fd, &info) == 0 ? (size_t)info.st_size : 0;
+  return journal.fd >= 0;
+}
+
+static void rotate(void) {
+  char from[4096], to[4096];
+  close(journal.fd);
+  for (int i = journal.files - 1; i > 0; i--) {
+    path_of(i - 1, from, sizeof from);
+    path_of(i, to, sizeof to);
+    rename(from, to);
+  }
+  open_file();
+}
+
+/* The writer's mutex is held. False: lines were lost. */
+static bool write_out(const char *bytes, size_t size) {
+  if (journal.fd < 0 && !open_file()) return false;
+  if (journal.size && journal.size + size > journal.file_bytes) rotate();
+  for (size_t done = 0; done < size;) {
+    ssize_t n = journal.fd >= 0 ? write(journal.fd, bytes + done, size - done) : -1;
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) {
+      /* No half lines: what is there of this piece goes again. */
+      if (journal.fd >= 0 && ftruncate(journal.fd, (off_t)journal.size) != 0) rotate();
+      return false;
+    }
+    done += (size_t)n;
+  }
+  journal.size += size;
+  return true;
+}
+
+static uint64_t count_lines(const char *bytes, size_t size) {
+  uint64_t n = 0;
+  for (const char *p = bytes; (p = memchr(p, '\n', size - (size_t)(p - bytes))); p++) n++;
+  return n;
+}
+
+/* Takes what waits and writes it. */
+static void flush(void) {
+  pthread_mutex_lock(&journal.writer);
+  pthread_mutex_lock(&journal.mutex);
+  char *bytes = journal.waiting;
+  size_t size = journal.n_waiting;
+  uint64_t dropped = journal.dropped;
+  journal.waiting = journal.spare;
+  journal.spare = bytes;
+  journal.n_waiting = 0;
+  journal.dropped = 0;
+  journal.hurry = false;
+  pthread_mutex_unlock(&journal.mutex);
+  if (dropped) {
+    char line[128];
+    int n =
+        snprintf(line, sizeof line, "{\"event\":\"log\",\"outcome\":\"%llu lines were lost\"}\n",
+                 (unsigned long long)dropped);
+    if (write_out(line, (size_t)n)) dropped = 0;
+  }
+  if (size && !write_out(bytes, size)) dropped += count_lines(bytes, size);
+  pthread_mutex_lock(&journal.mutex);
+  journal.dropped += dropped;
+  pthread_mutex_unlock(&journal.mutex);
+  pthread_mutex_unlock(&journal.writer);
+}
+
+static void *write_lines(void *arg) {
+  (void)arg;
+  pthread_mutex_lock(&journal.mutex);
+  while (!journal.stop) {
+    struct timespec until;
+    while (!journal.n_waiting && !journal.stop) pthread_cond_wait(&journal.some, &journal.mutex);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += EVERY_MS * 1000000L;
+    if (until.tv_nsec >= 1000000000L) until.tv_nsec -= 1000000000L, until.tv_sec++;
+    /* The others of this tenth of a second join the first. */
+    if (!journal.hurry) pthread_cond_timedwait(&journal.some, &journal.mutex, &until);
+    pthread_mutex_unlock(&journal.mutex);
+    flush();
+    pthread_mutex_lock(&journal.mutex);
+  }
+  pthread_mutex_unlock(&journal.mutex);
+  return NULL;
+}
+
+/* ---- open, close, write ---- */
+
+bool journal_open(const char *folder, size_t file_bytes, int files, char *error, size_t size) {
+  snprintf(journal.folder, sizeof journal.folder, "%s", folder);
+  journal.file_bytes = file_bytes;
+  journal.files = files < 1 ? 1 : files > MOST_FILES ? MOST_FILES : files;
+  journal.waiting = malloc(MOST_WAITING);
+  journal.spare = malloc(MOST_WAITING);
+  journal.stop = false;
+  bool ok = journal.waiting && journal.spare && (mkdir(folder, 0700) == 0 || errno == EEXIST) &&
+            open_file() && pthread_create(&journal.thread, NULL, write_lines, NULL) == 0;
+  if (!ok) snprintf(error, size, "cannot write the log in %s: %s", folder, strerror(errno));
+  journal.open = ok;
+  return ok;
+}
+
+void journal_close(void) {
+  if (!journal.open) return;
+  pthread_mutex_lock(&journal.mutex);
+  journal.stop = journal.hurry = true;
+  journal.open = false;
+  pthread_cond_signal(&journal.some);
+  pthread_mutex_unlock(&journal.mutex);
+  pthread_join(journal.thread, NULL);
+  flush();
+  if (journal.fd >= 0) close(journal.fd);
+  journal.fd = -1;
+  free(journal.waiting);
+  free(journal.spare);
+  journal.waiting = journal.spare = NULL;
+}
+
+void journal_write(const char *line, size_t size, bool soon) {
+  pthread_mutex_lock(&journal.mutex);
+  if (!journal.open)
+    fprintf(stderr, "%.*s\n", (int)size, line);
+  else if (journal.n_waiting + size + 1 > MOST_WAITING)
+    journal.dropped++;
+  else {
+    bool first = !journal.n_waiting;
+    memcpy(journal.waiting + journal.n_waiting, line, size);
+    journal.waiting[journal.n_waiting + size] = '\n';
+    journal.n_waiting += size + 1;
+    bool half =
+        journal.n_waiting >= MOST_WAITING / 2 && journal.n_waiting - size - 1 < MOST_WAITING / 2;
+    journal.hurry = journal.hurry || soon || half;
+    if (first || soon || half) pthread_cond_signal(&journal.some);
+  }
+  pthread_mutex_unlock(&journal.mutex);
+}
+
+/* ---- reading, from the end ---- */
+
+static bool begins(const char *text, const char *with) {
+  return text && strncmp(text, with, strlen(with)) == 0;
+}
+
+static bool equals(const json_t *line, const char *key, const char *value) {
+  const char *text = json_string_value(json_object_get(line, key));
+  return text && strcmp(text, value) == 0;
+}
+
+/* "2026-11-21T15:20:00.123Z" */
+static int64_t time_of(const json_t *line) {
+  const char *text = json_string_value(json_object_get(line, "time"));
+  struct tm tm = {0};
+  if (!text || sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
+                      &tm.tm_hour, &tm.tm_min, &tm.tm_sec) != 6)
+    return 0;
+  tm.tm_year -= 1900;
+  tm.tm_mon--;
+  return (int64_t)timegm(&tm);
+}
+
+static bool passes(const json_t *line, const journal_filter *f) {
+  const json_t *user = json_object_get(line, "user");
+  const char *path = json_string_value(json_object_get(line, "path"));
+  if (f->event && !equals(line, "event", f->event)) return false;
+  if (f->outcome && !equals(line, "outcome", f->outcome)) return false;
+  if (f->path && !begins(path, f->path)) return false;
+  if (f->user >= 0 && (!user || json_integer_value(user) != f->user)) return false;
+  if (f->until && time_of(line) > f->until) return false;
+  return !f->status || json_integer_value(json_object_get(line, "status")) >= f->status;
+}
+
+typedef struct reading {
+  const journal_filter *filter;
+  json_t *list;
+  bool done;
+} reading;
+
+static void take_line(reading *r, const char *text, size_t size) {
+  json_t *line = size ? json_loadb(text, size, 0, NULL) : NULL;
+  if (line && r->filter->since && time_of(line) && time_of(line) < r->filter->since)
+    r->done = true; /* all that follow are older */
+  else if (line && passes(line, r->filter))
+    json_array_append(r->list, line);
+  if ((int)json_array_size(r->list) >= r->filter->most) r->done = true;
+  json_decref(line);
+}
+
+/* Chunk by chunk from the end; `rest` is the beginning of a line whose front is still to come. */
+static void read_back(reading *r, int fd) {
+  off_t at = lseek(fd, 0, SEEK_END);
+  char *buffer = NULL;
+  size_t rest = 0;
+  while (at > 0 && !r->done) {
+    size_t n = at < CHUNK ? (size_t)at : CHUNK;
+    char *grown = malloc(n + rest);
+    if (!grown) break;
+    if (rest) memcpy(grown + n, buffer, rest);
+    free(buffer);
+    buffer = grown;
+    at -= (off_t)n;
+    if (pread(fd, buffer, n, at) != (ssize_t)n) break;
+    size_t end = n + rest;
+    for (size_t i = end; i-- > 0 && !r->done;)
+      if (buffer[i] == '\n') {
+        take_line(r, buffer + i + 1, end - i - 1);
+        end = i;
+      }
+    rest = end;
+  }
+  if (at == 0 && !r->done) take_line(r, buffer, rest);
+  free(buffer);
+}
+
+json_t *journal_read(const journal_filter *filter) {
+  reading r = {.filter = filter, .list = json_array()};
+  if (!r.list) return NULL;
+  if (journal.open) flush();
+  for (int i = 0; i < journal.files && !r.done; i++) {
+    char path[4096];
+    path_of(i, path, sizeof path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) break;
+    read_back(&r, fd);
+    close(fd);
+  }
+  return r.list;
+}
