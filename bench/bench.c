@@ -297,6 +297,7 @@ int main(int argc, char **argv) {
   if (argc > 1 && strcmp(argv[1], "augmentation") == 0)
     return bench_augmentation(threads, argc > 2 ? atoi(argv[2]) : 9);
   if (argc > 1 && strcmp(argv[1], "gpu") == 0) return bench_gpu(argc - 2, argv + 2);
+  if (argc > 1 && strcmp(argv[1], "predict") == 0) return bench_predict(argc - 2, argv + 2);
   if (argc > 1 && strcmp(argv[1], "make") == 0) return bench_make(argc - 2, argv + 2);
   int data = argc > 1 ? bench_data(argc - 1, argv + 1) : -1;
   if (data >= 0) return data;
@@ -315,6 +316,7 @@ int main(int argc, char **argv) {
                  "usage: webml-bench [--rounds N] [--threads N] [--json FILE] [--peer COMMAND]\n"
                  "       webml-bench ops [ROUNDS]\n"
                  "       webml-bench gpu [--precision P] [--batch N] ...\n"
+                 "       webml-bench predict WEIGHTS [SECONDS]\n"
                  "       webml-bench make churn|signs ...\n"
                  "       webml-bench encode|pack|open|bare|walk ... (see bench/data.py)\n"),
              2;

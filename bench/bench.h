@@ -39,5 +39,7 @@ void bench_operations(int threads, int rounds);
 /* generate.c, data.c: subcommands with their words; -1: not one of theirs. */
 int bench_make(int argc, char **argv);
 int bench_data(int argc, char **argv);
+/* predict.c */
+int bench_predict(int argc, char **argv);
 
 #endif

@@ -196,16 +196,13 @@ static bool fits(const char *pattern, const char *path, int64_t ids[API_MAX_IDS]
   return *path == '\0';
 }
 
-/* NULL: *allowed says whether another method would fit. */
-static const api_route *find_route(const char *method, const char *path, api_call *call,
-                                   bool *allowed) {
-  *allowed = false;
+/* With a method, or NULL: any. */
+static const api_route *find_route(const char *method, const char *path, api_call *call) {
   for (int i = 0; api_resources[i]; i++)
-    for (const api_route *r = api_resources[i]->routes; r->method; r++) {
-      if (!fits(r->path, path, call->ids, call->key, call->name)) continue;
-      *allowed = true;
-      if (strcmp(r->method, method) == 0) return r;
-    }
+    for (const api_route *r = api_resources[i]->routes; r->method; r++)
+      if ((!method || strcmp(r->method, method) == 0) &&
+          fits(r->path, path, call->ids, call->key, call->name))
+        return r;
   return NULL;
 }
 
@@ -382,7 +379,6 @@ void api_defer(api_call *call) {
 void api_handle(http_request *request, void *user) {
   api *a = user;
   api_call *call = calloc(1, sizeof *call);
-  bool other_method;
   if (!call) {
     http_respond(request, &(http_response){.status = 503});
     return;
@@ -390,9 +386,9 @@ void api_handle(http_request *request, void *user) {
   call->api = a;
   call->request = request;
   call->began = monotonic();
-  call->route = find_route(http_method(request), http_path(request), call, &other_method);
+  call->route = find_route(http_method(request), http_path(request), call);
   if (!call->route) {
-    if (other_method)
+    if (find_route(NULL, http_path(request), call))
       api_fail(call, 405, "%s is not for this path", http_method(request));
     else
       api_fail(call, 404, "there is nothing at this path; see /openapi.json");

@@ -1,9 +1,9 @@
-#define _GNU_SOURCE /* adaptive mutexes */
 #include "journal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,21 +11,29 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_WAITING = 4 << 20, MOST_FILES = 64, EVERY_MS = 100, CHUNK = 1 << 16 };
+enum { LANES = 8, LANE_BYTES = 2 << 20, MOST_FILES = 64, EVERY_MS = 100, CHUNK = 1 << 16 };
+
+/* Threads write into several lanes, so that they seldom meet at one. */
+typedef struct lane {
+  pthread_mutex_t mutex;
+  char *bytes; /* LANE_BYTES */
+  size_t size;
+  uint64_t dropped;
+} lane;
 
 static struct {
-  pthread_mutex_t mutex;  /* of what waits */
+  lane lanes[LANES];
   pthread_mutex_t writer; /* of the files */
+  char *spare;            /* LANE_BYTES; the writer's */
+  pthread_mutex_t mutex;  /* of what follows */
   pthread_cond_t some;
   pthread_t thread;
-  bool open, stop, hurry;
-  char *waiting, *spare; /* MOST_WAITING bytes each */
-  size_t n_waiting;
-  uint64_t dropped;
+  bool stop, waiting, hurry; /* waiting: some lane has lines */
+  atomic_bool open;
   char folder[3000];
   size_t file_bytes, size;
   int files, fd;
-} journal = {.mutex = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP,
+} journal = {.mutex = PTHREAD_MUTEX_INITIALIZER,
              .writer = PTHREAD_MUTEX_INITIALIZER,
              .some = PTHREAD_COND_INITIALIZER,
              .fd = -1};
@@ -83,19 +91,17 @@ static uint64_t count_lines(const char *bytes, size_t size) {
   return n;
 }
 
-/* Takes what waits and writes it. */
-static void flush(void) {
-  pthread_mutex_lock(&journal.writer);
-  pthread_mutex_lock(&journal.mutex);
-  char *bytes = journal.waiting;
-  size_t size = journal.n_waiting;
-  uint64_t dropped = journal.dropped;
-  journal.waiting = journal.spare;
+/* Takes what waits in a lane and writes it. The writer's mutex is held. */
+static void flush_lane(lane *l) {
+  pthread_mutex_lock(&l->mutex);
+  char *bytes = l->bytes;
+  size_t size = l->size;
+  uint64_t dropped = l->dropped;
+  l->bytes = journal.spare;
   journal.spare = bytes;
-  journal.n_waiting = 0;
-  journal.dropped = 0;
-  journal.hurry = false;
-  pthread_mutex_unlock(&journal.mutex);
+  l->size = 0;
+  l->dropped = 0;
+  pthread_mutex_unlock(&l->mutex);
   if (dropped) {
     char line[128];
     int n =
@@ -104,9 +110,15 @@ static void flush(void) {
     if (write_out(line, (size_t)n)) dropped = 0;
   }
   if (size && !write_out(bytes, size)) dropped += count_lines(bytes, size);
-  pthread_mutex_lock(&journal.mutex);
-  journal.dropped += dropped;
-  pthread_mutex_unlock(&journal.mutex);
+  if (!dropped) return;
+  pthread_mutex_lock(&l->mutex);
+  l->dropped += dropped;
+  pthread_mutex_unlock(&l->mutex);
+}
+
+static void flush(void) {
+  pthread_mutex_lock(&journal.writer);
+  for (int i = 0; i < LANES; i++) flush_lane(&journal.lanes[i]);
   pthread_mutex_unlock(&journal.writer);
 }
 
@@ -115,12 +127,13 @@ static void *write_lines(void *arg) {
   pthread_mutex_lock(&journal.mutex);
   while (!journal.stop) {
     struct timespec until;
-    while (!journal.n_waiting && !journal.stop) pthread_cond_wait(&journal.some, &journal.mutex);
+    while (!journal.waiting && !journal.stop) pthread_cond_wait(&journal.some, &journal.mutex);
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_nsec += EVERY_MS * 1000000L;
     if (until.tv_nsec >= 1000000000L) until.tv_nsec -= 1000000000L, until.tv_sec++;
     /* The others of this tenth of a second join the first. */
     if (!journal.hurry) pthread_cond_timedwait(&journal.some, &journal.mutex, &until);
+    journal.waiting = journal.hurry = false;
     pthread_mutex_unlock(&journal.mutex);
     flush();
     pthread_mutex_lock(&journal.mutex);
@@ -129,55 +142,70 @@ static void *write_lines(void *arg) {
   return NULL;
 }
 
+static void wake(bool hurry) {
+  pthread_mutex_lock(&journal.mutex);
+  journal.waiting = true;
+  journal.hurry = journal.hurry || hurry;
+  pthread_cond_signal(&journal.some);
+  pthread_mutex_unlock(&journal.mutex);
+}
+
 /* ---- open, close, write ---- */
+
+static bool make_lanes(void) {
+  for (int i = 0; i < LANES; i++) {
+    pthread_mutex_init(&journal.lanes[i].mutex, NULL);
+    if (!(journal.lanes[i].bytes = malloc(LANE_BYTES))) return false;
+  }
+  return (journal.spare = malloc(LANE_BYTES)) != NULL;
+}
 
 bool journal_open(const char *folder, size_t file_bytes, int files, char *error, size_t size) {
   snprintf(journal.folder, sizeof journal.folder, "%s", folder);
   journal.file_bytes = file_bytes;
   journal.files = files < 1 ? 1 : files > MOST_FILES ? MOST_FILES : files;
-  journal.waiting = malloc(MOST_WAITING);
-  journal.spare = malloc(MOST_WAITING);
-  journal.stop = false;
-  bool ok = journal.waiting && journal.spare && (mkdir(folder, 0700) == 0 || errno == EEXIST) &&
-            open_file() && pthread_create(&journal.thread, NULL, write_lines, NULL) == 0;
+  bool ok = make_lanes() && (mkdir(folder, 0700) == 0 || errno == EEXIST) && open_file() &&
+            pthread_create(&journal.thread, NULL, write_lines, NULL) == 0;
   if (!ok) snprintf(error, size, "cannot write the log in %s: %s", folder, strerror(errno));
-  journal.open = ok;
+  atomic_store(&journal.open, ok);
   return ok;
 }
 
 void journal_close(void) {
-  if (!journal.open) return;
+  if (!atomic_exchange(&journal.open, false)) return;
   pthread_mutex_lock(&journal.mutex);
   journal.stop = journal.hurry = true;
-  journal.open = false;
   pthread_cond_signal(&journal.some);
   pthread_mutex_unlock(&journal.mutex);
   pthread_join(journal.thread, NULL);
   flush();
   if (journal.fd >= 0) close(journal.fd);
   journal.fd = -1;
-  free(journal.waiting);
+  for (int i = 0; i < LANES; i++) free(journal.lanes[i].bytes);
   free(journal.spare);
-  journal.waiting = journal.spare = NULL;
 }
 
 void journal_write(const char *line, size_t size, bool soon) {
-  pthread_mutex_lock(&journal.mutex);
-  if (!journal.open)
+  static atomic_uint threads;
+  static _Thread_local unsigned mine;
+  if (!mine) mine = atomic_fetch_add(&threads, 1) + 1;
+  if (!atomic_load(&journal.open)) {
     fprintf(stderr, "%.*s\n", (int)size, line);
-  else if (journal.n_waiting + size + 1 > MOST_WAITING)
-    journal.dropped++;
-  else {
-    bool first = !journal.n_waiting;
-    memcpy(journal.waiting + journal.n_waiting, line, size);
-    journal.waiting[journal.n_waiting + size] = '\n';
-    journal.n_waiting += size + 1;
-    bool half =
-        journal.n_waiting >= MOST_WAITING / 2 && journal.n_waiting - size - 1 < MOST_WAITING / 2;
-    journal.hurry = journal.hurry || soon || half;
-    if (first || soon || half) pthread_cond_signal(&journal.some);
+    return;
   }
-  pthread_mutex_unlock(&journal.mutex);
+  lane *l = &journal.lanes[mine % LANES];
+  pthread_mutex_lock(&l->mutex);
+  size_t before = l->size;
+  bool room = before + size + 1 <= LANE_BYTES;
+  if (room) {
+    memcpy(l->bytes + before, line, size);
+    l->bytes[before + size] = '\n';
+    l->size += size + 1;
+  } else
+    l->dropped++;
+  bool half = before < LANE_BYTES / 2 && l->size >= LANE_BYTES / 2;
+  pthread_mutex_unlock(&l->mutex);
+  if (before == 0 || soon || half) wake(soon || half);
 }
 
 /* ---- reading, from the end ---- */

@@ -17,7 +17,9 @@ void journal_close(void);
 
 /* One line, without its end; copied. `soon`: the writer is woken for it; else it goes with the
  * others, a tenth of a second later at most. Where the disk is too slow or full lines are dropped,
- * and a line says how many. Before journal_open() and after journal_close(): to standard error. */
+ * and a line says how many. Lines of different threads may stand in
+ * another order than they came, by a tenth of a second. Before journal_open() and after
+ * journal_close(): to standard error. */
 void journal_write(const char *line, size_t size, bool soon);
 
 typedef struct journal_filter {

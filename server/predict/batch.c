@@ -16,6 +16,16 @@ double serve_now(void) {
 
 /* ---- figures ---- */
 
+/* The thread's shard, locked. */
+static serve_shard *lock_shard(served *s) {
+  static atomic_uint threads;
+  static _Thread_local unsigned mine;
+  if (!mine) mine = atomic_fetch_add(&threads, 1) + 1;
+  serve_shard *shard = &s->shards[mine % SHARDS];
+  pthread_mutex_lock(&shard->mutex);
+  return shard;
+}
+
 static void add_time(serve_times *t, double seconds) {
   static const double bounds[] = SERVE_BOUNDS;
   int bucket = 0;
@@ -49,26 +59,40 @@ static void stamp(serve_stats *x) {
 
 void serve_count_call(served *s, bool ok, int64_t rows, double began) {
   double took = serve_now() - began;
-  pthread_mutex_lock(&s->mutex);
+  serve_shard *shard = lock_shard(s);
   if (ok) {
-    count_run(&s->stats, rows, took);
-    count_request(&s->stats, rows, 0, took);
+    count_run(&shard->stats, rows, took);
+    count_request(&shard->stats, rows, 0, took);
   } else
-    s->stats.failed++;
-  stamp(&s->stats);
-  pthread_mutex_unlock(&s->mutex);
+    shard->stats.failed++;
+  stamp(&shard->stats);
+  pthread_mutex_unlock(&shard->mutex);
+}
+
+/* serve_stats is made of int64_t alone. */
+static void add_stats(serve_stats *to, const serve_stats *from) {
+  int64_t sum[sizeof *to / sizeof(int64_t)], more[sizeof *to / sizeof(int64_t)];
+  int64_t last = to->last_ms > from->last_ms ? to->last_ms : from->last_ms;
+  memcpy(sum, to, sizeof sum);
+  memcpy(more, from, sizeof more);
+  for (size_t i = 0; i < sizeof sum / sizeof *sum; i++) sum[i] += more[i];
+  memcpy(to, sum, sizeof sum);
+  to->last_ms = last;
 }
 
 void serve_read_stats(served *s, serve_stats *stats) {
   serve_executor *e = &s->pool->executor;
+  *stats = (serve_stats){0};
+  for (int i = 0; i < SHARDS; i++) {
+    pthread_mutex_lock(&s->shards[i].mutex);
+    add_stats(stats, &s->shards[i].stats);
+    pthread_mutex_unlock(&s->shards[i].mutex);
+  }
   pthread_mutex_lock(&e->mutex);
-  int64_t waiting = s->n_waiting;
+  stats->waiting = s->n_waiting;
   pthread_mutex_unlock(&e->mutex);
-  pthread_mutex_lock(&s->mutex);
-  *stats = s->stats;
-  pthread_mutex_unlock(&s->mutex);
   stats->weights = s->weights;
-  stats->waiting = waiting;
+  stats->holders = atomic_load(&s->holders);
   stats->bytes = (int64_t)s->bytes;
 }
 
@@ -114,9 +138,9 @@ static webml_status run_together(serve_executor *e, served *s, serve_job *jobs, 
     memcpy(j->outputs, from, (size_t)j->rows * out);
     from += (size_t)j->rows * out;
   }
-  pthread_mutex_lock(&s->mutex);
-  s->stats.input_nanoseconds += (int64_t)(input * 1e9);
-  pthread_mutex_unlock(&s->mutex);
+  serve_shard *shard = lock_shard(s);
+  shard->stats.input_nanoseconds += (int64_t)(input * 1e9);
+  pthread_mutex_unlock(&shard->mutex);
   return status;
 }
 
@@ -127,16 +151,16 @@ static void run_jobs(serve_executor *e, served *s, serve_job *jobs) {
   webml_status status = jobs->next ? run_together(e, s, jobs, rows)
                                    : compute(s, jobs->pixels, jobs->inputs, rows, jobs->outputs);
   double took = serve_now() - began;
-  pthread_mutex_lock(&s->mutex);
-  if (status == WEBML_OK) count_run(&s->stats, rows, took);
+  serve_shard *shard = lock_shard(s);
+  if (status == WEBML_OK) count_run(&shard->stats, rows, took);
   for (const serve_job *j = jobs; j; j = j->next) {
     if (status == WEBML_OK)
-      count_request(&s->stats, j->rows, began - j->since, took);
+      count_request(&shard->stats, j->rows, began - j->since, took);
     else
-      s->stats.failed++;
+      shard->stats.failed++;
   }
-  stamp(&s->stats);
-  pthread_mutex_unlock(&s->mutex);
+  stamp(&shard->stats);
+  pthread_mutex_unlock(&shard->mutex);
   const char *error = status == WEBML_ERROR_MEMORY ? "out of memory" : webml_last_error();
   for (serve_job *j = jobs, *next; j; j = next) {
     next = j->next;
@@ -210,9 +234,9 @@ static served *choose(const serve_executor *e, double *until) {
 static void give_up(served *s, serve_job *jobs) {
   for (serve_job *j = jobs, *next; j; j = next) {
     next = j->next;
-    pthread_mutex_lock(&s->mutex);
-    s->stats.cancelled++;
-    pthread_mutex_unlock(&s->mutex);
+    serve_shard *shard = lock_shard(s);
+    shard->stats.cancelled++;
+    pthread_mutex_unlock(&shard->mutex);
     j->done(j, SERVE_GONE, "the server stops, or the client has gone");
   }
 }
@@ -302,8 +326,8 @@ void serve_submit(served *s, serve_job *job) {
   }
   job->since = serve_now();
   if (enqueue(&s->pool->executor, s, job, b.max_queue_size)) return;
-  pthread_mutex_lock(&s->mutex);
-  s->stats.rejected++;
-  pthread_mutex_unlock(&s->mutex);
+  serve_shard *shard = lock_shard(s);
+  shard->stats.rejected++;
+  pthread_mutex_unlock(&shard->mutex);
   job->done(job, SERVE_BUSY, "too many requests wait for this model; try again in a moment");
 }

@@ -8,6 +8,14 @@
 #include <stdatomic.h>
 #include <webml.h>
 
+/* Figures are counted in several places, so that threads seldom meet at one. */
+enum { SHARDS = 8 };
+
+typedef struct serve_shard {
+  pthread_mutex_t mutex;
+  serve_stats stats;
+} serve_shard;
+
 struct served {
   served *next;
   struct serve_pool *pool;
@@ -16,14 +24,12 @@ struct served {
   serve_shape shape;
   size_t bytes;
   double row_seconds; /* of one row alone, measured when it was warmed up */
-  /* Under the pool's mutex: */
-  int holders;
-  bool doomed; /* goes with its last holder */
-  double used;
+  atomic_int holders;
+  atomic_bool doomed; /* goes with its last holder */
+  _Atomic double used;
   atomic_int max_batch, max_queue;
   atomic_int_fast64_t delay; /* microseconds */
-  pthread_mutex_t mutex;     /* of the figures */
-  serve_stats stats;
+  serve_shard shards[SHARDS];
   /* Under the executor's mutex: */
   serve_job *first, **last;
   int n_waiting;
@@ -43,7 +49,7 @@ typedef struct serve_executor {
 } serve_executor;
 
 struct serve_pool {
-  pthread_mutex_t mutex;   /* of the list */
+  pthread_rwlock_t lock;   /* of the list; who frees a predictor holds it for writing */
   pthread_mutex_t loading; /* one at a time: two loads at once would pass the budget by */
   webml_device *device;
   served *list;

@@ -12,7 +12,7 @@
 bool serve_start(api *a, size_t budget) {
   struct serve_pool *p = calloc(1, sizeof *p);
   if (!p) return false;
-  pthread_mutex_init(&p->mutex, NULL);
+  pthread_rwlock_init(&p->lock, NULL);
   pthread_mutex_init(&p->loading, NULL);
   p->budget = budget;
   serve_executor_start(&p->executor);
@@ -22,7 +22,7 @@ bool serve_start(api *a, size_t budget) {
 
 static void destroy(served *s) {
   webml_predictor_destroy(s->predictor);
-  pthread_mutex_destroy(&s->mutex);
+  for (int i = 0; i < SHARDS; i++) pthread_mutex_destroy(&s->shards[i].mutex);
   free(s);
 }
 
@@ -35,13 +35,13 @@ void serve_stop(api *a) {
     destroy(s);
   }
   webml_device_destroy(p->device);
-  pthread_mutex_destroy(&p->mutex);
+  pthread_rwlock_destroy(&p->lock);
   pthread_mutex_destroy(&p->loading);
   free(p);
   a->serving = NULL;
 }
 
-/* ---- the list; its mutex is held ---- */
+/* ---- the list; its lock is held ---- */
 
 static served *find(struct serve_pool *p, int64_t weights) {
   for (served *s = p->list; s; s = s->next)
@@ -58,7 +58,7 @@ static void take_out(struct serve_pool *p, served *s) {
     }
 }
 
-/* What is idle for longest, until `bytes` more fit. Returns a chain to destroy outside the mutex.
+/* What is idle for longest, until `bytes` more fit. Returns a chain to destroy outside the lock.
  */
 static served *make_room(struct serve_pool *p, size_t bytes) {
   served *chain = NULL;
@@ -141,14 +141,14 @@ static served *load(api *a, int64_t weights, int64_t session, char *error, size_
   if (!s) return NULL;
   s->pool = p;
   s->weights = weights;
-  s->holders = 1;
+  atomic_store(&s->holders, 1);
   s->last = &s->first;
   set_batching(s, &(serve_batching){SERVE_MOST_BATCH, 0, SERVE_QUEUE});
-  pthread_mutex_init(&s->mutex, NULL);
+  for (int i = 0; i < SHARDS; i++) pthread_mutex_init(&s->shards[i].mutex, NULL);
   if (stat(path, &info) == 0) s->bytes = (size_t)info.st_size * 3 + ((size_t)1 << 20);
-  pthread_mutex_lock(&p->mutex);
+  pthread_rwlock_wrlock(&p->lock);
   served *chain = make_room(p, s->bytes);
-  pthread_mutex_unlock(&p->mutex);
+  pthread_rwlock_unlock(&p->lock);
   destroy_chain(chain);
   bool ok = (p->device || webml_device_open("auto", 0, &p->device) == WEBML_OK) &&
             webml_predictor_load(path, p->device, SERVE_MOST_BATCH, &s->predictor) == WEBML_OK &&
@@ -162,14 +162,13 @@ static served *load(api *a, int64_t weights, int64_t session, char *error, size_
 
 served *serve_find(api *a, int64_t weights, const serve_batching *batching) {
   struct serve_pool *p = a->serving;
-  pthread_mutex_lock(&p->mutex);
+  pthread_rwlock_rdlock(&p->lock);
   served *s = find(p, weights);
   if (s) {
-    s->holders++;
-    s->used = serve_now();
+    atomic_fetch_add(&s->holders, 1);
     set_batching(s, batching);
   }
-  pthread_mutex_unlock(&p->mutex);
+  pthread_rwlock_unlock(&p->lock);
   return s;
 }
 
@@ -182,43 +181,51 @@ served *serve_acquire(api *a, int64_t weights, int64_t session, const serve_batc
   s = serve_find(a, weights, batching); /* another one may have loaded it meanwhile */
   if (!s && (s = load(a, weights, session, error, size))) {
     set_batching(s, batching);
-    pthread_mutex_lock(&p->mutex);
-    s->used = serve_now();
+    pthread_rwlock_wrlock(&p->lock);
     s->next = p->list;
     p->list = s;
     p->bytes += s->bytes;
-    pthread_mutex_unlock(&p->mutex);
+    pthread_rwlock_unlock(&p->lock);
   }
   pthread_mutex_unlock(&p->loading);
   return s;
 }
 
+/* Frees the predictor when it is doomed and nobody holds it. It may be gone already: only its
+ * address is known here. */
+static void bury(struct serve_pool *p, const served *which) {
+  pthread_rwlock_wrlock(&p->lock);
+  served *s = p->list;
+  while (s && s != which) s = s->next;
+  bool dead = s && atomic_load(&s->doomed) && atomic_load(&s->holders) == 0;
+  if (dead) take_out(p, s);
+  pthread_rwlock_unlock(&p->lock);
+  if (dead) destroy(s);
+}
+
 void serve_release(served *s) {
   struct serve_pool *p = s->pool;
-  pthread_mutex_lock(&p->mutex);
-  s->used = serve_now();
-  bool last = --s->holders == 0 && s->doomed;
-  if (last) take_out(p, s);
-  pthread_mutex_unlock(&p->mutex);
-  if (last) destroy(s);
+  atomic_store_explicit(&s->used, serve_now(), memory_order_relaxed);
+  pthread_rwlock_rdlock(&p->lock);
+  bool last = atomic_fetch_sub(&s->holders, 1) == 1 && atomic_load(&s->doomed);
+  pthread_rwlock_unlock(&p->lock);
+  if (last) bury(p, s);
 }
 
 bool serve_unload(api *a, int64_t weights) {
   struct serve_pool *p = a->serving;
-  pthread_mutex_lock(&p->mutex);
+  pthread_rwlock_rdlock(&p->lock);
   served *s = find(p, weights);
-  bool idle = s && !s->holders;
-  if (s) s->doomed = true;
-  if (idle) take_out(p, s);
-  pthread_mutex_unlock(&p->mutex);
-  if (idle) destroy(s);
+  if (s) atomic_store(&s->doomed, true);
+  pthread_rwlock_unlock(&p->lock);
+  if (s) bury(p, s);
   return s != NULL;
 }
 
 bool serve_is_loaded(api *a, int64_t weights) {
-  pthread_mutex_lock(&a->serving->mutex);
+  pthread_rwlock_rdlock(&a->serving->lock);
   bool loaded = find(a->serving, weights) != NULL;
-  pthread_mutex_unlock(&a->serving->mutex);
+  pthread_rwlock_unlock(&a->serving->lock);
   return loaded;
 }
 
@@ -271,12 +278,9 @@ char *serve_picture(served *s, const void *bytes, size_t n, char *error, size_t 
 int serve_all_stats(api *a, serve_stats *list, int most) {
   struct serve_pool *p = a->serving;
   int n = 0;
-  pthread_mutex_lock(&p->mutex);
+  pthread_rwlock_rdlock(&p->lock);
   for (served *s = p->list; s; s = s->next, n++)
-    if (n < most) {
-      serve_read_stats(s, &list[n]);
-      list[n].holders = s->holders;
-    }
-  pthread_mutex_unlock(&p->mutex);
+    if (n < most) serve_read_stats(s, &list[n]);
+  pthread_rwlock_unlock(&p->lock);
   return n;
 }

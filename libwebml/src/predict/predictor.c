@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* adaptive mutexes */
 #include "predict/predictor.h"
 
 #include "data/dataset.h"
@@ -53,6 +54,18 @@ static webml_status load(webml_predictor *p, const char *path) {
              : wml_no_memory((size_t)p->max_batch * (size_t)p->output_width * 4, "predictions");
 }
 
+/* Small networks take less than a microsecond: waiting for another thread's row is then done by
+ * looking again for a moment before the kernel is asked. */
+static void make_mutex(pthread_mutex_t *mutex) {
+  pthread_mutexattr_t attributes;
+  pthread_mutexattr_init(&attributes);
+#ifdef PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP
+  pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
+#endif
+  pthread_mutex_init(mutex, &attributes);
+  pthread_mutexattr_destroy(&attributes);
+}
+
 webml_status webml_predictor_load(const char *path, webml_device *device, int64_t max_batch,
                                   webml_predictor **out) {
   if (!path || !device || !out)
@@ -63,7 +76,7 @@ webml_status webml_predictor_load(const char *path, webml_device *device, int64_
                     (long long)max_batch);
   webml_predictor *p = wml_calloc(1, sizeof *p);
   if (!p) return wml_no_memory(sizeof *p, "a predictor");
-  pthread_mutex_init(&p->mutex, NULL);
+  make_mutex(&p->mutex);
   p->device = device;
   p->max_batch = max_batch ? max_batch : 64;
   webml_status status = load(p, path);
