@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -215,6 +216,10 @@ int main(int argc, char **argv) {
   if (!split_address(o.listen, host, sizeof host, &port))
     return fprintf(stderr, "webml-server: --listen takes HOST:PORT, not \"%s\"\n", o.listen), 2;
   umask(0077);
+  /* Bodies and tensors come and go thousands of times a second: the kernel need not be asked for
+   * their pages each time. What predictors leave goes back when they are unloaded. */
+  mallopt(M_MMAP_THRESHOLD, 16 << 20);
+  mallopt(M_TRIM_THRESHOLD, 64 << 20);
   block_hangup();
   int lock = take_directory(o.data_dir);
   if (lock < 0) return 1;

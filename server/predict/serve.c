@@ -2,6 +2,7 @@
 #include "jobs/jobs.h"
 #include "pool.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@ static void destroy(served *s) {
   webml_predictor_destroy(s->predictor);
   for (int i = 0; i < SHARDS; i++) pthread_mutex_destroy(&s->shards[i].mutex);
   free(s);
+  malloc_trim(0); /* "unloaded" means that the memory is free */
 }
 
 void serve_stop(api *a) {
