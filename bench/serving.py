@@ -5,7 +5,6 @@ interleaved; medians count. The load generator (h2load) shares the machine's cor
 usage: /usr/bin/python3 bench/serving.py [--rounds N] [--seconds S] [--json FILE]
 """
 import argparse
-import base64
 import datetime
 import json
 import os
@@ -32,7 +31,7 @@ here = os.path.dirname(os.path.abspath(__file__))
 programs = os.path.join(here, "..", "build", "bin")
 sys.path.insert(0, os.path.join(here, "..", "tests", "server"))
 sys.argv = [sys.argv[0]]
-from client import Client, Server  # noqa: E402
+from client import Client, Server, settled, upload  # noqa: E402
 
 server_program, bench, bare = (os.path.join(programs, p) for p in ("webml-server", "webml-bench", "bare"))
 work = tempfile.mkdtemp(prefix="webml-serving-")
@@ -55,28 +54,10 @@ def ratio(name, ours, theirs, target, least=True):
 
 # ---- a server with two models ----
 
-def upload(name, data, file):
-    meta = ",".join(f"{k} {base64.b64encode(v.encode()).decode()}" for k, v in (("name", name), ("filename", file)))
-    ada.call("POST", "/api/v1/uploads", headers={"Upload-Length": str(len(data)), "Upload-Metadata": meta})
-    location = ada.last.headers["location"]
-    for at in range(0, len(data), 8 << 20):
-        ada.call("PATCH", location, data[at:at + (8 << 20)], headers={"Upload-Offset": str(at), "Content-Type": "application/offset+octet-stream"})
-    while True:
-        d = next(d for d in ada.call("GET", "/api/v1/datasets")[1]["datasets"] if d["name"] == name)
-        if d["state"] != "checking":
-            return d["id"]
-        time.sleep(0.05)
-
-
 def train(name, description, dataset):
     model = ada.call("POST", "/api/v1/models", {"name": name, "description": description})[1]["id"]
     session = ada.call("POST", "/api/v1/sessions", {"model": model, "dataset": dataset, "epochs": 1})[1]["id"]
-    while True:
-        s = ada.call("GET", f"/api/v1/sessions/{session}")[1]
-        if s["state"] == "finished":
-            break
-        assert s["state"] in ("waiting", "running"), s
-        time.sleep(0.05)
+    assert settled(ada, session)["state"] == "finished"
     ada.call("PATCH", f"/api/v1/models/{model}", {"public": True})
     return os.path.join(server.data_dir, "jobs", str(session), "weights.safetensors")
 
@@ -140,7 +121,7 @@ ada.register(server.key, "ada", "0123456789")
 
 if a.only in (None, "mlp"):
     table = ",".join(f"c{i}" for i in range(13)) + ",label\n" + "".join(",".join(f"{v:.2f}" for v in rng.normal(size=13)) + f",{'yes' if rng.random() < 0.5 else 'no'}\n" for _ in range(200))
-    train("mlp", {"size": [13], "optimizer": "adam", "loss": "categorical_crossentropy", "layers": [dense(64, "relu"), dense(64, "relu"), dense(2, "softmax")]}, upload("noise", table.encode(), "noise.csv"))
+    train("mlp", {"size": [13], "optimizer": "adam", "loss": "categorical_crossentropy", "layers": [dense(64, "relu"), dense(64, "relu"), dense(2, "softmax")]}, upload(ada, "noise", table.encode(), "noise.csv"))
     body = body_of("mlp", rng.normal(size=(1, 13)).astype("<f4"), "FP32")
     url = server.url + "/v2/models/mlp/infer"
     ada.call("POST", "/v2/models/mlp/infer", open(body[0], "rb").read(), headers={"Inference-Header-Content-Length": str(body[1])})
@@ -161,7 +142,7 @@ if a.only in (None, "pictures"):
     folder = os.path.join(work, "signs")
     subprocess.run([bench, "make", "signs", folder, "860", "20", "80"], check=True, stdout=subprocess.DEVNULL)
     subprocess.run([sys.executable, "-m", "zipfile", "-c", folder + ".zip", folder + "/"], check=True)
-    weights = train("reference", {"size": [64, 64, 3], "optimizer": "adam", "loss": "categorical_crossentropy", "layers": [layer("Conv2D", filters=64, kernel_size=3, activation="relu"), layer("MaxPooling2D"), layer("Conv2D", filters=32, kernel_size=2, activation="relu"), layer("Flatten"), dense(256, "relu"), dense(43, "softmax")]}, upload("signs", open(folder + ".zip", "rb").read(), "signs.zip"))
+    weights = train("reference", {"size": [64, 64, 3], "optimizer": "adam", "loss": "categorical_crossentropy", "layers": [layer("Conv2D", filters=64, kernel_size=3, activation="relu"), layer("MaxPooling2D"), layer("Conv2D", filters=32, kernel_size=2, activation="relu"), layer("Flatten"), dense(256, "relu"), dense(43, "softmax")]}, upload(ada, "signs", open(folder + ".zip", "rb").read(), "signs.zip"))
     pixels = rng.integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
     bodies = {"bytes": body_of("bytes", pixels, "UINT8"), "floats": body_of("floats", (pixels / 255).astype("<f4"), "FP32")}
     ada.call("GET", "/v2/models/reference/ready")

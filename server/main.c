@@ -1,7 +1,10 @@
 /* webml-server: options, the data directory, start and stop. */
 #include "api/datasets.h"
 #include "api/events.h"
+#include "api/settings.h"
+#include "devices/monitor.h"
 #include "jobs/jobs.h"
+#include "jobs/tool.h"
 #include "journal/journal.h"
 #include "predict/serve.h"
 
@@ -35,7 +38,7 @@ static const char usage[] =
     "  --tls-key FILE        its key, PEM\n"
     "  --cors-origin ORIGIN  lets pages of this origin call the server\n"
     "  --threads N           event loops; 0: one per core (0)\n"
-    "  --jobs N              trainings at a time (1)\n"
+    "  --jobs N              trainings at a time on one device (1)\n"
     "  --help, --version\n"
     "\n"
     "Each option can be given in the environment, too: WEBML_LISTEN,\n"
@@ -197,7 +200,9 @@ static int serve(const options *o, api *a, const http_options *http) {
            o->certificate ? "https" : "http", http->host, http_server_port(a->server));
   a->address = address;
   set_signals();
-  if (!api_known_start(a) || !events_start(a) || !datasets_recover(a) || !jobs_start(a, o->jobs) ||
+  setting_default("sessions_per_device", o->jobs);
+  if (!api_known_start(a) || !events_start(a) || !tools_start(a) || !datasets_recover(a) ||
+      !monitor_create(a) || !jobs_start(a) || !monitor_start(a) ||
       !serve_start(a, (size_t)4 << 30) || !api_start(a, 4, 1024) || !greet(a))
     return fprintf(stderr, "webml-server: cannot start: %s\n", store_error()), 1;
   printf("webml-server %s listens on %s\n", webml_version(), address);
@@ -235,9 +240,13 @@ int main(int argc, char **argv) {
                        .handle = api_handle,
                        .user = &a};
   code = serve(&o, &a, &http);
+  tools_stop(&a);
   api_stop(&a);
   datasets_stop(&a);
+  monitor_stop(&a);
   jobs_stop(&a);
+  monitor_free(&a);
+  tools_free(&a);
   serve_stop(&a);
   http_server_destroy(a.server);
   events_stop(&a);

@@ -14,7 +14,8 @@
 typedef enum api_right {
   API_ANYONE,   /* no token is looked at */
   API_OPTIONAL, /* with a token an account, without one nobody */
-  API_USER,     /* any account */
+  API_ACCOUNT,  /* any account, those of machines too */
+  API_USER,     /* a person's account */
   API_ADMIN
 } api_right;
 
@@ -68,7 +69,7 @@ typedef struct api_resource {
 
 extern const api_resource *const api_resources[]; /* ends with NULL */
 extern const api_resource api_auth, api_users, api_datasets, api_uploads, api_models, api_sessions,
-    api_weights, api_predict, api_inference, api_devices, api_events, api_system;
+    api_weights, api_predict, api_inference, api_devices, api_events, api_settings, api_system;
 
 /* ---- the program ---- */
 
@@ -86,6 +87,8 @@ struct api {
   struct event_hub *events;
   struct dataset_looks *looks;
   struct jobs *jobs;
+  struct tools *tools;
+  struct monitor *monitor;
   struct serve_pool *serving;
 };
 

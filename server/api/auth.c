@@ -219,12 +219,13 @@ static const api_route routes[] = {
      log_in_fields, log_in, 0},
     {"POST", "/api/v1/auth/renew", API_ANYONE, "a new token for a renewal", renewal_fields, renew,
      0},
-    {"POST", "/api/v1/auth/logout", API_USER, "end every log-in of this account", NULL, log_out, 0},
+    {"POST", "/api/v1/auth/logout", API_ACCOUNT, "end every log-in of this account", NULL, log_out,
+     0},
     {"POST", "/api/v1/auth/register", API_ANYONE, "make an account with a one-time key",
      registration_fields, enrol, 0},
-    {"POST", "/api/v1/auth/password", API_USER, "change the password; other log-ins end",
+    {"POST", "/api/v1/auth/password", API_ACCOUNT, "change the password; other log-ins end",
      password_fields, change_password, 0},
-    {"GET", "/api/v1/auth/me", API_USER, "the account of this token", NULL, whoami, 0},
+    {"GET", "/api/v1/auth/me", API_ACCOUNT, "the account of this token", NULL, whoami, 0},
     {0}};
 
 const api_resource api_auth = {"auth", "Logging in, tokens and passwords.", routes};

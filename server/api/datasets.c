@@ -2,26 +2,27 @@
 
 #include "events.h"
 #include "jobs/folder.h"
-#include "jobs/process.h"
+#include "jobs/tool.h"
+#include "settings.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const int64_t storage_per_user = (int64_t)20
-                                        << 30; /* the administrator's setting comes later */
-
 /* ---- files ---- */
 
 static void folder_of(const api *a, int64_t id, char *path, size_t size) {
   snprintf(path, size, "%s/datasets/%lld", a->data_dir, (long long)id);
+}
+
+void dataset_path(const api *a, int64_t id, const char *file, char *path, size_t size) {
+  snprintf(path, size, "%s/datasets/%lld/%s", a->data_dir, (long long)id, file);
 }
 
 static void remove_files(const api *a, int64_t id) {
@@ -38,7 +39,6 @@ static json_t *read_json(const char *path) {
 
 typedef struct look {
   struct look *next;
-  pid_t pid;
   api *a;
   int64_t id, owner;
   char name[128], file[64];
@@ -47,23 +47,8 @@ typedef struct look {
 struct dataset_looks {
   pthread_mutex_t mutex;
   pthread_cond_t ended;
-  look *list; /* those whose process runs, or is about to */
-  bool stop;
+  look *list;
 };
-
-/* Starts and waits for the process; 0 to 255, or 128 + its signal; -1: the server ends. */
-static int look_process(look *l, const process_spec *spec, char *error, size_t size) {
-  struct dataset_looks *looks = l->a->looks;
-  pthread_mutex_lock(&looks->mutex);
-  l->pid = looks->stop ? -1 : process_start(spec, error, size);
-  pthread_mutex_unlock(&looks->mutex);
-  int code = l->pid > 0 ? process_wait(l->pid) : 127;
-  pthread_mutex_lock(&looks->mutex);
-  l->pid = -1;
-  if (looks->stop) code = -1;
-  pthread_mutex_unlock(&looks->mutex);
-  return code;
-}
 
 static void end_look(look *l) {
   struct dataset_looks *looks = l->a->looks;
@@ -82,9 +67,6 @@ void datasets_stop(api *a) {
   struct dataset_looks *looks = a->looks;
   if (!looks) return;
   pthread_mutex_lock(&looks->mutex);
-  looks->stop = true;
-  for (look *l = looks->list; l; l = l->next)
-    if (l->pid > 0) kill(l->pid, SIGKILL); /* not waited for yet: the number is its own */
   while (looks->list) pthread_cond_wait(&looks->ended, &looks->mutex);
   pthread_mutex_unlock(&looks->mutex);
   pthread_mutex_destroy(&looks->mutex);
@@ -106,7 +88,7 @@ static void *run_look(void *arg) {
   json_t *properties = NULL;
   int code = 127;
   if (process_beside("webml", program, sizeof program))
-    code = look_process(l, &spec, error, sizeof error);
+    code = tool_wait(l->a, &spec, error, sizeof error);
   if (code < 0) {
     end_look(l);
     return NULL;
@@ -141,7 +123,7 @@ static bool start_look(api *a, int64_t id, int64_t owner, const char *name, cons
   look *l = calloc(1, sizeof *l);
   pthread_t thread;
   if (!l) return false;
-  *l = (look){.pid = -1, .a = a, .id = id, .owner = owner};
+  *l = (look){.a = a, .id = id, .owner = owner};
   snprintf(l->name, sizeof l->name, "%s", name);
   snprintf(l->file, sizeof l->file, "%s", file);
   pthread_mutex_lock(&a->looks->mutex);
@@ -183,6 +165,7 @@ bool dataset_quota(api_call *call, int64_t bytes) {
                 " + (SELECT COALESCE(SUM(bytes), 0) FROM uploads WHERE owner = ?1) AS used",
                 "i", call->user.id);
   int64_t used = json_integer_value(json_object_get(row, "used"));
+  int64_t storage_per_user = (int64_t)setting(call->api, "storage_bytes");
   bool known = row != NULL;
   json_decref(row);
   if (!known)

@@ -1,25 +1,111 @@
-/* What this machine computes on. */
-#include "api.h"
+/* What this machine computes on, and which device a training would get. */
+#include "datasets.h"
+#include "devices/monitor.h"
+#include "jobs/jobs.h"
+#include "need.h"
 
-#include <webml.h>
+#include <stdio.h>
+#include <string.h>
 
 static void list(api_call *call) {
-  char *text = NULL;
-  if (webml_devices(&text) != WEBML_OK) {
-    api_fail(call, 500, "%s", webml_last_error());
-    return;
-  }
-  json_t *devices = json_loads(text, 0, NULL), *device;
-  size_t i;
-  webml_free(text);
-  json_array_foreach(json_object_get(devices, "devices"), i, device)
-      json_object_set_new(device, "reservation", json_null());
-  api_reply(call, 200, devices);
+  api_reply(call, 200, monitor_json(call->api));
 }
 
-static const api_route routes[] = {{"GET", "/api/v1/devices", API_USER,
-                                    "processors and GPUs, their memory, and why there is no GPU",
-                                    NULL, list, 0},
-                                   {0}};
+/* By name or UUID; NULL: the call was answered. The caller's. */
+static json_t *find(api_call *call) {
+  json_t *all = monitor_json(call->api), *device, *found = NULL;
+  size_t i;
+  json_array_foreach(json_object_get(all, "devices"), i, device) {
+    const char *name = json_string_value(json_object_get(device, "name")),
+               *uuid = json_string_value(json_object_get(device, "uuid"));
+    if (strcmp(name, call->name) == 0 || (uuid && strcmp(uuid, call->name) == 0))
+      found = json_incref(device);
+  }
+  json_decref(all);
+  if (!found) api_fail(call, 404, "there is no device \"%s\"", call->name);
+  return found;
+}
+
+static void one(api_call *call) {
+  json_t *device = find(call);
+  if (device) api_reply(call, 200, device);
+}
+
+/* Trainings that run on it go on; no new one gets it. */
+static void change(api_call *call) {
+  char key[128];
+  json_t *device = find(call);
+  if (!device) return;
+  const char *uuid = json_string_value(json_object_get(device, "uuid"));
+  bool closed = api_boolean(call, "closed", true);
+  snprintf(key, sizeof key, "closed:%s", uuid ? uuid : "cpu");
+  json_decref(device);
+  int64_t done =
+      closed
+          ? store_run(call->api->store,
+                      "INSERT INTO settings (name, value) VALUES (?, '1') ON CONFLICT DO NOTHING",
+                      "s", key)
+          : store_run(call->api->store, "DELETE FROM settings WHERE name = ?", "s", key);
+  if (done < 0) {
+    api_fail_store(call);
+    return;
+  }
+  api_log("device", call, call->user.id, call->name, closed ? "closed" : "opened");
+  monitor_wake(call->api);
+  api_reply_empty(call);
+}
+
+static json_t *device_json(const device_state *d, const device_need *need) {
+  char why[160];
+  device_fit fit = device_fits(d, need, why, sizeof why);
+  json_t *json = json_pack("{s:s, s:b, s:I, s:I}", "name", d->name, "fits", fit == FITS, "free",
+                           (json_int_t)device_free(d), "needed",
+                           (json_int_t)(d->gpu ? need->on_gpu : need->on_cpu));
+  if (d->gpu) json_object_set_new(json, "uuid", json_string(d->uuid));
+  json_object_set_new(json, "reason", fit == FITS ? json_null() : json_string(why));
+  return json;
+}
+
+static void choose(api_call *call) {
+  device_state states[CHOOSE_MOST_DEVICES];
+  training_need computed;
+  bool ever;
+  const char *wanted = api_text(call, "device");
+  if (!need_compute(call, api_integer(call, "model", 0), api_integer(call, "dataset", 0),
+                    api_integer(call, "batch_size", 32), &computed))
+    return;
+  device_need need = {
+      .wanted = wanted ? wanted : "auto", .on_cpu = computed.on_cpu, .on_gpu = computed.on_gpu};
+  int n = monitor_states(call->api, states), which = device_choose(states, n, &need, &ever);
+  json_t *devices = json_array();
+  for (int i = 0; i < n; i++) json_array_append_new(devices, device_json(&states[i], &need));
+  json_t *answer =
+      json_pack("{s:n, s:b, s:o}", "device", "waiting_helps", ever, "devices", devices);
+  if (which >= 0) {
+    json_object_set_new(answer, "device", json_string(states[which].name));
+    if (states[which].gpu) json_object_set_new(answer, "uuid", json_string(states[which].uuid));
+  }
+  api_reply(call, 200, answer);
+}
+
+static const api_field choose_fields[] = {
+    {"model", API_ID, true, false, 0, 0, "one of your models", NULL},
+    {"dataset", API_ID, false, false, 0, 0, "to which a dynamic model is shaped first", NULL},
+    {"batch_size", API_INTEGER, false, false, 1, 65536, "samples per step; 32", NULL},
+    {"device", API_TEXT, false, false, 1, 95, "auto, cpu, cuda, cuda:N or a GPU's UUID; auto",
+     NULL},
+    {0}};
+static const api_field change_fields[] = {
+    {"closed", API_BOOLEAN, true, false, 0, 0, "true: no new training gets it", NULL}, {0}};
+
+static const api_route routes[] = {
+    {"GET", "/api/v1/devices", API_ACCOUNT,
+     "processors and GPUs, what they do and for whom, and why there is no GPU", NULL, list, 0},
+    {"GET", "/api/v1/devices/{name}", API_ACCOUNT, "one of them", NULL, one, 0},
+    {"PATCH", "/api/v1/devices/{name}", API_ADMIN, "close it for trainings, or open it again",
+     change_fields, change, 0},
+    {"POST", "/api/v1/devices/select", API_USER,
+     "which device a training would get now, and why not the others", choose_fields, choose, 0},
+    {0}};
 
 const api_resource api_devices = {"devices", "Processors and GPUs.", routes};

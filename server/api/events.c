@@ -49,7 +49,7 @@ void events_stop(api *a) {
 }
 
 static bool is_for(const listener *l, const event *e) {
-  return (l->admin || e->owner == -1 || e->owner == l->user) &&
+  return (l->admin || e->owner == EVENT_FOR_ALL || e->owner == l->user) &&
          (!l->session || l->session == e->session);
 }
 

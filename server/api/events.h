@@ -7,8 +7,9 @@
 
 bool events_start(api *a);
 void events_stop(api *a);
-/* Any thread. owner: who is told besides administrators; 0: administrators alone; -1: everybody.
+/* Any thread. owner: who is told besides administrators, or one of these.
  * session: the training session it is about, or 0. `json` is the call's from here on. */
+enum { EVENT_FOR_ADMINS = 0, EVENT_FOR_ALL = -1 };
 void event_send(api *a, const char *kind, int64_t owner, int64_t session, json_t *json);
 
 #endif

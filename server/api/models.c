@@ -1,7 +1,7 @@
 /* Model descriptions: checked whole when they come in, by the library. */
-#include "jobs/folder.h"
+#include "datasets.h"
 #include "jobs/jobs.h"
-#include "jobs/process.h"
+#include "jobs/tool.h"
 #include "predict/serve.h"
 
 #include <stdio.h>
@@ -183,40 +183,6 @@ static void copy(api_call *call) {
 
 /* ---- shaping: in a process, since it reads a data set ---- */
 
-/* {"model", "chosen"}; NULL: answered. */
-static json_t *run_shape(api_call *call, const char *description, int64_t dataset,
-                         const char *file) {
-  char program[4096], data[4096], model[4096], output[4096], errors[4096], folder[2048],
-      error[1024] = "";
-  json_t *result = NULL;
-  snprintf(folder, sizeof folder, "%s/shape-XXXXXX", call->api->data_dir);
-  if (!mkdtemp(folder)) {
-    api_fail(call, 507, "there is no room to work in");
-    return NULL;
-  }
-  snprintf(data, sizeof data, "%s/datasets/%lld/%s", call->api->data_dir, (long long)dataset, file);
-  snprintf(model, sizeof model, "%s/model.json", folder);
-  snprintf(output, sizeof output, "%s/shaped.json", folder);
-  snprintf(errors, sizeof errors, "%s/errors", folder);
-  FILE *f = fopen(model, "we");
-  bool ok = f && fputs(description, f) >= 0;
-  if (f && fclose(f) != 0) ok = false;
-  char *const arguments[] = {program, "shape", model, "--data", data, "--json", NULL};
-  process_spec spec = {
-      .arguments = arguments, .output = output, .errors = errors, .background = true};
-  pid_t pid = ok && process_beside("webml", program, sizeof program)
-                  ? process_start(&spec, error, sizeof error)
-                  : -1;
-  int code = pid > 0 ? process_wait(pid) : 127;
-  if (code == 0) result = json_load_file(output, 0, NULL);
-  if (!error[0]) folder_last_error(errors, error, sizeof error);
-  api_hide_paths(call->api, error);
-  folder_remove(folder);
-  if (!result)
-    api_fail(call, code == 1 ? 422 : 500, "%s", error[0] ? error : "the model could not be shaped");
-  return result;
-}
-
 /* As a new model where a name is given, else in place. */
 static void shape(api_call *call) {
   int64_t dataset = api_integer(call, "dataset", 0);
@@ -235,8 +201,11 @@ static void shape(api_call *call) {
       api_fail(call, 404, "there is no data set %lld of yours that is ready", (long long)dataset);
     return;
   }
-  json_t *result = run_shape(call, json_string_value(json_object_get(row, "description")), dataset,
-                             json_string_value(json_object_get(set, "file")));
+  char data[4096];
+  dataset_path(call->api, dataset, json_string_value(json_object_get(set, "file")), data,
+               sizeof data);
+  const char *const words[] = {"shape", TOOL_MODEL, "--data", data, "--json", NULL};
+  json_t *result = tool_json(call, json_string_value(json_object_get(row, "description")), words);
   json_decref(set);
   json_decref(row);
   char *text = result ? json_dumps(json_object_get(result, "model"), JSON_COMPACT) : NULL;

@@ -15,7 +15,7 @@
 const api_resource *const api_resources[] = {
     &api_inference, &api_auth,     &api_users,   &api_datasets, &api_uploads,
     &api_models,    &api_sessions, &api_weights, &api_predict,  &api_devices,
-    &api_events,    &api_system,   NULL};
+    &api_events,    &api_settings, &api_system,  NULL};
 
 int64_t api_now(void) {
   return (int64_t)time(NULL);
@@ -268,6 +268,9 @@ static verdict check_user(api_call *call) {
                   : "log in first: this needs a token (Authorization: Bearer ...)");
   else if (call->route->right == API_ADMIN && !call->user.admin) {
     api_fail(call, 403, "this is for administrators");
+    return REFUSED;
+  } else if (call->route->right == API_USER && call->user.node) {
+    api_fail(call, 403, "this is for people; the account is a machine's");
     return REFUSED;
   }
   return v;

@@ -1,6 +1,7 @@
 /* Health, figures, and the document of this interface. */
 #include "api.h"
 
+#include "devices/monitor.h"
 #include "predict/serve.h"
 
 #include <stdarg.h>
@@ -126,6 +127,10 @@ static void put_histogram(page *p, const labelled *list, int n, const char *name
   }
 }
 
+static void put_device(void *p, const char *name, const char *labels, double value) {
+  put(p, "%s{%s} %.17g\n", name, labels, value);
+}
+
 static void put_models(page *p, const labelled *list, int n) {
 #define VALUES(name, type, member, scale, about)                                                   \
   put_values(p, list, n, name, type, about, offsetof(serve_stats, member), scale)
@@ -162,6 +167,7 @@ static void metrics(api_call *call) {
     label(call->api, &list[i]);
   }
   put_models(&p, list, n);
+  monitor_metrics(call->api, put_device, &p);
   http_server_counts(call->api->server, &c);
   put(&p, "# TYPE webml_http_requests_total counter\nwebml_http_requests_total %llu\n",
       (unsigned long long)c.requests);

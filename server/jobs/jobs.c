@@ -1,6 +1,7 @@
 #include "jobs.h"
 
 #include "api/events.h"
+#include "devices/monitor.h"
 #include "folder.h"
 #include "process.h"
 
@@ -25,11 +26,15 @@ struct jobs {
   pthread_mutex_t mutex;
   pthread_cond_t changed;
   bool stop, started;
-  int slots, running, watchers;
-  int64_t last_owner; /* whose job was started last */
+  bool again;
+  int watchers;
+  struct watcher *list; /* one for each training that runs */
+  int64_t last_owner;   /* whose job was started last */
 };
 
 typedef struct watcher {
+  struct watcher *next;
+  job_run run;
   api *a;
   int64_t id, owner, model;
   pid_t pid; /* our child, or 0: started by a server before this one */
@@ -50,8 +55,10 @@ void jobs_remove(const api *a, int64_t session) {
 }
 
 void jobs_wake(api *a) {
+  if (!a->jobs) return;
   pthread_mutex_lock(&a->jobs->mutex);
-  pthread_cond_signal(&a->jobs->changed);
+  a->jobs->again = true;
+  pthread_cond_broadcast(&a->jobs->changed);
   pthread_mutex_unlock(&a->jobs->mutex);
 }
 
@@ -106,14 +113,39 @@ static bool is_cancelled(watcher *w) {
   return yes; /* a session that was deleted counts as cancelled */
 }
 
-/* Asks the process to end; while it holds its lock, the number in its file is its own. */
-static void interrupt(const watcher *w) {
+/* Whether the process has the session's lock as its descriptor 3, as process_start() gave it. */
+static bool holds_lock(const watcher *w, int64_t pid) {
+  char path[64];
+  struct stat ours, theirs;
+  snprintf(path, sizeof path, "/proc/%lld/fd/3", (long long)pid);
+  return fstat(w->lock, &ours) == 0 && stat(path, &theirs) == 0 && ours.st_dev == theirs.st_dev &&
+         ours.st_ino == theirs.st_ino;
+}
+
+/* The process of a session that an earlier server started: the number that it wrote down, or, where
+ * it was killed before it could, found by the lock. 0: none. */
+static int64_t find_process(const watcher *w) {
   char path[4096];
-  int pid = 0;
+  long long pid = 0;
   jobs_path(w->a, w->id, "pid", path, sizeof path);
   FILE *f = fopen(path, "re");
-  if (f && fscanf(f, "%d", &pid) == 1 && pid > 1) kill((pid_t)pid, SIGINT);
+  if (f && fscanf(f, "%lld", &pid) != 1) pid = 0;
   if (f) fclose(f);
+  if (pid > 1 && holds_lock(w, pid)) return pid;
+  DIR *d = opendir("/proc");
+  pid = 0;
+  for (struct dirent *e; d && !pid && (e = readdir(d));) {
+    long long number = strtoll(e->d_name, NULL, 10);
+    if (number > 1 && number != getpid() && holds_lock(w, number)) pid = number;
+  }
+  if (d) closedir(d);
+  return pid;
+}
+
+/* Asks the process to end. */
+static void interrupt(const watcher *w) {
+  int64_t pid = w->pid > 0 ? w->pid : find_process(w);
+  if (pid > 1) kill((pid_t)pid, SIGINT);
 }
 
 static void last_error(const watcher *w, char *out, size_t size) {
@@ -201,12 +233,31 @@ leave:
   fclose(w->progress);
   if (w->lock >= 0) close(w->lock);
   pthread_mutex_lock(&j->mutex);
-  j->running--;
+  for (watcher **p = &j->list; *p; p = &(*p)->next)
+    if (*p == w) {
+      *p = w->next;
+      break;
+    }
   j->watchers--;
+  j->again = true;
   pthread_cond_broadcast(&j->changed);
   pthread_mutex_unlock(&j->mutex);
   free(w);
   return NULL;
+}
+
+int jobs_running(api *a, job_run *list, int most) {
+  struct jobs *j = a->jobs;
+  int n = 0;
+  if (!j) return 0;
+  pthread_mutex_lock(&j->mutex);
+  for (const watcher *w = j->list; w && n < most; w = w->next) list[n++] = w->run;
+  pthread_mutex_unlock(&j->mutex);
+  return n;
+}
+
+static int64_t integer_of(const json_t *row, const char *name) {
+  return json_integer_value(json_object_get(row, name));
 }
 
 /* Takes the lock and the pid's file from here on. */
@@ -221,6 +272,13 @@ static bool start_watcher(api *a, const json_t *session, int lock, pid_t pid) {
                    .model = json_integer_value(json_object_get(session, "model")),
                    .pid = pid,
                    .lock = lock};
+    w->run = (job_run){.session = w->id,
+                       .owner = w->owner,
+                       .pid = pid > 0 ? pid : find_process(w),
+                       .need_cpu = integer_of(session, "need_cpu"),
+                       .need_gpu = integer_of(session, "need_gpu")};
+    snprintf(w->run.device, sizeof w->run.device, "%s",
+             json_string_value(json_object_get(session, "placed")));
     jobs_path(a, w->id, "progress", path, sizeof path);
     w->progress = fopen(path, "re");
   }
@@ -228,7 +286,8 @@ static bool start_watcher(api *a, const json_t *session, int lock, pid_t pid) {
   bool ok = w && w->progress && pthread_create(&thread, NULL, watch, w) == 0;
   if (ok) {
     pthread_detach(thread);
-    a->jobs->running++;
+    w->next = a->jobs->list;
+    a->jobs->list = w;
     a->jobs->watchers++;
   }
   pthread_mutex_unlock(&a->jobs->mutex);
@@ -280,7 +339,7 @@ static int add_parameters(const json_t *parameters, char *const *fixed, char **a
 
 static pid_t spawn(api *a, const json_t *session, int lock, char *error, size_t size) {
   enum { MOST = 64 };
-  char program[4096], model[4096], data[4096], out[4096], progress[4096], errors[4096], device[64],
+  char program[4096], model[4096], data[4096], out[4096], progress[4096], errors[4096], device[96],
       texts[MOST][48];
   char *arguments[MOST];
   int64_t id = json_integer_value(json_object_get(session, "id"));
@@ -291,7 +350,7 @@ static pid_t spawn(api *a, const json_t *session, int lock, char *error, size_t 
   snprintf(data, sizeof data, "%s/datasets/%lld/%s", a->data_dir,
            (long long)json_integer_value(json_object_get(session, "dataset")),
            json_string_value(json_object_get(session, "file")));
-  snprintf(device, sizeof device, "%s", json_string_value(json_object_get(session, "device")));
+  snprintf(device, sizeof device, "%s", json_string_value(json_object_get(session, "placed")));
   if (!process_beside("webml", program, sizeof program)) {
     snprintf(error, size, "the program webml is not beside the server");
     return -1;
@@ -325,8 +384,9 @@ static void start_session(api *a, const json_t *session) {
     snprintf(error, sizeof error, "the job's folder cannot be used: %s", strerror(errno));
   else if (store_run(a->store,
                      "UPDATE sessions SET state = 'running', started = COALESCE(started, ?), tries "
-                     "= tries + 1 WHERE id = ?",
-                     "ii", api_now(), id) != 1)
+                     "= tries + 1, placed = ?, waits_for = NULL WHERE id = ?",
+                     "isi", api_now(), json_string_value(json_object_get(session, "placed")),
+                     id) != 1)
     snprintf(error, sizeof error, "the store failed");
   else
     pid = spawn(a, session, lock, error, sizeof error);
@@ -348,22 +408,140 @@ static void start_session(api *a, const json_t *session) {
     api_log("session", NULL, owner, NULL, "cannot be watched; the next start does");
 }
 
-/* ---- the queue: round robin over users, first come first served within one ---- */
+/* ---- the queue ---- */
 
 static const char columns[] =
     "SELECT s.id AS id, s.owner AS owner, s.model AS model, s.dataset AS dataset, s.device AS "
-    "device,"
+    "device, s.placed AS placed, s.waits_for AS waits_for, s.need_cpu AS need_cpu,"
+    " s.need_gpu AS need_gpu,"
     " s.parameters AS parameters, m.description AS description, d.file AS file"
     " FROM sessions s JOIN models m ON m.id = s.model JOIN datasets d ON d.id = s.dataset";
 
-static json_t *next_waiting(api *a) {
-  char sql[1024];
-  bool found;
+/* Those that wait: everybody's first, beginning behind the user whose turn it was last, then
+ * everybody's second, ... */
+static json_t *waiting_in_order(api *a) {
+  char sql[1600];
   snprintf(sql, sizeof sql,
-           "%s WHERE s.state = 'waiting' AND NOT s.cancelled ORDER BY s.owner <= ?, s.owner, s.id "
-           "LIMIT 1",
+           "SELECT *, ROW_NUMBER() OVER (PARTITION BY owner ORDER BY id) AS turn FROM (%s WHERE "
+           "s.state = 'waiting' AND NOT s.cancelled) ORDER BY turn, owner <= ?, owner LIMIT 256",
            columns);
-  return store_row(a->store, &found, sql, "i", a->jobs->last_owner);
+  return store_rows(a->store, sql, "i", a->jobs->last_owner);
+}
+
+static const char *text_of(const json_t *row, const char *name) {
+  return json_string_value(json_object_get(row, name));
+}
+
+/* One that was interrupted goes on where it was: elsewhere it would not come to the same bits. */
+static device_need need_of(const json_t *session) {
+  const char *placed = text_of(session, "placed");
+  return (device_need){.wanted = placed ? placed : text_of(session, "device"),
+                       .on_cpu = integer_of(session, "need_cpu"),
+                       .on_gpu = integer_of(session, "need_gpu")};
+}
+
+/* What the session waits for, device by device. */
+static void say_why(const device_state *list, int n, const device_need *need, char *out,
+                    size_t size) {
+  size_t at = 0;
+  out[0] = '\0';
+  for (int i = 0; i < n && at + 200 < size; i++) {
+    char why[160];
+    device_fit fit = device_fits(&list[i], need, why, sizeof why);
+    if (fit == FITS || fit == NOT_WANTED) continue;
+    at += (size_t)snprintf(out + at, size - at, "%s%s: %s", at ? "; " : "", list[i].name, why);
+  }
+  if (!at) snprintf(out, size, "there is no device \"%s\" now", need->wanted);
+}
+
+static void note_wait(api *a, const json_t *session, const char *why) {
+  const char *before = text_of(session, "waits_for");
+  int64_t id = integer_of(session, "id"), owner = integer_of(session, "owner");
+  if (before && strcmp(before, why) == 0) return;
+  store_run(a->store, "UPDATE sessions SET waits_for = ? WHERE id = ? AND state = 'waiting'", "si",
+            why, id);
+  event_send(a, "session", owner, id,
+             json_pack("{s:I, s:s, s:s}", "session", (json_int_t)id, "state", "waiting",
+                       "waits_for", why));
+}
+
+/* The session in whose way this one would be on the device; 0: none. */
+static int64_t in_the_way_of(const device_state *d, json_t *const *blocked, int n,
+                             const device_need *need) {
+  for (int i = 0; i < n; i++) {
+    device_need theirs = need_of(blocked[i]);
+    if (device_delays(d, &theirs, need)) return integer_of(blocked[i], "id");
+  }
+  return 0;
+}
+
+/* The device on which it may start now; -1: none, and `why`. */
+static int place(const device_state *list, int n, json_t *const *blocked, int n_blocked,
+                 const json_t *session, bool *ever, char *why, size_t size) {
+  device_state left[CHOOSE_MOST_DEVICES];
+  device_need need = need_of(session);
+  int64_t other = 0;
+  memcpy(left, list, (size_t)n * sizeof *left);
+  for (int which; (which = device_choose(left, n, &need, ever)) >= 0;) {
+    int64_t id = in_the_way_of(&list[which], blocked, n_blocked, &need);
+    if (!id) return which;
+    other = id;
+    left[which].slots = 0;
+  }
+  if (other)
+    snprintf(why, size, "session %lld is before it and waits, too", (long long)other);
+  else
+    say_why(list, n, &need, why, size);
+  return -1;
+}
+
+static void give_up(api *a, const json_t *session, const char *why) {
+  int64_t id = integer_of(session, "id");
+  store_run(a->store, "UPDATE sessions SET state = 'failed', error = ?, ended = ? WHERE id = ?",
+            "sii", why, api_now(), id);
+  tell_state(a, id, integer_of(session, "owner"), "failed", why);
+}
+
+/* True: no device will ever hold it, not even one that is closed now. */
+static bool is_hopeless(const device_state *list, int n, const device_need *need) {
+  bool some = false;
+  for (int i = 0; i < n; i++) {
+    char why[160];
+    device_fit fit = device_fits(&list[i], need, why, sizeof why);
+    if (fit == FITS || fit == LATER || fit == CLOSED) return false;
+    some = some || fit == NEVER;
+  }
+  return some;
+}
+
+/* Starts what can be started. */
+static void start_waiting(api *a) {
+  enum { MOST_BLOCKED = 32 };
+  json_t *rows = waiting_in_order(a), *session, *blocked[MOST_BLOCKED];
+  int n_blocked = 0;
+  size_t i;
+  json_array_foreach(rows, i, session) {
+    device_state list[CHOOSE_MOST_DEVICES];
+    char why[1024];
+    bool ever;
+    int n = monitor_states(a, list), which = -1;
+    which = place(list, n, blocked, n_blocked, session, &ever, why, sizeof why);
+    device_need need = need_of(session);
+    if (which >= 0) {
+      json_object_set_new(session, "placed",
+                          json_string(list[which].gpu ? list[which].uuid : list[which].name));
+      a->jobs->last_owner = integer_of(session, "owner");
+      start_session(a, session);
+      monitor_wake(a);
+    } else if (is_hopeless(list, n, &need))
+      give_up(a, session, why);
+    else {
+      note_wait(a, session, why);
+      if (n_blocked == MOST_BLOCKED) break;
+      blocked[n_blocked++] = session;
+    }
+  }
+  json_decref(rows);
 }
 
 /* Waiting sessions that were cancelled need no process for it. */
@@ -386,22 +564,15 @@ static void *schedule(void *arg) {
   struct jobs *j = a->jobs;
   pthread_mutex_lock(&j->mutex);
   while (!j->stop) {
-    bool room = j->running < j->slots;
+    j->again = false;
     pthread_mutex_unlock(&j->mutex);
     cancel_waiting(a);
-    json_t *session = room ? next_waiting(a) : NULL;
-    if (session) {
-      j->last_owner = json_integer_value(json_object_get(session, "owner"));
-      start_session(a, session);
-    }
+    start_waiting(a);
     pthread_mutex_lock(&j->mutex);
-    if (!session && !j->stop) {
-      struct timespec until;
-      clock_gettime(CLOCK_REALTIME, &until);
-      until.tv_sec += 5; /* a failed start is tried again */
-      pthread_cond_timedwait(&j->changed, &j->mutex, &until);
-    }
-    json_decref(session);
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 5; /* a failed start is tried again */
+    if (!j->stop && !j->again) pthread_cond_timedwait(&j->changed, &j->mutex, &until);
   }
   pthread_mutex_unlock(&j->mutex);
   return NULL;
@@ -447,7 +618,7 @@ void jobs_tidy(api *a) {
   if (d) closedir(d);
 }
 
-bool jobs_start(api *a, int slots) {
+bool jobs_start(api *a) {
   char folder[4096];
   struct jobs *j = calloc(1, sizeof *j);
   snprintf(folder, sizeof folder, "%s/jobs", a->data_dir);
@@ -457,7 +628,6 @@ bool jobs_start(api *a, int slots) {
   }
   pthread_mutex_init(&j->mutex, NULL);
   pthread_cond_init(&j->changed, NULL);
-  j->slots = slots;
   a->jobs = j;
   jobs_tidy(a);
   j->started = take_up(a) && pthread_create(&j->thread, NULL, schedule, a) == 0;

@@ -10,12 +10,23 @@
 
 #include "api/api.h"
 
-/* Starts the queue and takes up what is there. slots: trainings at a time. False: store_error(). */
-bool jobs_start(api *a, int slots);
+/* Starts the queue and takes up what is there. False: store_error(). The queue is round-robin over
+ * users, first come first served within one; what does not fit yet is passed by others only where
+ * that cannot delay it. */
+bool jobs_start(api *a);
 /* Leaves running trainings alone: they go on without the server. */
 void jobs_stop(api *a);
 /* Something has changed: a session waits, or was cancelled. Any thread. */
 void jobs_wake(api *a);
+/* A training that runs. */
+typedef struct job_run {
+  int64_t session, owner, pid; /* pid: 0 until it is known */
+  int64_t need_cpu, need_gpu;  /* bytes; what was computed for it */
+  char device[96];             /* "cpu" or a GPU's UUID */
+} job_run;
+
+/* Those that run now; their number, at most `most`. */
+int jobs_running(api *a, job_run *list, int most);
 /* Path of a file in a session's folder. */
 void jobs_path(const api *a, int64_t session, const char *file, char *path, size_t size);
 /* Folders of sessions that are gone go, too; those whose process still runs are left to it. */

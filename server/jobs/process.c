@@ -14,17 +14,21 @@
 
 extern char **environ;
 
-/* The server's environment, with the wait policy set. One block; free(). */
+/* The server's environment, with the wait policy set, and GPUs in the order of their buses as the
+ * driver's management library has them. One block; free(). */
 static char **make_environment(void) {
-  static char policy[] = "OMP_WAIT_POLICY=passive";
+  static char policy[] = "OMP_WAIT_POLICY=passive", order[] = "CUDA_DEVICE_ORDER=PCI_BUS_ID";
   size_t n = 0;
   while (environ[n]) n++;
-  char **list = malloc((n + 2) * sizeof *list);
+  char **list = malloc((n + 3) * sizeof *list);
   if (!list) return NULL;
   size_t at = 0;
   for (size_t i = 0; i < n; i++)
-    if (strncmp(environ[i], "OMP_WAIT_POLICY=", 16) != 0) list[at++] = environ[i];
+    if (strncmp(environ[i], "OMP_WAIT_POLICY=", 16) != 0 &&
+        strncmp(environ[i], "CUDA_DEVICE_ORDER=", 18) != 0)
+      list[at++] = environ[i];
   list[at++] = policy;
+  list[at++] = order;
   list[at] = NULL;
   return list;
 }
@@ -73,6 +77,13 @@ pid_t process_start(const process_spec *spec, char *error, size_t size) {
   posix_spawn_file_actions_destroy(&actions);
   free(environment);
   return pid;
+}
+
+int process_await(pid_t pid) {
+  siginfo_t info;
+  while (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) < 0)
+    if (errno != EINTR) break;
+  return 0;
 }
 
 int process_wait(pid_t pid) {

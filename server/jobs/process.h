@@ -20,6 +20,8 @@ typedef struct process_spec {
 /* The process's id; -1 with a sentence. Its descriptors are standard input (/dev/null), output and
  * errors; libgomp's threads wait without spinning (OMP_WAIT_POLICY=passive). */
 pid_t process_start(const process_spec *spec, char *error, size_t error_size);
+/* Waits until it has ended, and leaves it to process_wait(). 0. */
+int process_await(pid_t pid);
 /* Waits; the exit code, or 128 + the signal that ended it. */
 int process_wait(pid_t pid);
 

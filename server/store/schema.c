@@ -39,9 +39,15 @@ const char *const schema[] = {
     " session INTEGER NOT NULL UNIQUE, bytes INTEGER NOT NULL, metrics TEXT NOT NULL,"
     " created INTEGER NOT NULL);"
     "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);",
-    /* 2: how requests of a model are put together; NULL: the server's defaults */
+    /* 2 */
+    /* how requests of a model are put together; NULL: the server's defaults */
     "ALTER TABLE models ADD COLUMN max_batch_size INTEGER;"
     "ALTER TABLE models ADD COLUMN max_queue_delay_microseconds INTEGER;"
-    "ALTER TABLE models ADD COLUMN max_queue_size INTEGER;",
+    "ALTER TABLE models ADD COLUMN max_queue_size INTEGER;"
+    /* bytes that a training needs; where it runs or ran ("cpu" or a UUID); what it waits for */
+    "ALTER TABLE sessions ADD COLUMN need_cpu INTEGER;"
+    "ALTER TABLE sessions ADD COLUMN need_gpu INTEGER;"
+    "ALTER TABLE sessions ADD COLUMN placed TEXT;"
+    "ALTER TABLE sessions ADD COLUMN waits_for TEXT;",
 };
 const int schema_steps = sizeof schema / sizeof *schema;

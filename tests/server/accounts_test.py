@@ -10,7 +10,7 @@ import stat
 import sys
 import time
 
-from client import Client, Server, check, path, report, run, sanitized, write
+from client import check, Client, new_user, path, report, run, sanitized, Server, write
 
 program = sys.argv[1]
 
@@ -85,7 +85,9 @@ operations = [(m.upper(), p, o) for p, methods in document["paths"].items() for 
 check(status == 200 and document["openapi"] == "3.1.0" and len(operations) > 20, "the document")
 bob = Client(server)
 bob.log_in("bob", "correct horse")
-admin_only = {("GET", "/api/v1/users"), ("GET", "/api/v1/users/{id}"), ("PATCH", "/api/v1/users/{id}"), ("DELETE", "/api/v1/users/{id}"), ("POST", "/api/v1/users/keys"), ("GET", "/api/v1/system/counts"), ("PATCH", "/api/v1/datasets/{id}")}
+admin_only = {("GET", "/api/v1/users"), ("GET", "/api/v1/users/{id}"), ("PATCH", "/api/v1/users/{id}"), ("DELETE", "/api/v1/users/{id}"), ("POST", "/api/v1/users/keys"), ("GET", "/api/v1/system/counts"), ("PATCH", "/api/v1/datasets/{id}"), ("PATCH", "/api/v1/devices/{name}"), ("PATCH", "/api/v1/system/settings")}
+machine = new_user(admin, "machine", "node")
+for_machines = {("GET", "/api/v1/auth/me"), ("POST", "/api/v1/auth/password"), ("GET", "/api/v1/devices"), ("GET", "/api/v1/devices/{name}")}
 for method, url, operation in operations:
     public = "security" not in operation
     if url.endswith("logout"):
@@ -97,11 +99,13 @@ for method, url, operation in operations:
     statuses = [c.call(method, concrete, None if method == "GET" else {})[0] for c in (Client(server), bob, admin)]
     check((statuses[0] != 401) == public or url.startswith("/api/v1/auth/") and public, f"{method} {url} without a token: {statuses[0]}")
     check((statuses[1] == 403) == ((method, url) in admin_only), f"{method} {url} as a user: {statuses[1]}")
+    if not public:
+        check((machine.call(method, concrete, None if method == "GET" else {})[0] == 403) == ((method, url) not in for_machines), f"{method} {url} as a machine")
     check(statuses[2] not in (401, 403, 500) or public, f"{method} {url} as an administrator: {statuses[2]}")
 
 # Administrators.
 users = {u["name"]: u["id"] for u in admin.call("GET", "/api/v1/users")[1]["users"]}
-check(set(users) == {"admin", "Ada", "bob"}, "all accounts")
+check(set(users) == {"admin", "Ada", "bob", "machine"}, "all accounts")
 check(admin.call("DELETE", f"/api/v1/users/{users['admin']}")[0] == 409 and admin.call("PATCH", f"/api/v1/users/{users['admin']}", {"role": "user"})[0] == 409, "the last administrator stays")
 check(admin.call("PATCH", f"/api/v1/users/{users['bob']}", {"enabled": False})[0] == 204 and bob.call("GET", "/api/v1/auth/me")[0] == 401 and bob.log_in("bob", "correct horse") == 401, "a closed account")
 check(admin.call("PATCH", f"/api/v1/users/{users['bob']}", {"enabled": True})[0] == 204 and bob.log_in("bob", "correct horse") == 200, "and opened again")

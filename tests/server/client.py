@@ -1,4 +1,5 @@
 """A server of its own for a test, and a client over HTTP/1.1 or HTTP/2 (httpx)."""
+import base64
 import json
 import os
 import re
@@ -49,6 +50,7 @@ class Server:
 
 class Client:
     def __init__(self, server, token=None, **options):
+        self.server = server
         self.http = httpx.Client(base_url=server.url, timeout=60, **options)
         self.token = token
 
@@ -74,3 +76,33 @@ class Client:
         if status == 201:
             self.token, self.renewal = answer["token"], answer["renewal"]
         return status
+
+
+def new_user(admin, name, role="user"):
+    c = Client(admin.server)
+    c.register(admin.call("POST", "/api/v1/users/keys", {"role": role})[1]["key"], name, "0123456789")
+    return c
+
+
+def upload(c, name, data, file="d.csv"):
+    """The number of the data set, when it was looked at."""
+    meta = ",".join(f"{k} {base64.b64encode(v.encode()).decode()}" for k, v in (("name", name), ("filename", file)))
+    c.call("POST", "/api/v1/uploads", headers={"Upload-Length": str(len(data)), "Upload-Metadata": meta})
+    location = c.last.headers["location"]
+    for at in range(0, len(data), 8 << 20):
+        c.call("PATCH", location, data[at:at + (8 << 20)], headers={"Upload-Offset": str(at), "Content-Type": "application/offset+octet-stream"})
+    for _ in range(1200):
+        d = next(d for d in c.call("GET", "/api/v1/datasets")[1]["datasets"] if d["name"] == name)
+        if d["state"] != "checking":
+            return d["id"]
+        time.sleep(0.05)
+
+
+def settled(c, session, states=("finished", "failed", "cancelled"), seconds=120):
+    """The session when it has come to one of these states."""
+    for _ in range(seconds * 20):
+        s = c.call("GET", f"/api/v1/sessions/{session}")[1]
+        if s["state"] in states:
+            return s
+        time.sleep(0.05)
+    return s

@@ -75,7 +75,8 @@ def listen(c, into, last=None):
                     key, value = line.split(": ", 1)
                     event[key] = value
                 elif not line and event:
-                    into.append(event)
+                    if event.get("event") != "devices":
+                        into.append(event)
                     event = {}
                 if stop.is_set():
                     return
@@ -195,6 +196,7 @@ time.sleep(0.3)
 check(not os.path.exists(os.path.join(server.data_dir, "datasets", str(number))), "and its files with it")
 
 # Events: one's own, in order, and those that were missed.
+heard = [e for e in heard if "name" in json.loads(e["data"])]
 first = [json.loads(e["data"]) for e in heard]
 check([e["name"] for e in first][:4] == ["table", "broken", "pictures", "zip"] and first[0]["state"] == "ready", f"events: {first}")
 check(not others, f"others hear nothing: {others}")

@@ -1,6 +1,5 @@
 """Predictions: own endpoint, Open Inference Protocol V2 (JSON and binary, byte for byte as Triton's client
 sends it), TensorFlow Serving's alias; public models, loading and unloading."""
-import base64
 import io
 import json
 import os
@@ -13,41 +12,25 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-from client import Client, Server, check, path, report, run, sanitized, write
+from client import Client, Server, check, new_user, path, report, run, sanitized, settled, upload, write
 
 program = sys.argv[1]
 webml = os.path.join(os.path.dirname(program), "webml")
 server = Server(program)
 ada = Client(server)
 ada.register(server.key, "ada", "0123456789")
-bob, nobody = Client(server), Client(server)
-bob.register(ada.call("POST", "/api/v1/users/keys", {})[1]["key"], "bob", "0123456789")
-
-
-def upload(name, data, file):
-    meta = ",".join(f"{k} {base64.b64encode(v.encode()).decode()}" for k, v in (("name", name), ("filename", file)))
-    ada.call("POST", "/api/v1/uploads", headers={"Upload-Length": str(len(data)), "Upload-Metadata": meta})
-    ada.call("PATCH", ada.last.headers["location"], data, headers={"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"})
-    for _ in range(400):
-        d = next(d for d in ada.call("GET", "/api/v1/datasets")[1]["datasets"] if d["name"] == name)
-        if d["state"] != "checking":
-            return d["id"]
-        time.sleep(0.05)
+bob, nobody = new_user(ada, "bob"), Client(server)
 
 
 def train(name, description, dataset, **more):
     model = ada.call("POST", "/api/v1/models", {"name": name, "description": description})[1]["id"]
     session = ada.call("POST", "/api/v1/sessions", {"model": model, "dataset": dataset, **more})[1]["id"]
-    for _ in range(1200):
-        s = ada.call("GET", f"/api/v1/sessions/{session}")[1]
-        if s["state"] not in ("waiting", "running"):
-            return model, s["weights"], os.path.join(server.data_dir, "jobs", str(session), "weights.safetensors")
-        time.sleep(0.05)
+    return model, settled(ada, session)["weights"], os.path.join(server.data_dir, "jobs", str(session), "weights.safetensors")
 
 
 rng = np.random.default_rng(3)
 table = "a,b,c,kind\n" + "".join(f"{a:.3f},{b:.3f},{c:.3f},{'x' if a + b > c else 'y'}\n" for a, b, c in rng.normal(size=(400, 3)))
-numbers = upload("numbers", table.encode(), "n.csv")
+numbers = upload(ada, "numbers", table.encode(), "n.csv")
 with zipfile.ZipFile(path("p.zip"), "w") as z:
     for kind in range(3):
         for i in range(12):
@@ -56,7 +39,7 @@ with zipfile.ZipFile(path("p.zip"), "w") as z:
             buffer = io.BytesIO()
             Image.fromarray(pixels).save(buffer, "PNG")
             z.writestr(f"k{kind}/{i}.png", buffer.getvalue())
-pictures = upload("pictures", open(path("p.zip"), "rb").read(), "p.zip")
+pictures = upload(ada, "pictures", open(path("p.zip"), "rb").read(), "p.zip")
 mlp = {"size": [None], "dynamic": True, "optimizer": "adam", "loss": None, "layers": [{"type": "Dense", "layer": {"units": 16, "activation": "relu"}}, {"type": "Dense", "layer": {"units": None, "activation": "softmax"}}]}
 cnn = {"size": [6, 5, 3], "dynamic": True, "optimizer": "adam", "loss": None, "layers": [{"type": "Conv2D", "layer": {"filters": 4, "kernel_size": 3, "activation": "relu"}}, {"type": "Flatten", "layer": {}}, {"type": "Dense", "layer": {"units": None, "activation": "softmax"}}]}
 model, weights, file = train("table net", mlp, numbers, epochs=4)

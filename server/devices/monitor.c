@@ -1,0 +1,436 @@
+#include "monitor.h"
+
+#include "api/events.h"
+#include "api/settings.h"
+#include "jobs/jobs.h"
+#include "nvml.h"
+
+#include <ctype.h>
+#include <pthread.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { EVERY_MS = 750 };
+
+typedef struct cpu_look {
+  char model[128];
+  int threads;
+  int64_t memory_total, memory_available, disk_total, disk_free;
+  double load;          /* share of all cores since the last look */
+  uint64_t busy, ticks; /* of the last look */
+} cpu_look;
+
+struct monitor {
+  pthread_t thread;
+  bool started;
+  pthread_mutex_t mutex; /* of everything below */
+  pthread_cond_t wake;
+  bool stop, again;
+  cpu_look cpu;
+  nvml *nvml;
+  char reason[256]; /* why there is no GPU */
+  int n_gpus;
+  nvml_gpu gpus[NVML_MOST_GPUS];
+  int n_jobs;
+  job_run jobs[CHOOSE_MOST_RUNNING];
+  bool closed[CHOOSE_MOST_DEVICES]; /* the CPU first */
+  char signature[8192];             /* of what was told last */
+};
+
+/* ---- looking ---- */
+
+static void read_model(cpu_look *c) {
+  char line[512];
+  FILE *f = fopen("/proc/cpuinfo", "re");
+  snprintf(c->model, sizeof c->model, "processor");
+  while (f && fgets(line, sizeof line, f)) {
+    char *colon = strchr(line, ':');
+    if (strncmp(line, "model name", 10) != 0 || !colon) continue;
+    snprintf(c->model, sizeof c->model, "%.120s", colon + 2);
+    c->model[strcspn(c->model, "\n")] = '\0';
+    break;
+  }
+  if (f) fclose(f);
+  c->threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+static void read_load(cpu_look *c) {
+  unsigned long long v[8] = {0};
+  FILE *f = fopen("/proc/stat", "re");
+  int n = f ? fscanf(f, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &v[0], &v[1], &v[2], &v[3],
+                     &v[4], &v[5], &v[6], &v[7])
+            : 0;
+  if (f) fclose(f);
+  if (n < 4) return;
+  uint64_t ticks = 0, idle = v[3] + v[4];
+  for (int i = 0; i < 8; i++) ticks += v[i];
+  uint64_t busy = ticks - idle;
+  if (c->ticks && ticks > c->ticks) c->load = (double)(busy - c->busy) / (double)(ticks - c->ticks);
+  c->busy = busy;
+  c->ticks = ticks;
+}
+
+static void read_cpu(const api *a, cpu_look *c) {
+  char line[128];
+  long long kb;
+  struct statvfs disk;
+  FILE *f = fopen("/proc/meminfo", "re");
+  while (f && fgets(line, sizeof line, f)) {
+    if (sscanf(line, "MemTotal: %lld kB", &kb) == 1) c->memory_total = kb * 1024;
+    if (sscanf(line, "MemAvailable: %lld kB", &kb) == 1) c->memory_available = kb * 1024;
+  }
+  if (f) fclose(f);
+  if (statvfs(a->data_dir, &disk) == 0) {
+    c->disk_total = (int64_t)disk.f_blocks * (int64_t)disk.f_frsize;
+    c->disk_free = (int64_t)disk.f_bavail * (int64_t)disk.f_frsize;
+  }
+  read_load(c);
+}
+
+static bool is_closed(const json_t *rows, const char *id) {
+  size_t i;
+  json_t *row;
+  json_array_foreach((json_t *)(uintptr_t)rows, i, row) {
+    const char *name = json_string_value(json_object_get(row, "name"));
+    if (name && strcmp(name + strlen("closed:"), id) == 0) return true;
+  }
+  return false;
+}
+
+/* Of a process, in bytes. */
+static int64_t resident(int64_t pid) {
+  char path[64];
+  long long pages = 0;
+  snprintf(path, sizeof path, "/proc/%lld/statm", (long long)pid);
+  FILE *f = fopen(path, "re");
+  if (f && fscanf(f, "%*s %lld", &pages) != 1) pages = 0;
+  if (f) fclose(f);
+  return pages * (int64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void look(api *a, struct monitor *m) {
+  json_t *closed = store_rows(a->store, "SELECT name FROM settings WHERE name LIKE 'closed:%'", "");
+  job_run jobs[CHOOSE_MOST_RUNNING];
+  int n_jobs = jobs_running(a, jobs, CHOOSE_MOST_RUNNING);
+  nvml_gpu *gpus = calloc(NVML_MOST_GPUS, sizeof *gpus); /* the driver may take its time */
+  char reason[256];
+  int n_gpus = m->nvml && gpus ? nvml_read(m->nvml, gpus, reason, sizeof reason) : 0;
+  pthread_mutex_lock(&m->mutex);
+  if (m->nvml && n_gpus <= 0) snprintf(m->reason, sizeof m->reason, "%s", reason);
+  m->n_gpus = n_gpus > 0 ? n_gpus : 0;
+  if (m->n_gpus) memcpy(m->gpus, gpus, (size_t)n_gpus * sizeof *gpus);
+  m->n_jobs = n_jobs;
+  memcpy(m->jobs, jobs, (size_t)n_jobs * sizeof *jobs);
+  read_cpu(a, &m->cpu);
+  m->closed[0] = is_closed(closed, "cpu");
+  for (int i = 0; i < m->n_gpus; i++) m->closed[i + 1] = is_closed(closed, m->gpus[i].uuid);
+  pthread_mutex_unlock(&m->mutex);
+  json_decref(closed);
+  free(gpus);
+}
+
+/* ---- as JSON; the mutex is held ---- */
+
+static json_t *known(int64_t value) {
+  return value < 0 ? json_null() : json_integer(value);
+}
+
+static json_t *text(const char *value) {
+  json_t *t = json_string(value);
+  return t ? t : json_string("?"); /* not UTF-8 */
+}
+
+static json_t *memory_of(int64_t total, int64_t used, int64_t rest) {
+  return json_pack("{s:o, s:o, s:o}", "total", known(total), "used", known(used), "free",
+                   known(rest));
+}
+
+static json_t *sessions_on(const struct monitor *m, const char *device) {
+  json_t *list = json_array();
+  for (int i = 0; i < m->n_jobs; i++)
+    if (strcmp(m->jobs[i].device, device) == 0)
+      json_array_append_new(list, json_integer(m->jobs[i].session));
+  return list;
+}
+
+static json_t *cpu_json(const struct monitor *m) {
+  const cpu_look *c = &m->cpu;
+  return json_pack(
+      "{s:s, s:s, s:o, s:i, s:f, s:o, s:o, s:o, s:b, s:n}", "name", "cpu", "kind", "cpu",
+      "description", text(c->model), "threads", c->threads, "load",
+      (double)(int)(c->load * 100 + 0.5) / 100, "memory",
+      memory_of(c->memory_total, c->memory_total - c->memory_available, c->memory_available),
+      "disk", memory_of(c->disk_total, c->disk_total - c->disk_free, c->disk_free), "sessions",
+      sessions_on(m, "cpu"), "closed", m->closed[0], "reservation");
+}
+
+/* Who runs the process: the account in full where it has a name, else its number. */
+static json_t *user_of(int64_t pid) {
+  char path[64], line[256], buffer[4096];
+  unsigned uid = 0;
+  bool found = false;
+  struct passwd entry, *who = NULL;
+  snprintf(path, sizeof path, "/proc/%lld/status", (long long)pid);
+  FILE *f = fopen(path, "re");
+  while (f && !found && fgets(line, sizeof line, f)) found = sscanf(line, "Uid: %u", &uid) == 1;
+  if (f) fclose(f);
+  if (!found) return json_null();
+  if (getpwuid_r(uid, &entry, buffer, sizeof buffer, &who) == 0 && who) return text(who->pw_name);
+  snprintf(line, sizeof line, "%u", uid);
+  return json_string(line);
+}
+
+/* The program's name; its arguments may hold secrets. */
+static json_t *command_of(int64_t pid) {
+  char path[64], line[512] = "";
+  snprintf(path, sizeof path, "/proc/%lld/cmdline", (long long)pid);
+  FILE *f = fopen(path, "re");
+  size_t n = f ? fread(line, 1, sizeof line - 1, f) : 0;
+  line[n] = '\0';
+  if (f) fclose(f);
+  const char *slash = strrchr(line, '/');
+  return n ? text(slash ? slash + 1 : line) : json_null();
+}
+
+static json_t *processes_of(const struct monitor *m, const nvml_gpu *g) {
+  json_t *list = json_array();
+  for (int i = 0; i < g->n_processes; i++) {
+    const nvml_process *p = &g->processes[i];
+    json_t *session = json_null();
+    for (int k = 0; k < m->n_jobs; k++)
+      if (m->jobs[k].pid == p->pid) session = json_integer(m->jobs[k].session);
+    json_array_append_new(list, json_pack("{s:I, s:o, s:o, s:o, s:o}", "pid", (json_int_t)p->pid,
+                                          "user", user_of(p->pid), "command", command_of(p->pid),
+                                          "memory", known(p->memory), "session", session));
+  }
+  return list;
+}
+
+static json_t *watts(int64_t milliwatts) {
+  return milliwatts < 0 ? json_null() : json_real((double)(milliwatts / 100) / 10);
+}
+
+static json_t *gpu_json(const struct monitor *m, int index) {
+  const nvml_gpu *g = &m->gpus[index];
+  char name[16];
+  snprintf(name, sizeof name, "cuda:%d", index);
+  json_t *json = json_pack(
+      "{s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", name, "kind", "cuda",
+      "description", text(g->name), "uuid", g->uuid, "bus_id", text(g->bus_id), "memory",
+      memory_of(g->memory_total, g->memory_used, g->memory_free), "utilisation",
+      known(g->utilisation), "memory_utilisation", known(g->memory_utilisation), "temperature",
+      known(g->temperature), "power", watts(g->power), "power_limit", watts(g->power_limit));
+  json_t *more = json_pack("{s:o, s:o, s:o, s:o, s:o, s:b, s:n}", "fan", known(g->fan), "sm_clock",
+                           known(g->sm_clock), "memory_clock", known(g->memory_clock), "processes",
+                           processes_of(m, g), "sessions", sessions_on(m, g->uuid), "closed",
+                           m->closed[index + 1], "reservation");
+  json_object_update(json, more);
+  json_decref(more);
+  return json;
+}
+
+static json_t *all_json(const struct monitor *m) {
+  json_t *devices = json_array(), *unavailable = json_array();
+  json_array_append_new(devices, cpu_json(m));
+  for (int i = 0; i < m->n_gpus; i++) json_array_append_new(devices, gpu_json(m, i));
+  if (!m->n_gpus)
+    json_array_append_new(unavailable,
+                          json_pack("{s:s, s:o}", "kind", "cuda", "reason", text(m->reason)));
+  return json_pack("{s:o, s:o}", "devices", devices, "unavailable", unavailable);
+}
+
+json_t *monitor_json(api *a) {
+  struct monitor *m = a->monitor;
+  pthread_mutex_lock(&m->mutex);
+  json_t *json = all_json(m);
+  pthread_mutex_unlock(&m->mutex);
+  return json;
+}
+
+/* ---- for the queue ---- */
+
+static void add_runs(const struct monitor *m, device_state *d, const nvml_gpu *g) {
+  int64_t ours = 0;
+  for (int i = 0; i < m->n_jobs; i++) {
+    const job_run *j = &m->jobs[i];
+    int64_t has = g ? 0 : resident(j->pid);
+    if (strcmp(j->device, g ? g->uuid : "cpu") != 0 || d->n_running == CHOOSE_MOST_RUNNING)
+      continue;
+    for (int k = 0; g && k < g->n_processes; k++)
+      if (g->processes[k].pid == j->pid && g->processes[k].memory > 0) has = g->processes[k].memory;
+    int64_t need = g ? j->need_gpu : j->need_cpu;
+    d->running[d->n_running++] = has > need ? has : need;
+    ours += has;
+  }
+  d->foreign = d->foreign > ours ? d->foreign - ours : 0;
+}
+
+int monitor_states(api *a, device_state list[CHOOSE_MOST_DEVICES]) {
+  struct monitor *m = a->monitor;
+  int slots = (int)setting(a, "sessions_per_device");
+  pthread_mutex_lock(&m->mutex);
+  m->n_jobs = jobs_running(a, m->jobs, CHOOSE_MOST_RUNNING); /* as it is now */
+  list[0] = (device_state){.name = "cpu",
+                           .closed = m->closed[0],
+                           .slots = slots,
+                           .total = m->cpu.memory_total,
+                           .foreign = m->cpu.memory_total - m->cpu.memory_available};
+  add_runs(m, &list[0], NULL);
+  for (int i = 0; i < m->n_gpus; i++) {
+    const nvml_gpu *g = &m->gpus[i];
+    device_state *d = &list[i + 1];
+    *d = (device_state){.gpu = true,
+                        .closed = m->closed[i + 1],
+                        .slots = slots,
+                        .total = g->memory_total,
+                        .foreign = g->memory_total - g->memory_free};
+    snprintf(d->name, sizeof d->name, "cuda:%d", i);
+    memcpy(d->uuid, g->uuid, sizeof d->uuid);
+    add_runs(m, d, g);
+  }
+  int n = m->n_gpus + 1;
+  pthread_mutex_unlock(&m->mutex);
+  return n;
+}
+
+/* ---- metrics ---- */
+
+void monitor_metrics(api *a, monitor_put put, void *page) {
+  struct monitor *m = a->monitor;
+  char host[128] = "";
+  gethostname(host, sizeof host - 1);
+  pthread_mutex_lock(&m->mutex);
+  for (int i = 0; i < m->n_gpus; i++) {
+    const nvml_gpu *g = &m->gpus[i];
+    char labels[512];
+    snprintf(labels, sizeof labels,
+             "gpu=\"%d\",UUID=\"%s\",pci_bus_id=\"%s\",device=\"nvidia%d\",modelName=\"%s\","
+             "Hostname=\"%s\"",
+             i, g->uuid, g->bus_id, i, g->name, host);
+    const struct {
+      const char *name;
+      int64_t value;
+      double scale;
+    } values[] = {{"DCGM_FI_DEV_GPU_UTIL", g->utilisation, 1},
+                  {"DCGM_FI_DEV_FB_USED", g->memory_used, 1.0 / 1048576},
+                  {"DCGM_FI_DEV_FB_FREE", g->memory_free, 1.0 / 1048576},
+                  {"DCGM_FI_DEV_GPU_TEMP", g->temperature, 1},
+                  {"DCGM_FI_DEV_POWER_USAGE", g->power, 1e-3},
+                  {"DCGM_FI_DEV_SM_CLOCK", g->sm_clock, 1},
+                  {"DCGM_FI_DEV_MEM_CLOCK", g->memory_clock, 1}};
+    for (size_t k = 0; k < sizeof values / sizeof *values; k++)
+      if (values[k].value >= 0)
+        put(page, values[k].name, labels, (double)values[k].value * values[k].scale);
+  }
+  pthread_mutex_unlock(&m->mutex);
+}
+
+/* ---- the thread ---- */
+
+/* What counts as a change: steps that a person would notice. */
+static void sign(const struct monitor *m, char *out, size_t size) {
+  size_t at = 0;
+#define ADD(...)                                                                                   \
+  do {                                                                                             \
+    if (at < size) at += (size_t)snprintf(out + at, size - at, __VA_ARGS__);                       \
+  } while (0)
+  ADD("%d %lld %lld %d", (int)(m->cpu.load * 20), (long long)(m->cpu.memory_available >> 27),
+      (long long)(m->cpu.disk_free >> 30), m->closed[0]);
+  for (int i = 0; i < m->n_gpus; i++) {
+    const nvml_gpu *g = &m->gpus[i];
+    ADD("|%s %lld %lld %lld %lld %d", g->uuid, (long long)(g->memory_used >> 24),
+        (long long)(g->utilisation / 5), (long long)(g->temperature / 2),
+        (long long)(g->power / 10000), m->closed[i + 1]);
+    for (int k = 0; k < g->n_processes; k++) ADD(" %lld", (long long)g->processes[k].pid);
+  }
+  for (int i = 0; i < m->n_jobs; i++) ADD(";%lld", (long long)m->jobs[i].session);
+#undef ADD
+}
+
+static void tell_changes(api *a, struct monitor *m) {
+  char signature[sizeof m->signature];
+  json_t *json = NULL;
+  pthread_mutex_lock(&m->mutex);
+  sign(m, signature, sizeof signature);
+  if (strcmp(signature, m->signature) != 0) {
+    memcpy(m->signature, signature, sizeof signature);
+    json = all_json(m);
+  }
+  pthread_mutex_unlock(&m->mutex);
+  if (json) event_send(a, "devices", EVENT_FOR_ALL, 0, json);
+}
+
+static void *watch(void *arg) {
+  api *a = arg;
+  struct monitor *m = a->monitor;
+  pthread_mutex_lock(&m->mutex);
+  while (!m->stop) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += EVERY_MS * 1000000L;
+    if (until.tv_nsec >= 1000000000L) until.tv_nsec -= 1000000000L, until.tv_sec++;
+    if (!m->again) pthread_cond_timedwait(&m->wake, &m->mutex, &until);
+    m->again = false;
+    bool stop = m->stop;
+    pthread_mutex_unlock(&m->mutex);
+    if (!stop) {
+      look(a, m);
+      tell_changes(a, m);
+      jobs_wake(a); /* memory that others gave back may be what a session waits for */
+    }
+    pthread_mutex_lock(&m->mutex);
+  }
+  pthread_mutex_unlock(&m->mutex);
+  return NULL;
+}
+
+void monitor_wake(api *a) {
+  pthread_mutex_lock(&a->monitor->mutex);
+  a->monitor->again = true;
+  pthread_cond_signal(&a->monitor->wake);
+  pthread_mutex_unlock(&a->monitor->mutex);
+}
+
+bool monitor_create(api *a) {
+  struct monitor *m = calloc(1, sizeof *m);
+  if (!m) return false;
+  pthread_mutex_init(&m->mutex, NULL);
+  pthread_cond_init(&m->wake, NULL);
+  m->nvml = nvml_open(m->reason, sizeof m->reason);
+  read_model(&m->cpu);
+  a->monitor = m;
+  look(a, m);
+  return true;
+}
+
+bool monitor_start(api *a) {
+  struct monitor *m = a->monitor;
+  m->started = pthread_create(&m->thread, NULL, watch, a) == 0;
+  return m->started;
+}
+
+void monitor_stop(api *a) {
+  struct monitor *m = a->monitor;
+  if (!m) return;
+  pthread_mutex_lock(&m->mutex);
+  m->stop = true;
+  pthread_cond_signal(&m->wake);
+  pthread_mutex_unlock(&m->mutex);
+  if (m->started) pthread_join(m->thread, NULL);
+  m->started = false;
+}
+
+void monitor_free(api *a) {
+  struct monitor *m = a->monitor;
+  if (!m) return;
+  nvml_close(m->nvml);
+  pthread_mutex_destroy(&m->mutex);
+  pthread_cond_destroy(&m->wake);
+  free(m);
+  a->monitor = NULL;
+}

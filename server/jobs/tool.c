@@ -1,0 +1,195 @@
+#include "tool.h"
+
+#include "folder.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { MOST = 64, AT_ONCE = 4, MOST_OUTPUT = 64 << 20 };
+
+struct tools {
+  pthread_mutex_t mutex;
+  pthread_cond_t ended;
+  pid_t running[MOST]; /* 0: free */
+  int at_once;         /* runs for requests */
+  bool stop;
+};
+
+/* What a killed server left. */
+static void remove_leavings(const api *a) {
+  char path[4096];
+  DIR *d = opendir(a->data_dir);
+  for (struct dirent *e; d && (e = readdir(d));) {
+    if (strncmp(e->d_name, "work-", 5) != 0) continue;
+    snprintf(path, sizeof path, "%s/%s", a->data_dir, e->d_name);
+    folder_remove(path);
+  }
+  if (d) closedir(d);
+}
+
+bool tools_start(api *a) {
+  struct tools *t = calloc(1, sizeof *t);
+  if (!t) return false;
+  remove_leavings(a);
+  pthread_mutex_init(&t->mutex, NULL);
+  pthread_cond_init(&t->ended, NULL);
+  a->tools = t;
+  return true;
+}
+
+void tools_stop(api *a) {
+  struct tools *t = a->tools;
+  if (!t) return;
+  pthread_mutex_lock(&t->mutex);
+  t->stop = true;
+  for (int i = 0; i < MOST; i++)
+    if (t->running[i] > 0) kill(t->running[i], SIGKILL); /* not waited for: the number is its own */
+  pthread_cond_broadcast(&t->ended);
+  pthread_mutex_unlock(&t->mutex);
+}
+
+void tools_free(api *a) {
+  struct tools *t = a->tools;
+  if (!t) return;
+  pthread_mutex_destroy(&t->mutex);
+  pthread_cond_destroy(&t->ended);
+  free(t);
+  a->tools = NULL;
+}
+
+/* A free place; -1: the server stops. The mutex is held. */
+static int find_place(struct tools *t) {
+  for (;;) {
+    if (t->stop) return -1;
+    for (int i = 0; i < MOST; i++)
+      if (t->running[i] == 0) return i;
+    pthread_cond_wait(&t->ended, &t->mutex);
+  }
+}
+
+int tool_wait(api *a, const process_spec *spec, char *error, size_t size) {
+  struct tools *t = a->tools;
+  pthread_mutex_lock(&t->mutex);
+  int place = find_place(t);
+  pid_t pid = place >= 0 ? process_start(spec, error, size) : -1;
+  if (place >= 0 && pid > 0) t->running[place] = pid;
+  pthread_mutex_unlock(&t->mutex);
+  if (place < 0) return -1;
+  /* Waited for without being reaped: until it is taken out of the list its number is its own. */
+  int code = pid > 0 ? process_await(pid) : 127;
+  pthread_mutex_lock(&t->mutex);
+  t->running[place] = 0;
+  if (pid > 0) code = process_wait(pid);
+  if (t->stop) code = -1;
+  pthread_cond_broadcast(&t->ended);
+  pthread_mutex_unlock(&t->mutex);
+  return code;
+}
+
+static bool write_model(const char *path, const char *text) {
+  FILE *f = fopen(path, "we");
+  bool ok = f && fputs(text, f) >= 0;
+  if (f && fclose(f) != 0) ok = false;
+  return ok;
+}
+
+static char *read_whole(const char *path, size_t *size) {
+  struct stat info;
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  char *bytes = NULL;
+  if (fd >= 0 && fstat(fd, &info) == 0 && info.st_size <= MOST_OUTPUT &&
+      (bytes = malloc((size_t)info.st_size + 1))) {
+    ssize_t n = read(fd, bytes, (size_t)info.st_size);
+    *size = n > 0 ? (size_t)n : 0;
+    bytes[*size] = '\0';
+  }
+  if (fd >= 0) close(fd);
+  return bytes;
+}
+
+/* Only so many at a time: each takes a processor. */
+static bool enter(struct tools *t) {
+  pthread_mutex_lock(&t->mutex);
+  while (t->at_once >= AT_ONCE && !t->stop) pthread_cond_wait(&t->ended, &t->mutex);
+  bool ok = !t->stop;
+  t->at_once += ok;
+  pthread_mutex_unlock(&t->mutex);
+  return ok;
+}
+
+static void leave(struct tools *t) {
+  pthread_mutex_lock(&t->mutex);
+  t->at_once--;
+  pthread_cond_broadcast(&t->ended);
+  pthread_mutex_unlock(&t->mutex);
+}
+
+static int run_in(api *a, const char *folder, const char *description, const char *const *words,
+                  char **output, size_t *size, char *error, size_t error_size) {
+  char program[4096], model[4096], out[4096], errors[4096];
+  char *arguments[32] = {program};
+  snprintf(model, sizeof model, "%s/model.json", folder);
+  snprintf(out, sizeof out, "%s/output", folder);
+  snprintf(errors, sizeof errors, "%s/errors", folder);
+  for (int i = 0; words[i] && i < 30; i++)
+    arguments[i + 1] = strcmp(words[i], TOOL_MODEL) == 0 ? model : (char *)(uintptr_t)words[i];
+  if (!process_beside("webml", program, sizeof program)) {
+    snprintf(error, error_size, "the program webml is not beside the server");
+    return 127;
+  }
+  if (description && !write_model(model, description)) {
+    snprintf(error, error_size, "there is no room to work in");
+    return 127;
+  }
+  process_spec spec = {.arguments = arguments, .output = out, .errors = errors, .background = true};
+  int code = tool_wait(a, &spec, error, error_size);
+  if (code == 0) *output = read_whole(out, size);
+  if (code != 0 && !error[0]) folder_last_error(errors, error, error_size);
+  return code;
+}
+
+bool tool_run(api *a, const char *description, const char *const *words, char **output,
+              size_t *size, int *status, char *error, size_t error_size) {
+  char folder[3000];
+  *output = NULL;
+  *size = 0;
+  error[0] = '\0';
+  snprintf(folder, sizeof folder, "%s/work-XXXXXX", a->data_dir);
+  if (!enter(a->tools) || !mkdtemp(folder)) {
+    *status = 503;
+    snprintf(error, error_size, "the server stops, or there is no room to work in");
+    return false;
+  }
+  int code = run_in(a, folder, description, words, output, size, error, error_size);
+  folder_remove(folder);
+  leave(a->tools);
+  api_hide_paths(a, error);
+  *status = code == 1 ? 422 : code < 0 ? 503 : 500;
+  if (!*output && !error[0])
+    snprintf(error, error_size,
+             code < 0 ? "the server stops"
+                      : "it ended with %d: it may need more memory than there is",
+             code);
+  return *output != NULL;
+}
+
+json_t *tool_json(api_call *call, const char *description, const char *const *words) {
+  char error[1024], *output;
+  size_t size;
+  int status;
+  if (!tool_run(call->api, description, words, &output, &size, &status, error, sizeof error)) {
+    api_fail(call, status, "%s", error);
+    return NULL;
+  }
+  json_t *json = json_loadb(output, size, 0, NULL);
+  free(output);
+  if (!json) api_fail(call, 500, "webml %s printed no JSON", words[0]);
+  return json;
+}
