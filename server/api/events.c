@@ -26,6 +26,7 @@ struct event_hub {
   event kept[KEPT]; /* by id modulo KEPT */
   int64_t last;
   listener *listeners;
+  int n_listeners;
   bool stopping;
 };
 
@@ -53,6 +54,21 @@ static bool is_for(const listener *l, const event *e) {
          (!l->session || l->session == e->session);
 }
 
+/* The hub is locked: the streams stay. */
+static void send_to_all(struct event_hub *h, const event *e) {
+  http_stream **streams = malloc((size_t)h->n_listeners * sizeof(http_stream *));
+  int n = 0;
+  for (listener *l = h->listeners; l; l = l->next) {
+    if (!is_for(l, e)) continue;
+    if (streams)
+      streams[n++] = l->stream;
+    else
+      http_stream_send(l->stream, e->text, e->size);
+  }
+  http_stream_send_all(streams, n, e->text, e->size);
+  free(streams);
+}
+
 void event_send(api *a, const char *kind, int64_t owner, int64_t session, json_t *json) {
   struct event_hub *h = a->events;
   char *data = json_dumps(json, JSON_COMPACT);
@@ -71,8 +87,7 @@ void event_send(api *a, const char *kind, int64_t owner, int64_t session, json_t
     int n = snprintf(text, size, "id: %lld\nevent: %s\ndata: %s\n\n", (long long)id, kind, data);
     *e = (event){id, owner, session, text, (size_t)n};
     h->last = id;
-    for (listener *l = h->listeners; l; l = l->next)
-      if (is_for(l, e)) http_stream_send(l->stream, e->text, e->size);
+    if (h->n_listeners) send_to_all(h, e);
   }
   pthread_mutex_unlock(&h->mutex);
   free(data);
@@ -85,6 +100,7 @@ static void on_closed(void *user) {
   for (listener **p = &h->listeners; *p; p = &(*p)->next)
     if (*p == l) {
       *p = l->next;
+      h->n_listeners--;
       break;
     }
   pthread_mutex_unlock(&h->mutex);
@@ -126,6 +142,7 @@ static void listen_to(api_call *call) {
   if (l->stream) {
     l->next = h->listeners;
     h->listeners = l;
+    h->n_listeners++;
     if (from < h->last) replay(h, l, from);
   } else
     free(l);
@@ -134,6 +151,16 @@ static void listen_to(api_call *call) {
   free(call);
 }
 
+/* For maintenance and the like. */
+static void announce(api_call *call) {
+  event_send(call->api, "notice", EVENT_FOR_ALL, 0,
+             json_pack("{s:s, s:s}", "from", call->user.name, "text", api_text(call, "text")));
+  api_reply_empty(call);
+}
+
+static const api_field notice_fields[] = {
+    {"text", API_TEXT, true, false, 1, 2000, "for everybody who listens", NULL}, {0}};
+
 static const api_field fields[] = {
     {"session", API_ID, false, true, 0, 0, "only events of this training session", NULL}, {0}};
 
@@ -141,6 +168,7 @@ static const api_route routes[] = {
     {"GET", "/api/v1/events", API_USER,
      "events as they happen (text/event-stream); Last-Event-ID goes on from there", fields,
      listen_to, 0},
+    {"POST", "/api/v1/events", API_ADMIN, "tell everybody something", notice_fields, announce, 0},
     {0}};
 
 const api_resource api_events = {"events", "What happens, as it happens.", routes};

@@ -96,6 +96,8 @@ http_stream *http_stream_start(http_request *request, const http_response *head,
                                void (*closed)(void *user), void *user);
 /* Any thread; copied. */
 void http_stream_send(http_stream *stream, const void *bytes, size_t size);
+/* The same bytes to several streams of one server; cheaper than one by one. */
+void http_stream_send_all(http_stream *const *streams, int n, const void *bytes, size_t size);
 void http_stream_end(http_stream *stream);
 
 #endif

@@ -5,6 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Bytes that several streams of a loop send. Used on the loop alone. */
+typedef struct shared {
+  int references;
+  size_t size;
+  char bytes[];
+} shared;
+
+static void drop(shared *b) {
+  if (b && --b->references == 0) free(b);
+}
+
 struct http_stream {
   h2o_generator_t generator;
   http_loop *loop;
@@ -13,6 +24,7 @@ struct http_stream {
   atomic_int references; /* h2o's memory pool, and messages on their way; the caller has none of
                             its own: it is told when the stream has closed */
   char *waiting, *flying;
+  shared *flying_shared; /* instead of flying */
   size_t n_waiting, capacity, most;
   bool busy, ending, closed;
   void (*on_closed)(void *user);
@@ -27,11 +39,19 @@ static void release(http_stream *s) {
   free(s);
 }
 
+/* What was sent is not needed any more. On the loop. */
+static void forget_flying(http_stream *s) {
+  free(s->flying);
+  drop(s->flying_shared);
+  s->flying = NULL;
+  s->flying_shared = NULL;
+}
+
 /* Sends what waits, and the end when that is wanted. On the loop, when h2o is ready for it. */
 static void push(http_stream *s) {
   h2o_req_t *req = s->request->req;
   if (s->busy || s->closed || !req || (!s->n_waiting && !s->ending)) return;
-  free(s->flying);
+  forget_flying(s);
   s->flying = s->waiting;
   h2o_iovec_t bytes = {s->flying, s->n_waiting};
   s->waiting = NULL;
@@ -51,6 +71,7 @@ static void on_proceed(h2o_generator_t *generator, h2o_req_t *req) {
 static void on_disposed(void *holder) {
   http_stream *s = *(http_stream **)holder;
   s->closed = true;
+  forget_flying(s);
   *s->place = s->next;
   if (s->next) s->next->place = s->place;
   if (s->on_closed) s->on_closed(s->user);
@@ -108,6 +129,72 @@ static void post_piece(http_stream *s, const void *bytes, size_t size, bool end)
 
 void http_stream_send(http_stream *s, const void *bytes, size_t size) {
   post_piece(s, bytes, size, false);
+}
+
+/* ---- to several ---- */
+
+typedef struct bundle {
+  http_message super;
+  shared *bytes;
+  int n;
+  http_stream *streams[]; /* a reference to each */
+} bundle;
+
+static void send_shared(http_stream *s, shared *b) {
+  h2o_req_t *req = s->request->req;
+  if (s->closed || s->ending) return;
+  if (s->busy || s->n_waiting || !req) {
+    append(s, b->bytes, b->size);
+    push(s);
+    return;
+  }
+  forget_flying(s);
+  s->flying_shared = b;
+  b->references++;
+  s->busy = true;
+  h2o_iovec_t bytes = {b->bytes, b->size};
+  h2o_send(req, &bytes, 1, H2O_SEND_STATE_IN_PROGRESS);
+}
+
+static void run_bundle(http_message *message) {
+  bundle *b = (bundle *)message;
+  for (int i = 0; i < b->n; i++) {
+    send_shared(b->streams[i], b->bytes);
+    release(b->streams[i]);
+  }
+  drop(b->bytes);
+  free(b);
+}
+
+static void send_on_loop(http_loop *loop, http_stream *const *streams, int n, const void *bytes,
+                         size_t size) {
+  int count = 0;
+  for (int i = 0; i < n; i++) count += streams[i]->loop == loop;
+  if (!count) return;
+  bundle *b = malloc(sizeof *b + (size_t)count * sizeof *b->streams);
+  shared *copy = b ? malloc(sizeof *copy + size) : NULL;
+  if (!copy) {
+    free(b);
+    return;
+  }
+  copy->references = 1;
+  copy->size = size;
+  memcpy(copy->bytes, bytes, size);
+  b->super = (http_message){.run = run_bundle};
+  b->bytes = copy;
+  b->n = 0;
+  for (int i = 0; i < n; i++) {
+    if (streams[i]->loop != loop) continue;
+    atomic_fetch_add(&streams[i]->references, 1);
+    b->streams[b->n++] = streams[i];
+  }
+  http_post(loop, &b->super);
+}
+
+void http_stream_send_all(http_stream *const *streams, int n, const void *bytes, size_t size) {
+  http_server *server = n ? streams[0]->loop->server : NULL;
+  for (int i = 0; server && i < server->n_loops; i++)
+    send_on_loop(&server->loops[i], streams, n, bytes, size);
 }
 
 void http_stream_end(http_stream *s) {
