@@ -42,7 +42,7 @@ double cli_real(const json_t *object, const char *key);
 void cli_dump(const json_t *json, int digits);
 
 extern const cli_command cli_train, cli_evaluate, cli_predict, cli_inspect, cli_summary,
-    cli_devices, cli_export, cli_shape;
+    cli_devices, cli_export, cli_shape, cli_sample;
 
 /* ---- progress.c ---- */
 

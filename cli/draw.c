@@ -33,6 +33,25 @@ static int finish(cairo_t *c, const char *path) {
   return cli_fail("cannot write %s: %s", path, cairo_status_to_string(status));
 }
 
+int cli_draw_picture(const char *path, const uint8_t *pixels, int side) {
+  cairo_surface_t *s = cairo_image_surface_create(CAIRO_FORMAT_RGB24, side, side);
+  unsigned char *to = cairo_image_surface_get_data(s);
+  if (!to) {
+    cairo_surface_destroy(s);
+    return cli_fail("out of memory");
+  }
+  for (int y = 0; y < side; y++, to += cairo_image_surface_get_stride(s))
+    for (int x = 0; x < side; x++, pixels += 3) {
+      uint32_t pixel = (uint32_t)pixels[0] << 16 | (uint32_t)pixels[1] << 8 | pixels[2];
+      memcpy(to + 4 * x, &pixel, sizeof pixel);
+    }
+  cairo_surface_mark_dirty(s);
+  cairo_status_t status = cairo_surface_write_to_png(s, path);
+  cairo_surface_destroy(s);
+  if (status == CAIRO_STATUS_SUCCESS) return CLI_DONE;
+  return cli_fail("cannot write %s: %s", path, cairo_status_to_string(status));
+}
+
 static double width_of(cairo_t *c, const char *text) {
   cairo_text_extents_t e;
   cairo_text_extents(c, text, &e);

@@ -10,6 +10,8 @@ typedef struct cli_tile {
   bool alarm;       /* the first line in red */
 } cli_tile;
 
+/* One picture of side x side pixels as it is. */
+int cli_draw_picture(const char *path, const uint8_t *pixels, int side);
 /* Tiles of side x side pixels, shown at `shown` pixels, in rows of up to `columns`. */
 int cli_draw_sheet(const char *path, const char *title, const cli_tile *tiles, int n, int side,
                    int shown, int columns);

@@ -2,6 +2,7 @@
 #include "api/datasets.h"
 #include "api/events.h"
 #include "api/settings.h"
+#include "backup/backup.h"
 #include "devices/monitor.h"
 #include "jobs/jobs.h"
 #include "jobs/tool.h"
@@ -25,8 +26,9 @@
 enum { LOG_BYTES = 16 << 20, LOG_FILES = 8 };
 
 typedef struct options {
-  const char *listen, *data_dir, *certificate, *key, *origin;
+  const char *listen, *data_dir, *certificate, *key, *origin, *restore;
   int threads, jobs;
+  json_t *file; /* of --config; the texts above may be in it */
 } options;
 
 static const char usage[] =
@@ -39,50 +41,114 @@ static const char usage[] =
     "  --cors-origin ORIGIN  lets pages of this origin call the server\n"
     "  --threads N           event loops; 0: one per core (0)\n"
     "  --jobs N              trainings at a time on one device (1)\n"
+    "  --config FILE         options as JSON: {\"listen\": \"0.0.0.0:80\", ...}\n"
+    "  --restore FILE.zip    put a backup in place of what is there, then serve\n"
     "  --help, --version\n"
     "\n"
     "Each option can be given in the environment, too: WEBML_LISTEN,\n"
     "WEBML_DATA_DIR, WEBML_TLS_CERT, WEBML_TLS_KEY, WEBML_CORS_ORIGIN,\n"
-    "WEBML_THREADS, WEBML_JOBS. SIGHUP reads the certificate again; SIGTERM\n"
+    "WEBML_THREADS, WEBML_JOBS, WEBML_CONFIG. An option comes before the\n"
+    "environment, and that before the file. SIGHUP reads the certificate again; SIGTERM\n"
     "answers what has begun and ends; trainings go on without the server.\n";
 
-static const char *environment(const char *name, const char *otherwise) {
-  const char *value = getenv(name);
-  return value && *value ? value : otherwise;
+/* Options that have a value, by their names. */
+typedef struct option_place {
+  const char *name, *environment, *otherwise;
+  size_t offset; /* of a text or a number in options */
+  bool number;
+} option_place;
+
+#define PLACE(name, variable, otherwise, member, number)                                           \
+  { name, variable, otherwise, offsetof(options, member), number }
+static const option_place places[] = {
+    PLACE("listen", "WEBML_LISTEN", "127.0.0.1:8080", listen, false),
+    PLACE("data-dir", "WEBML_DATA_DIR", "webml-data", data_dir, false),
+    PLACE("tls-cert", "WEBML_TLS_CERT", NULL, certificate, false),
+    PLACE("tls-key", "WEBML_TLS_KEY", NULL, key, false),
+    PLACE("cors-origin", "WEBML_CORS_ORIGIN", NULL, origin, false),
+    PLACE("restore", NULL, NULL, restore, false),
+    PLACE("threads", "WEBML_THREADS", "0", threads, true),
+    PLACE("jobs", "WEBML_JOBS", "1", jobs, true)};
+#undef PLACE
+enum { PLACES = sizeof places / sizeof *places };
+
+static void put_option(options *o, const option_place *p, const char *value) {
+  if (p->number) {
+    int number = value ? atoi(value) : 0;
+    memcpy((char *)o + p->offset, &number, sizeof number);
+  } else
+    memcpy((char *)o + p->offset, &value, sizeof value);
+}
+
+static const option_place *find_option(const char *name) {
+  for (int i = 0; i < PLACES; i++)
+    if (strcmp(places[i].name, name) == 0) return &places[i];
+  return NULL;
+}
+
+/* False: a sentence was printed. */
+static bool read_file(options *o, const char *path) {
+  json_error_t error;
+  const char *name;
+  json_t *value;
+  o->file = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+  if (!json_is_object(o->file)) {
+    fprintf(stderr, "webml-server: %s: line %d: %s\n", path, o->file ? 1 : error.line,
+            o->file ? "must be an object" : error.text);
+    return false;
+  }
+  json_object_foreach(o->file, name, value) {
+    const option_place *p = find_option(name);
+    if (!p || p->number != json_is_integer(value) || (!p->number && !json_is_string(value))) {
+      fprintf(stderr,
+              p ? "webml-server: %s: \"%s\" takes a %s\n"
+                : "webml-server: %s: there is no option \"%s\"\n",
+              path, name, p && p->number ? "whole number" : "text");
+      return false;
+    }
+    if (p->number) {
+      int number = (int)json_integer_value(value);
+      memcpy((char *)o + p->offset, &number, sizeof number);
+    } else
+      put_option(o, p, json_string_value(value));
+  }
+  return true;
+}
+
+/* Defaults, then the file, then the environment. False: a sentence was printed. */
+static bool read_defaults(options *o, int argc, char **argv) {
+  const char *path = getenv("WEBML_CONFIG");
+  for (int i = 1; i < argc; i++) {
+    if (strcmp(argv[i], "--config") == 0 && i + 1 < argc) path = argv[i + 1];
+    if (strncmp(argv[i], "--config=", 9) == 0) path = argv[i] + 9;
+  }
+  for (int i = 0; i < PLACES; i++) put_option(o, &places[i], places[i].otherwise);
+  if (path && *path && !read_file(o, path)) return false;
+  for (int i = 0; i < PLACES; i++) {
+    const char *value = places[i].environment ? getenv(places[i].environment) : NULL;
+    if (value && *value) put_option(o, &places[i], value);
+  }
+  return true;
 }
 
 /* -1: go on; else the exit code. */
 static int parse(int argc, char **argv, options *o) {
-  static const struct option list[] = {
-      {"listen", required_argument, NULL, 'l'},      {"data-dir", required_argument, NULL, 'd'},
-      {"tls-cert", required_argument, NULL, 'c'},    {"tls-key", required_argument, NULL, 'k'},
-      {"cors-origin", required_argument, NULL, 'o'}, {"threads", required_argument, NULL, 't'},
-      {"jobs", required_argument, NULL, 'j'},        {"help", no_argument, NULL, 'h'},
-      {"version", no_argument, NULL, 'v'},           {0}};
-  *o = (options){.listen = environment("WEBML_LISTEN", "127.0.0.1:8080"),
-                 .data_dir = environment("WEBML_DATA_DIR", "webml-data"),
-                 .certificate = environment("WEBML_TLS_CERT", NULL),
-                 .key = environment("WEBML_TLS_KEY", NULL),
-                 .origin = environment("WEBML_CORS_ORIGIN", NULL),
-                 .threads = atoi(environment("WEBML_THREADS", "0")),
-                 .jobs = atoi(environment("WEBML_JOBS", "1"))};
-  for (int c; (c = getopt_long(argc, argv, "", list, NULL)) != -1;) switch (c) {
-    case 'l': o->listen = optarg; break;
-    case 'd': o->data_dir = optarg; break;
-    case 'c': o->certificate = optarg; break;
-    case 'k': o->key = optarg; break;
-    case 'o': o->origin = optarg; break;
-    case 't': o->threads = atoi(optarg); break;
-    case 'j': o->jobs = atoi(optarg); break;
+  struct option list[PLACES + 4] = {{"config", required_argument, NULL, 'f'},
+                                    {"help", no_argument, NULL, 'h'},
+                                    {"version", no_argument, NULL, 'v'}};
+  for (int i = 0; i < PLACES; i++)
+    list[i + 3] = (struct option){places[i].name, required_argument, NULL, 0};
+  if (!read_defaults(o, argc, argv)) return 2;
+  for (int c, which; (c = getopt_long(argc, argv, "", list, &which)) != -1;) switch (c) {
+    case 0: put_option(o, &places[which - 3], optarg); break;
+    case 'f': break; /* was read */
     case 'h': fputs(usage, stdout); return 0;
     case 'v': printf("webml-server %s\n", webml_version()); return 0;
     default: fputs(usage, stderr); return 2;
     }
-  if (optind < argc || o->threads < 0 || o->threads > 256 || o->jobs < 1 || o->jobs > 64 ||
-      !o->certificate != !o->key) {
-    fputs(!o->certificate != !o->key ? "webml-server: --tls-cert and --tls-key belong together\n"
-                                     : usage,
-          stderr);
+  bool half = !o->certificate != !o->key;
+  if (optind < argc || o->threads < 0 || o->threads > 256 || o->jobs < 1 || o->jobs > 64 || half) {
+    fputs(half ? "webml-server: --tls-cert and --tls-key belong together\n" : usage, stderr);
     return 2;
   }
   return -1;
@@ -191,6 +257,9 @@ static int serve(const options *o, api *a, const http_options *http) {
   snprintf(path, sizeof path, "%s/webml.sqlite", o->data_dir);
   a->store = store_open(path, error, sizeof error);
   if (!a->store) return fprintf(stderr, "webml-server: %s\n", error), 1;
+  if ((o->restore && !backup_prepare(o->data_dir, o->restore, error, sizeof error)) ||
+      (backup_is_prepared(o->data_dir) && !backup_apply(a, error, sizeof error)))
+    return fprintf(stderr, "webml-server: %s\n", error), 1;
   snprintf(path, sizeof path, "%s/token.key", o->data_dir);
   a->key = token_key_open(path, error, sizeof error);
   if (!a->key) return fprintf(stderr, "webml-server: %s\n", error), 1;
@@ -203,7 +272,8 @@ static int serve(const options *o, api *a, const http_options *http) {
   setting_default("sessions_per_device", o->jobs);
   if (!api_known_start(a) || !events_start(a) || !tools_start(a) || !datasets_recover(a) ||
       !monitor_create(a) || !jobs_start(a) || !monitor_start(a) ||
-      !serve_start(a, (size_t)4 << 30) || !api_start(a, 4, 1024) || !greet(a))
+      !serve_start(a, (size_t)4 << 30) || !api_backups_start(a) || !api_start(a, 16, 1024) ||
+      !greet(a))
     return fprintf(stderr, "webml-server: cannot start: %s\n", store_error()), 1;
   printf("webml-server %s listens on %s\n", webml_version(), address);
   fflush(stdout);
@@ -212,7 +282,7 @@ static int serve(const options *o, api *a, const http_options *http) {
 }
 
 int main(int argc, char **argv) {
-  options o;
+  options o = {0};
   char host[64];
   int port;
   api a = {.started = api_now()};
@@ -242,6 +312,7 @@ int main(int argc, char **argv) {
   code = serve(&o, &a, &http);
   tools_stop(&a);
   api_stop(&a);
+  api_backups_stop(&a);
   datasets_stop(&a);
   monitor_stop(&a);
   jobs_stop(&a);
@@ -256,5 +327,6 @@ int main(int argc, char **argv) {
   api_known_stop(&a);
   journal_close();
   close(lock);
+  json_decref(o.file);
   return code;
 }

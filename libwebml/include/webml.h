@@ -208,6 +208,11 @@ WEBML_API webml_status webml_dataset_picture(const webml_dataset *dataset, int64
                                              const webml_augmentation *augmentation, uint64_t seed,
                                              int64_t epoch, uint8_t *pixels, char **json);
 
+/* The number of the index-th picture (0-based) of a class, for webml_dataset_picture().
+ * WEBML_ERROR_ARGUMENT: there is no such class, or it has fewer. Any thread. */
+WEBML_API webml_status webml_dataset_find(const webml_dataset *dataset, const char *class_name,
+                                          int64_t index, int64_t *picture);
+
 /* ---- devices -------------------------------------------------------------------------------- */
 
 /* "cpu", "cuda:0" or a GPU's UUID; "cuda": the GPU with the most free memory; "auto" or NULL: that

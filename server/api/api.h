@@ -8,6 +8,7 @@
 #include "store/store.h"
 
 #include <jansson.h>
+#include <pthread.h>
 
 /* ---- declarations ---- */
 
@@ -69,7 +70,8 @@ typedef struct api_resource {
 
 extern const api_resource *const api_resources[]; /* ends with NULL */
 extern const api_resource api_auth, api_users, api_datasets, api_uploads, api_models, api_sessions,
-    api_weights, api_predict, api_inference, api_devices, api_events, api_settings, api_system;
+    api_weights, api_predict, api_inference, api_devices, api_events, api_settings, api_backups,
+    api_system;
 
 /* ---- the program ---- */
 
@@ -89,6 +91,7 @@ struct api {
   struct jobs *jobs;
   struct tools *tools;
   struct monitor *monitor;
+  struct api_backups *backups;
   struct serve_pool *serving;
 };
 
@@ -175,6 +178,15 @@ bool api_known(const api *a, char kind, const void *key, size_t n, void *value, 
 enum { API_KNOWN_BYTES = 128, API_KNOWN_KEY = 400 };
 void api_know(const api *a, char kind, const void *key, size_t n, const void *value, size_t size,
               uint64_t version);
+
+/* backups.c */
+struct api_backups {
+  pthread_mutex_t mutex;
+  pthread_cond_t done;
+  bool busy; /* one is made or put back */
+};
+bool api_backups_start(api *a);
+void api_backups_stop(api *a);
 
 /* ---- inside the router ---- */
 

@@ -1,5 +1,6 @@
 /* Logging in, renewing and ending a log-in, registration by a one-time key, passwords. */
-#include "api.h"
+#include "events.h"
+#include "settings.h"
 
 #include <string.h>
 
@@ -130,18 +131,61 @@ static int64_t use_key(api_call *call, const char *hash, const char *name, const
   return store_commit(s) ? user : STORE_FAILED;
 }
 
+enum { MOST_WAITING = 100 };
+
+/* Without a key: an account that is closed until an administrator opens it. */
+static void ask_for_account(api_call *call, const char *password) {
+  store *s = call->api->store;
+  bool found;
+  const char *name = api_text(call, "name");
+  json_t *row = store_row(s, &found, "SELECT COUNT(*) AS n FROM users WHERE waiting", "");
+  int64_t n = json_integer_value(json_object_get(row, "n"));
+  bool known = row != NULL;
+  json_decref(row);
+  int64_t user = !known ? STORE_FAILED
+                 : n >= MOST_WAITING
+                     ? 0
+                     : store_insert(s,
+                                    "INSERT INTO users (name, password, role, enabled, waiting,"
+                                    " created) VALUES (?, ?, 'user', 0, 1, ?)",
+                                    "ssi", name, password, api_now());
+  /* Each counts: nobody fills the list. */
+  api_throttle_failed(call->api, "registration", http_peer(call->request));
+  if (user == STORE_EXISTS)
+    api_fail(call, 409, "there is an account of this name");
+  else if (user < 0)
+    api_fail_store(call);
+  else if (user == 0)
+    api_fail(call, 429, "too many accounts wait for an administrator");
+  else {
+    api_log("registration", call, user, NULL, "waits for an administrator");
+    event_send(call->api, "registration", EVENT_FOR_ADMINS, 0,
+               json_pack("{s:I, s:s}", "user", (json_int_t)user, "name", name));
+    api_reply(call, 202, json_pack("{s:s}", "state", "an administrator has to let you in"));
+  }
+}
+
 static void enrol(api_call *call) {
+  const char *key = api_text(call, "key");
   char hash[SECRET_HASH], password[PASSWORD_TEXT];
   const char *peer = http_peer(call->request);
   if (api_throttle_wait(call->api, "registration", peer)) {
     api_fail(call, 429, "too many registrations have failed; try again later");
     return;
   }
-  secret_hash(api_text(call, "key"), hash);
+  if (!key && setting(call->api, "self_registration") == 0) {
+    api_fail(call, 403, "an administrator's one-time key is needed to register here");
+    return;
+  }
   if (!password_hash(api_text(call, "password"), password)) {
     api_fail(call, 503, "out of memory");
     return;
   }
+  if (!key) {
+    ask_for_account(call, password);
+    return;
+  }
+  secret_hash(key, hash);
   int64_t user = use_key(call, hash, api_text(call, "name"), password);
   if (user == STORE_EXISTS)
     api_fail(call, 409, "there is an account of this name");
@@ -205,7 +249,10 @@ static const api_field renewal_fields[] = {{"renewal", API_SECRET, true, false, 
                                             NULL},
                                            {0}};
 static const api_field registration_fields[] = {
-    {"key", API_SECRET, true, false, 1, 64, "an administrator's one-time key", NULL},
+    {"key", API_SECRET, false, false, 1, 64,
+     "an administrator's one-time key; without it, where that is allowed, an administrator has to "
+     "open the account",
+     NULL},
     {"name", API_NAME, true, false, 3, 63, account_about, NULL},
     PASSWORD("password", "at least ten bytes"),
     {0}};

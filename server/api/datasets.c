@@ -339,6 +339,81 @@ static void download(api_call *call) {
   api_reply_file(call, fd, info.st_size, "application/octet-stream");
 }
 
+/* What there is to look at: of tables some rows, of pictures the classes with a link each. */
+static void preview(api_call *call) {
+  json_t *row = find(call, false);
+  if (!row) return;
+  const char *text = json_string_value(json_object_get(row, "properties"));
+  json_t *p = text ? json_loads(text, 0, NULL) : NULL, *class;
+  json_decref(row);
+  if (!p) {
+    api_fail(call, 409, "the data set was not looked at yet, or is broken");
+    return;
+  }
+  const char *format = json_string_value(json_object_get(p, "format"));
+  json_t *answer = json_pack("{s:s}", "format", format);
+  if (strcmp(format, "images") != 0) {
+    json_t *columns = json_array(), *feature;
+    size_t i;
+    json_array_foreach(json_object_get(p, "features"), i, feature)
+        json_array_append(columns, json_object_get(feature, "feature"));
+    json_object_set_new(answer, "columns", columns);
+    json_object_set(answer, "rows", json_object_get(p, "examples"));
+  } else {
+    json_t *classes = json_array();
+    size_t i;
+    json_array_foreach(json_object_get(p, "classes"), i, class) json_array_append_new(
+        classes,
+        json_pack("{s:O, s:O, s:O, s:o}", "class", class, "training",
+                  json_array_get(json_object_get(p, "training_per_class"), i), "validation",
+                  json_array_get(json_object_get(p, "validation_per_class"), i), "sample",
+                  dataset_sample_link(call->ids[0], json_string_value(class), 0)));
+    json_object_set_new(answer, "classes", classes);
+  }
+  json_decref(p);
+  api_reply(call, 200, answer);
+}
+
+json_t *dataset_sample_link(int64_t id, const char *class, int64_t index) {
+  char link[1024];
+  size_t at = (size_t)snprintf(link, sizeof link,
+                               "/api/v1/datasets/%lld/sample?index=%lld&class=", (long long)id,
+                               (long long)index);
+  for (const char *c = class; *c && at + 4 < sizeof link; c++) {
+    bool plain = (*c >= '0' && *c <= '9') || (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') ||
+                 strchr("-_.~", *c);
+    at += (size_t)snprintf(link + at, sizeof link - at, plain ? "%c" : "%%%02X",
+                           plain ? *c : (unsigned char)*c);
+  }
+  return json_string(link);
+}
+
+static void sample(api_call *call) {
+  char path[4096], index[24], side[24], error[1024], *png;
+  size_t bytes;
+  int status;
+  json_t *row = find(call, false);
+  if (!row) return;
+  const char *format = json_string_value(json_object_get(row, "format"));
+  bool pictures = format && strcmp(format, "images") == 0;
+  dataset_path(call->api, call->ids[0], json_string_value(json_object_get(row, "file")), path,
+               sizeof path);
+  json_decref(row);
+  if (!pictures) {
+    api_fail(call, 409, "this data set has no pictures; see its preview");
+    return;
+  }
+  snprintf(index, sizeof index, "%lld", (long long)api_integer(call, "index", 0));
+  snprintf(side, sizeof side, "%lld", (long long)api_integer(call, "size", 128));
+  const char *const words[] = {"sample", path, "--class", api_text(call, "class"), "--index", index,
+                               "--size", side, "-o",      "/dev/stdout",           NULL};
+  if (tool_run(call->api, NULL, words, &png, &bytes, &status, error, sizeof error))
+    api_reply_bytes(call, 200, "image/png", png, bytes);
+  else
+    api_fail(call, status == 422 ? 404 : status, "%s", error);
+  free(png);
+}
+
 static void publish(api_call *call) {
   int64_t changed = store_run(call->api->store, "UPDATE datasets SET public = ? WHERE id = ?", "ii",
                               (int64_t)api_boolean(call, "public", true), call->ids[0]);
@@ -363,6 +438,11 @@ static void erase(api_call *call) {
   api_reply_empty(call);
 }
 
+static const api_field sample_fields[] = {
+    {"class", API_TEXT, true, true, 1, 255, "of which class", NULL},
+    {"index", API_INTEGER, false, true, 0, 1e12, "which of its pictures, from 0", NULL},
+    {"size", API_INTEGER, false, true, 8, 1024, "width and height in pixels; 128", NULL},
+    {0}};
 static const api_field publish_fields[] = {
     {"public", API_BOOLEAN, true, false, 0, 0, "true: everybody may see and use it", NULL}, {0}};
 
@@ -371,6 +451,10 @@ static const api_route routes[] = {
     {"GET", "/api/v1/datasets/{id}", API_USER, "one data set with its properties", NULL, one, 0},
     {"GET", "/api/v1/datasets/{id}/file", API_USER, "the file as it was uploaded", NULL, download,
      0},
+    {"GET", "/api/v1/datasets/{id}/preview", API_USER,
+     "some rows of a table, or the classes of pictures with a link to one each", NULL, preview, 0},
+    {"GET", "/api/v1/datasets/{id}/sample", API_USER, "one picture of a class, as PNG",
+     sample_fields, sample, 0},
     {"PATCH", "/api/v1/datasets/{id}", API_ADMIN, "publish it, or take it back", publish_fields,
      publish, 0},
     {"DELETE", "/api/v1/datasets/{id}", API_USER, "delete it", NULL, erase, 0},

@@ -10,6 +10,9 @@ bool api_is_name(const char *text);
 /* The path of a data set's file. */
 void dataset_path(const api *a, int64_t id, const char *file, char *path, size_t size);
 
+/* Where one picture of a class can be had. */
+json_t *dataset_sample_link(int64_t id, const char *class, int64_t index);
+
 /* False: the call was answered (409: the name is the caller's already, or a public one's). */
 bool dataset_name_is_free(api_call *call, const char *name);
 /* False: answered (413: so many bytes more are over the account's share). */

@@ -15,7 +15,7 @@
 const api_resource *const api_resources[] = {
     &api_inference, &api_auth,     &api_users,   &api_datasets, &api_uploads,
     &api_models,    &api_sessions, &api_weights, &api_predict,  &api_devices,
-    &api_events,    &api_settings, &api_system,  NULL};
+    &api_events,    &api_settings, &api_backups, &api_system,   NULL};
 
 int64_t api_now(void) {
   return (int64_t)time(NULL);

@@ -2,6 +2,7 @@
 #include "api.h"
 
 #include "devices/monitor.h"
+#include "journal/journal.h"
 #include "predict/serve.h"
 
 #include <stdarg.h>
@@ -188,6 +189,35 @@ static void metrics(api_call *call) {
   free(p.text);
 }
 
+/* ---- the log ---- */
+
+static void read_log(api_call *call) {
+  const journal_filter filter = {.event = api_text(call, "event"),
+                                 .outcome = api_text(call, "outcome"),
+                                 .path = api_text(call, "path"),
+                                 .user = api_integer(call, "user", -1),
+                                 .since = api_integer(call, "since", 0),
+                                 .until = api_integer(call, "until", 0),
+                                 .status = (int)api_integer(call, "status", 0),
+                                 .most = (int)api_integer(call, "most", 100)};
+  json_t *lines = journal_read(&filter);
+  if (lines)
+    api_reply(call, 200, json_pack("{s:o}", "lines", lines));
+  else
+    api_fail(call, 503, "out of memory");
+}
+
+static const api_field log_fields[] = {
+    {"event", API_TEXT, false, true, 1, 32, "request, log-in, session, dataset, ...", NULL},
+    {"outcome", API_TEXT, false, true, 1, 200, "exactly this outcome", NULL},
+    {"path", API_TEXT, false, true, 1, 200, "requests whose path begins so", NULL},
+    {"user", API_ID, false, true, 0, 0, "of this account; 0: of nobody", NULL},
+    {"since", API_INTEGER, false, true, 0, 4e9, "from this second (Unix time) on", NULL},
+    {"until", API_INTEGER, false, true, 0, 4e9, "up to this second", NULL},
+    {"status", API_INTEGER, false, true, 100, 599, "answers of this status and above", NULL},
+    {"most", API_INTEGER, false, true, 1, 10000, "lines; 100", NULL},
+    {0}};
+
 static const api_route routes[] = {
     {"GET", "/healthz", API_ANYONE, "whether the server answers", NULL, health, API_INLINE},
     {"GET", "/metrics", API_ANYONE, "figures for Prometheus", NULL, metrics, 0},
@@ -195,6 +225,8 @@ static const api_route routes[] = {
      0},
     {"GET", "/api/v1/system/counts", API_ADMIN, "connections and requests since the start", NULL,
      counts, 0},
+    {"GET", "/api/v1/system/log", API_ADMIN, "lines of the system log, the newest first",
+     log_fields, read_log, 0},
     {0}};
 
 const api_resource api_system = {"system", "Health and figures.", routes};

@@ -8,17 +8,19 @@
 static const char *const roles[] = {"admin", "user", "node", NULL};
 
 static void list(api_call *call) {
-  api_reply_rows(call, "users",
-                 store_rows(call->api->store,
-                            "SELECT id, name, role, enabled, created FROM users ORDER BY name", ""),
-                 NULL);
+  api_reply_rows(
+      call, "users",
+      store_rows(call->api->store,
+                 "SELECT id, name, role, enabled, waiting, created FROM users ORDER BY name", ""),
+      NULL);
 }
 
 static void one(api_call *call) {
   bool found;
-  json_t *user = store_row(call->api->store, &found,
-                           "SELECT id, name, role, enabled, created FROM users WHERE id = ?", "i",
-                           call->ids[0]);
+  json_t *user =
+      store_row(call->api->store, &found,
+                "SELECT id, name, role, enabled, waiting, created FROM users WHERE id = ?", "i",
+                call->ids[0]);
   if (user)
     api_reply(call, 200, user);
   else if (found)
@@ -74,8 +76,9 @@ static void save(api_call *call) {
     change_user(call, "UPDATE users SET role = ?, generation = generation + 1 WHERE id = ?", "si",
                 0, role);
   else
-    change_user(call, "UPDATE users SET enabled = ?, generation = generation + 1 WHERE id = ?",
-                "ii", api_boolean(call, "enabled", true), NULL);
+    change_user(
+        call, "UPDATE users SET enabled = ?, waiting = 0, generation = generation + 1 WHERE id = ?",
+        "ii", api_boolean(call, "enabled", true), NULL);
 }
 
 static void erase(api_call *call) {
@@ -106,8 +109,8 @@ static void make_key(api_call *call) {
 
 static const api_field save_fields[] = {
     {"role", API_TEXT, false, false, 1, 16, "admin, user or node; alone, or", roles},
-    {"enabled", API_BOOLEAN, false, false, 0, 0, "false: the account is closed, its data stay",
-     NULL},
+    {"enabled", API_BOOLEAN, false, false, 0, 0,
+     "false: the account is closed, its data stay; true lets one in that waits", NULL},
     {0}};
 static const api_field key_fields[] = {
     {"role", API_TEXT, false, false, 1, 16, "of the account that it makes; user", roles},

@@ -1,5 +1,7 @@
 /* Trained weights: one file each, in the folder of the session that made it. */
+#include "datasets.h"
 #include "jobs/jobs.h"
+#include "jobs/tool.h"
 #include "predict/serve.h"
 
 #include <fcntl.h>
@@ -58,6 +60,38 @@ static void download(api_call *call) {
   api_reply_file(call, fd, info.st_size, "application/octet-stream");
 }
 
+/* In a process, which reads the data set. */
+static void evaluate(api_call *call) {
+  char weights[4096], data[4096];
+  bool found;
+  int64_t dataset = api_integer(call, "dataset", 0);
+  const char *part = api_text(call, "part");
+  json_t *row = find(call);
+  if (!row) return;
+  jobs_path(call->api, json_integer_value(json_object_get(row, "session")), "weights.safetensors",
+            weights, sizeof weights);
+  json_decref(row);
+  json_t *set = store_row(
+      call->api->store, &found,
+      "SELECT file FROM datasets WHERE id = ? AND (owner = ? OR public) AND state = 'ready'", "ii",
+      dataset, call->user.id);
+  if (!set) {
+    if (found)
+      api_fail_store(call);
+    else
+      api_fail(call, 404, "there is no data set %lld of yours that is ready", (long long)dataset);
+    return;
+  }
+  dataset_path(call->api, dataset, json_string_value(json_object_get(set, "file")), data,
+               sizeof data);
+  json_decref(set);
+  const char *const words[] = {"evaluate", weights,    "--data", data,
+                               "--json",   "--device", "cpu",    part ? "--part" : NULL,
+                               part,       NULL};
+  json_t *report = tool_json(call, NULL, words);
+  if (report) api_reply(call, 200, report);
+}
+
 static void erase(api_call *call) {
   json_t *row = find(call);
   if (!row) return;
@@ -73,10 +107,18 @@ static void erase(api_call *call) {
   api_reply_empty(call);
 }
 
+static const char *const parts[] = {"training", "validation", "test", NULL};
+static const api_field evaluate_fields[] = {
+    {"dataset", API_ID, true, false, 0, 0, "one of your data sets, or a public one", NULL},
+    {"part", API_TEXT, false, false, 1, 16, "validation, or all where there is none", parts},
+    {0}};
+
 static const api_route routes[] = {
     {"GET", "/api/v1/weights", API_USER, "your trained weights, the newest first", NULL, list, 0},
     {"GET", "/api/v1/weights/{id}", API_USER, "one of them with its figures", NULL, one, 0},
     {"GET", "/api/v1/weights/{id}/file", API_USER, "the .safetensors file", NULL, download, 0},
+    {"POST", "/api/v1/weights/{id}/evaluate", API_USER, "loss, metrics and confusion on a data set",
+     evaluate_fields, evaluate, 0},
     {"DELETE", "/api/v1/weights/{id}", API_USER, "delete them", NULL, erase, 0},
     {0}};
 

@@ -12,13 +12,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MOST = 64, AT_ONCE = 4, MOST_OUTPUT = 64 << 20 };
+enum { MOST = 64, AT_ONCE = 4, MOST_WAITING = 4, MOST_OUTPUT = 64 << 20 };
 
 struct tools {
   pthread_mutex_t mutex;
   pthread_cond_t ended;
-  pid_t running[MOST]; /* 0: free */
-  int at_once;         /* runs for requests */
+  pid_t running[MOST];  /* 0: free */
+  int at_once, waiting; /* runs for requests, and those that would like to */
   bool stop;
 };
 
@@ -114,11 +114,14 @@ static char *read_whole(const char *path, size_t *size) {
   return bytes;
 }
 
-/* Only so many at a time: each takes a processor. */
+/* Only so many at a time: each takes a processor, and a thread that others need. */
 static bool enter(struct tools *t) {
   pthread_mutex_lock(&t->mutex);
-  while (t->at_once >= AT_ONCE && !t->stop) pthread_cond_wait(&t->ended, &t->mutex);
-  bool ok = !t->stop;
+  bool ok = t->at_once < AT_ONCE || t->waiting < MOST_WAITING;
+  t->waiting += ok;
+  while (ok && t->at_once >= AT_ONCE && !t->stop) pthread_cond_wait(&t->ended, &t->mutex);
+  t->waiting -= ok;
+  ok = ok && !t->stop;
   t->at_once += ok;
   pthread_mutex_unlock(&t->mutex);
   return ok;
@@ -162,9 +165,14 @@ bool tool_run(api *a, const char *description, const char *const *words, char **
   *size = 0;
   error[0] = '\0';
   snprintf(folder, sizeof folder, "%s/work-XXXXXX", a->data_dir);
-  if (!enter(a->tools) || !mkdtemp(folder)) {
-    *status = 503;
-    snprintf(error, error_size, "the server stops, or there is no room to work in");
+  *status = 503;
+  if (!enter(a->tools)) {
+    snprintf(error, error_size, "too much of this kind is under way; try again in a moment");
+    return false;
+  }
+  if (!mkdtemp(folder)) {
+    leave(a->tools);
+    snprintf(error, error_size, "there is no room to work in");
     return false;
   }
   int code = run_in(a, folder, description, words, output, size, error, error_size);

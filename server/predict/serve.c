@@ -224,6 +224,19 @@ bool serve_unload(api *a, int64_t weights) {
   return s != NULL;
 }
 
+void serve_unload_all(api *a) {
+  struct serve_pool *p = a->serving;
+  for (bool some = true; some;) {
+    pthread_rwlock_rdlock(&p->lock);
+    served *s = p->list;
+    while (s && atomic_load(&s->doomed)) s = s->next;
+    some = s != NULL;
+    if (s) atomic_store(&s->doomed, true);
+    pthread_rwlock_unlock(&p->lock);
+    if (some) bury(p, s);
+  }
+}
+
 bool serve_is_loaded(api *a, int64_t weights) {
   pthread_rwlock_rdlock(&a->serving->lock);
   bool loaded = find(a->serving, weights) != NULL;

@@ -29,6 +29,7 @@ served *serve_find(api *a, int64_t weights, const serve_batching *batching);
 void serve_release(served *s);
 /* Drops it when nobody holds it any more, its memory with it. False: it was not loaded. */
 bool serve_unload(api *a, int64_t weights);
+void serve_unload_all(api *a);
 bool serve_is_loaded(api *a, int64_t weights);
 
 typedef struct serve_shape {

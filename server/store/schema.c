@@ -48,6 +48,8 @@ const char *const schema[] = {
     "ALTER TABLE sessions ADD COLUMN need_cpu INTEGER;"
     "ALTER TABLE sessions ADD COLUMN need_gpu INTEGER;"
     "ALTER TABLE sessions ADD COLUMN placed TEXT;"
-    "ALTER TABLE sessions ADD COLUMN waits_for TEXT;",
+    "ALTER TABLE sessions ADD COLUMN waits_for TEXT;"
+    /* 1: has registered without a key and was not let in yet */
+    "ALTER TABLE users ADD COLUMN waiting INTEGER NOT NULL DEFAULT 0;",
 };
 const int schema_steps = sizeof schema / sizeof *schema;

@@ -176,6 +176,46 @@ uint64_t store_version(const store *s) {
   return atomic_load(&((store *)(uintptr_t)s)->version);
 }
 
+/* ---- whole stores ---- */
+
+/* Copies one database into another, page by page, in one transaction of the target. */
+static int copy_pages(sqlite3 *to, sqlite3 *from) {
+  sqlite3_backup *b = sqlite3_backup_init(to, "main", from, "main");
+  if (!b) return sqlite3_errcode(to);
+  int result = sqlite3_backup_step(b, -1);
+  int last = sqlite3_backup_finish(b);
+  return result == SQLITE_DONE ? last : result;
+}
+
+bool store_copy(store *s, const char *path) {
+  sqlite3 *to = NULL;
+  pthread_mutex_lock(&s->mutex);
+  int result = sqlite3_open(path, &to);
+  if (result == SQLITE_OK) result = copy_pages(to, s->db);
+  if (result != SQLITE_OK)
+    snprintf(message, sizeof message, "the store cannot be copied: %s", sqlite3_errstr(result));
+  sqlite3_close(to);
+  pthread_mutex_unlock(&s->mutex);
+  return result == SQLITE_OK;
+}
+
+bool store_replace(store *s, const char *path, void (*with)(void *user), void *user) {
+  sqlite3 *from = NULL;
+  pthread_mutex_lock(&s->mutex);
+  int result = sqlite3_open_v2(path, &from, SQLITE_OPEN_READWRITE, NULL);
+  if (result == SQLITE_OK) result = copy_pages(s->db, from);
+  if (result != SQLITE_OK)
+    snprintf(message, sizeof message, "the store cannot be replaced: %s", sqlite3_errstr(result));
+  sqlite3_close(from);
+  if (result == SQLITE_OK) {
+    execute(s, "PRAGMA journal_mode = WAL"); /* the copy may have brought another */
+    with(user);
+  }
+  atomic_fetch_add(&s->version, 1);
+  pthread_mutex_unlock(&s->mutex);
+  return result == SQLITE_OK;
+}
+
 /* ---- opening ---- */
 
 /* Each step of the schema once, in a transaction of its own. */

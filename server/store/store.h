@@ -33,6 +33,12 @@ bool store_begin(store *store);
 bool store_commit(store *store);
 void store_rollback(store *store);
 
+/* Writes the store as it is now into a new file, while others use it. */
+bool store_copy(store *store, const char *path);
+/* Everything in the store becomes what is in that file, a store of the same version, in one
+ * transaction; with(user) runs before anybody else comes to it again. */
+bool store_replace(store *store, const char *path, void (*with)(void *user), void *user);
+
 /* Grows with every change: what was read stays true as long as this is what it was before. */
 uint64_t store_version(const store *store);
 

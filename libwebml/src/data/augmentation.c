@@ -56,6 +56,29 @@ static webml_status describe(const wml_pictures *p, int64_t picture, char **json
   return wml_text_take(&t, json);
 }
 
+webml_status webml_dataset_find(const webml_dataset *d, const char *class_name, int64_t index,
+                                int64_t *picture) {
+  if (!d || !class_name || !picture)
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "webml_dataset_find: dataset, class_name and picture must not be NULL");
+  if (d->format != WML_FORMAT_IMAGES)
+    return wml_fail(WEBML_ERROR_MISMATCH, "%s is a table: it holds no pictures", d->path);
+  const wml_pictures *p = &d->pictures;
+  int label = 0;
+  int64_t seen = 0;
+  while (label < p->n_classes && strcmp(p->classes[label], class_name) != 0) label++;
+  if (label == p->n_classes)
+    return wml_fail(WEBML_ERROR_ARGUMENT, "there is no class \"%.100s\"", class_name);
+  for (int64_t i = 0; i < p->n && index >= 0; i++)
+    if (p->list[i].label == label && seen++ == index) {
+      *picture = i;
+      return WEBML_OK;
+    }
+  return wml_fail(WEBML_ERROR_ARGUMENT,
+                  "class \"%.100s\" has %lld pictures: there is no number %lld", class_name,
+                  (long long)seen, (long long)index);
+}
+
 webml_status webml_dataset_picture(const webml_dataset *d, int64_t picture, int height, int width,
                                    int channels, const webml_augmentation *augmentation,
                                    uint64_t seed, int64_t epoch, uint8_t *pixels, char **json) {

@@ -1,0 +1,194 @@
+/* Backups of everything, for administrators. */
+#include "backup/backup.h"
+#include "datasets.h"
+#include "events.h"
+#include "jobs/jobs.h"
+#include "predict/serve.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static void list(api_call *call) {
+  char folder[3000], path[4096];
+  json_t *all = json_array();
+  snprintf(folder, sizeof folder, "%s/backups", call->api->data_dir);
+  DIR *d = opendir(folder);
+  for (struct dirent *e; d && (e = readdir(d));) {
+    struct stat info;
+    char *dot = strrchr(e->d_name, '.');
+    if (!dot || strcmp(dot, ".zip") != 0) continue;
+    snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+    if (stat(path, &info) != 0) continue;
+    json_array_append_new(
+        all, json_pack("{s:s%, s:I, s:I}", "backup", e->d_name, (size_t)(dot - e->d_name), "bytes",
+                       (json_int_t)info.st_size, "made", (json_int_t)info.st_mtime));
+  }
+  if (d) closedir(d);
+  api_reply(call, 200, json_pack("{s:o}", "backups", all));
+}
+
+/* ---- making one: in a thread of its own, since it may take long ---- */
+
+typedef struct making {
+  api *a;
+  char key[65];
+} making;
+
+static void *make_backup(void *arg) {
+  making *m = arg;
+  struct api_backups *b = m->a->backups;
+  char error[512] = "";
+  bool ok = backup_make(m->a, m->key, error, sizeof error);
+  api_hide_paths(m->a, error);
+  api_log("backup", NULL, 0, m->key, ok ? "made" : error);
+  event_send(m->a, "backup", EVENT_FOR_ADMINS, 0,
+             json_pack("{s:s, s:s, s:s*}", "backup", m->key, "state", ok ? "ready" : "failed",
+                       "error", ok ? NULL : error));
+  pthread_mutex_lock(&b->mutex);
+  b->busy = false;
+  pthread_cond_broadcast(&b->done);
+  pthread_mutex_unlock(&b->mutex);
+  free(m);
+  return NULL;
+}
+
+bool api_backups_start(api *a) {
+  struct api_backups *b = calloc(1, sizeof *b);
+  if (!b) return false;
+  pthread_mutex_init(&b->mutex, NULL);
+  pthread_cond_init(&b->done, NULL);
+  a->backups = b;
+  return true;
+}
+
+void api_backups_stop(api *a) {
+  struct api_backups *b = a->backups;
+  if (!b) return;
+  pthread_mutex_lock(&b->mutex);
+  while (b->busy) pthread_cond_wait(&b->done, &b->mutex);
+  pthread_mutex_unlock(&b->mutex);
+  pthread_mutex_destroy(&b->mutex);
+  pthread_cond_destroy(&b->done);
+  free(b);
+  a->backups = NULL;
+}
+
+/* False: answered, another one is being made or put back. */
+static bool enter(api_call *call) {
+  struct api_backups *b = call->api->backups;
+  pthread_mutex_lock(&b->mutex);
+  bool is_free = !b->busy;
+  b->busy = true;
+  pthread_mutex_unlock(&b->mutex);
+  if (!is_free) api_fail(call, 409, "a backup is being made or put back");
+  return is_free;
+}
+
+static void leave(api *a) {
+  pthread_mutex_lock(&a->backups->mutex);
+  a->backups->busy = false;
+  pthread_cond_broadcast(&a->backups->done);
+  pthread_mutex_unlock(&a->backups->mutex);
+}
+
+static void make(api_call *call) {
+  pthread_t thread;
+  struct tm tm;
+  time_t now = time(NULL);
+  making *m = calloc(1, sizeof *m);
+  if (!m || !enter(call)) {
+    if (!m) api_fail(call, 503, "out of memory");
+    free(m);
+    return;
+  }
+  m->a = call->api;
+  strftime(m->key, sizeof m->key, "%Y-%m-%dT%H-%M-%SZ", gmtime_r(&now, &tm));
+  json_t *answer = json_pack("{s:s, s:s}", "backup", m->key, "state", "making");
+  if (pthread_create(&thread, NULL, make_backup, m) == 0) {
+    pthread_detach(thread);
+    api_reply(call, 202, answer);
+    return;
+  }
+  json_decref(answer);
+  free(m);
+  leave(call->api);
+  api_fail(call, 503, "no thread for it");
+}
+
+/* ---- one ---- */
+
+/* The path; false: answered. */
+static bool find(api_call *call, char *path, size_t size) {
+  backup_path(call->api, call->key, path, size);
+  if (access(path, F_OK) == 0) return true;
+  api_fail(call, 404, "there is no backup %s", call->key);
+  return false;
+}
+
+static void download(api_call *call) {
+  char path[4096];
+  struct stat info;
+  if (!find(call, path, sizeof path)) return;
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0 || fstat(fd, &info) != 0) {
+    if (fd >= 0) close(fd);
+    api_fail(call, 410, "the backup is gone");
+    return;
+  }
+  api_add_header(call, "content-disposition", "attachment; filename=\"webml-%s.zip\"", call->key);
+  api_reply_file(call, fd, info.st_size, "application/zip");
+}
+
+static void erase(api_call *call) {
+  char path[4096];
+  if (!find(call, path, sizeof path)) return;
+  unlink(path);
+  api_log("backup", call, call->user.id, call->key, "deleted");
+  api_reply_empty(call);
+}
+
+static void restore(api_call *call) {
+  api *a = call->api;
+  char path[4096], error[512] = "";
+  job_run one;
+  if (!find(call, path, sizeof path) || !enter(call)) return;
+  bool running = jobs_running(a, &one, 1) > 0;
+  bool ok = !running && backup_prepare(a->data_dir, path, error, sizeof error) &&
+            backup_apply(a, error, sizeof error);
+  api_hide_paths(a, error);
+  if (ok) {
+    serve_unload_all(a); /* numbers of weights may mean others now */
+    datasets_tidy(a);
+    jobs_tidy(a);
+    jobs_wake(a);
+  }
+  leave(a);
+  api_log("backup", call, call->user.id, call->key, ok ? "put back" : running ? "refused" : error);
+  if (ok)
+    api_reply(call, 200,
+              json_pack("{s:s, s:s}", "backup", call->key, "state", "put back; log in again"));
+  else if (running)
+    api_fail(call, 409, "trainings run; cancel them, or wait for their end");
+  else
+    api_fail(call, 422, "%s", error);
+}
+
+static const api_route routes[] = {
+    {"GET", "/api/v1/system/backups", API_ADMIN, "the backups on this server", NULL, list, 0},
+    {"POST", "/api/v1/system/backups", API_ADMIN,
+     "make one while everything goes on; the event backup says when it is ready", NULL, make, 0},
+    {"GET", "/api/v1/system/backups/{key}/file", API_ADMIN, "the backup as a zip file", NULL,
+     download, 0},
+    {"POST", "/api/v1/system/backups/{key}/restore", API_ADMIN,
+     "put it back in place of everything that is there", NULL, restore, 0},
+    {"DELETE", "/api/v1/system/backups/{key}", API_ADMIN, "delete it", NULL, erase, 0},
+    {0}};
+
+const api_resource api_backups = {"backups", "Everything in one file.", routes};

@@ -1,0 +1,298 @@
+#include "backup.h"
+
+#include "jobs/folder.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zip.h>
+
+/* What belongs to a session's weights. */
+static const char *const job_files[] = {"weights.safetensors", "model.json", "progress"};
+enum { JOB_FILES = 3 };
+
+void backup_path(const api *a, const char *key, char *path, size_t size) {
+  snprintf(path, size, "%s/backups/%s.zip", a->data_dir, key);
+}
+
+/* ---- making one ---- */
+
+/* Links the file into the work folder, so that deleting it meanwhile does no harm. False: it is not
+ * there any more. */
+static bool hold(const api *a, const char *work, const char *folder, int64_t id, const char *file) {
+  char from[4096], to[4096];
+  snprintf(from, sizeof from, "%s/%s/%lld/%s", a->data_dir, folder, (long long)id, file);
+  snprintf(to, sizeof to, "%s/%s-%lld-%s", work, folder, (long long)id, file);
+  return link(from, to) == 0;
+}
+
+static bool add(zip_t *zip, const char *work, const char *folder, int64_t id, const char *file) {
+  char path[4096], name[512];
+  snprintf(path, sizeof path, "%s/%s-%lld-%s", work, folder, (long long)id, file);
+  snprintf(name, sizeof name, "%s/%lld/%s", folder, (long long)id, file);
+  if (access(path, F_OK) != 0) return true;
+  zip_source_t *source = zip_source_file(zip, path, 0, -1);
+  zip_int64_t index = source ? zip_file_add(zip, name, source, ZIP_FL_ENC_UTF_8) : -1;
+  if (index < 0 && source) zip_source_free(source);
+  /* Data sets and weights are packed already, or large: they are stored. */
+  return index >= 0 && zip_set_file_compression(zip, (zip_uint64_t)index, ZIP_CM_STORE, 0) == 0;
+}
+
+static int64_t integer_of(const json_t *row, const char *name) {
+  return json_integer_value(json_object_get(row, name));
+}
+
+typedef struct contents {
+  json_t *datasets, *weights;
+} contents;
+
+/* What the copy of the store speaks of is held; rows whose files have just gone go, too. */
+static bool collect(const api *a, store *copy, const char *work, contents *c) {
+  json_t *row;
+  size_t i;
+  bool ok =
+      store_run(copy, "DELETE FROM uploads", "") >= 0 &&
+      store_run(copy, "DELETE FROM renewals", "") >= 0 &&
+      store_run(
+          copy,
+          "UPDATE sessions SET state = 'failed', placed = NULL, error = 'it was under way when "
+          "the backup was made; start it again' WHERE state IN ('waiting', 'running')",
+          "") >= 0;
+  c->datasets = store_rows(copy, "SELECT id, file FROM datasets", "");
+  c->weights = store_rows(copy, "SELECT id, session FROM weights", "");
+  json_array_foreach(c->datasets, i, row) {
+    if (!hold(a, work, "datasets", integer_of(row, "id"),
+              json_string_value(json_object_get(row, "file"))))
+      store_run(copy, "DELETE FROM datasets WHERE id = ?", "i", integer_of(row, "id"));
+  }
+  json_array_foreach(c->weights, i, row) {
+    bool whole = hold(a, work, "jobs", integer_of(row, "session"), job_files[0]);
+    for (int k = 1; k < JOB_FILES; k++)
+      hold(a, work, "jobs", integer_of(row, "session"), job_files[k]);
+    if (!whole) store_run(copy, "DELETE FROM weights WHERE id = ?", "i", integer_of(row, "id"));
+  }
+  return ok && c->datasets && c->weights;
+}
+
+static bool pack(const char *work, const contents *c, const char *path, char *error, size_t size) {
+  char database[4096];
+  json_t *row;
+  size_t i;
+  int code;
+  zip_t *zip = zip_open(path, ZIP_CREATE | ZIP_TRUNCATE, &code);
+  if (!zip) {
+    snprintf(error, size, "cannot write %s", path);
+    return false;
+  }
+  snprintf(database, sizeof database, "%s/webml.sqlite", work);
+  zip_source_t *source = zip_source_file(zip, database, 0, -1);
+  bool ok = source && zip_file_add(zip, "webml.sqlite", source, ZIP_FL_ENC_UTF_8) >= 0;
+  json_array_foreach(c->datasets, i, row) ok =
+      ok && add(zip, work, "datasets", integer_of(row, "id"),
+                json_string_value(json_object_get(row, "file")));
+  json_array_foreach(c->weights, i, row) for (int k = 0; k < JOB_FILES; k++) ok =
+      ok && add(zip, work, "jobs", integer_of(row, "session"), job_files[k]);
+  if (ok && zip_close(zip) == 0) return true;
+  snprintf(error, size, "the backup cannot be written: %s", zip_strerror(zip));
+  zip_discard(zip);
+  unlink(path);
+  return false;
+}
+
+/* On the disk before it has its name. */
+static bool publish(const char *part, const char *path) {
+  int fd = open(part, O_RDONLY | O_CLOEXEC);
+  bool ok = fd >= 0 && fsync(fd) == 0;
+  if (fd >= 0) close(fd);
+  return ok && rename(part, path) == 0;
+}
+
+bool backup_make(api *a, const char *key, char *error, size_t size) {
+  char work[3000], database[4096], part[4096], path[4096], folder[4096];
+  contents c = {0};
+  snprintf(folder, sizeof folder, "%s/backups", a->data_dir);
+  snprintf(work, sizeof work, "%s/work-backup-%s", a->data_dir, key);
+  snprintf(database, sizeof database, "%s/webml.sqlite", work);
+  snprintf(part, sizeof part, "%s/part.zip", work);
+  backup_path(a, key, path, sizeof path);
+  if ((mkdir(folder, 0700) != 0 && errno != EEXIST) || mkdir(work, 0700) != 0) {
+    snprintf(error, size, "cannot make a folder to work in: %s", strerror(errno));
+    return false;
+  }
+  store *copy = NULL;
+  bool ok = store_copy(a->store, database);
+  if (!ok) snprintf(error, size, "%s", store_error());
+  if (ok) ok = (copy = store_open(database, error, size)) != NULL;
+  if (ok && !(ok = collect(a, copy, work, &c))) snprintf(error, size, "%s", store_error());
+  store_close(copy);
+  ok = ok && pack(work, &c, part, error, size);
+  if (ok && !(ok = publish(part, path)))
+    snprintf(error, size, "the backup cannot be kept: %s", strerror(errno));
+  json_decref(c.datasets);
+  json_decref(c.weights);
+  folder_remove(work);
+  return ok;
+}
+
+/* ---- putting one back ---- */
+
+static void restore_path(const char *data_dir, const char *file, char *path, size_t size) {
+  snprintf(path, size, "%s/restore%s%s", data_dir, *file ? "/" : "", file);
+}
+
+bool backup_is_prepared(const char *data_dir) {
+  char path[4096];
+  restore_path(data_dir, "whole", path, sizeof path);
+  return access(path, F_OK) == 0;
+}
+
+/* "datasets/12/data.csv": the parts of such a name; anything else is not ours. */
+static bool split_name(const char *name, char folder[16], char id[24], char file[64]) {
+  int end = 0;
+  if (sscanf(name, "%15[a-z]/%23[0-9]/%63[A-Za-z0-9._-]%n", folder, id, file, &end) != 3 ||
+      name[end])
+    return false;
+  return (strcmp(folder, "datasets") == 0 || strcmp(folder, "jobs") == 0) && file[0] != '.';
+}
+
+static bool extract(zip_t *zip, zip_uint64_t index, const char *path) {
+  char buffer[1 << 16];
+  zip_file_t *from = zip_fopen_index(zip, index, 0);
+  FILE *to = from ? fopen(path, "we") : NULL;
+  zip_int64_t n = -1;
+  bool ok = to != NULL;
+  while (ok && (n = zip_fread(from, buffer, sizeof buffer)) > 0)
+    ok = fwrite(buffer, 1, (size_t)n, to) == (size_t)n;
+  if (to && (fflush(to) != 0 || fsync(fileno(to)) != 0)) ok = false;
+  if (to && fclose(to) != 0) ok = false;
+  if (from && zip_fclose(from) != 0) ok = false;
+  return ok && n == 0;
+}
+
+static bool extract_all(const char *data_dir, zip_t *zip, char *error, size_t size) {
+  bool store_seen = false;
+  for (zip_int64_t i = 0; i < zip_get_num_entries(zip, 0); i++) {
+    const char *name = zip_get_name(zip, (zip_uint64_t)i, 0);
+    char folder[16], id[24], file[64], flat[128], path[4096];
+    bool is_store = name && strcmp(name, "webml.sqlite") == 0;
+    if (!name || (!is_store && !split_name(name, folder, id, file))) {
+      snprintf(error, size, "this is no backup: it has a file \"%.100s\"", name ? name : "");
+      return false;
+    }
+    if (is_store)
+      snprintf(flat, sizeof flat, "%s", name);
+    else
+      snprintf(flat, sizeof flat, "%s-%s-%s", folder, id, file);
+    restore_path(data_dir, flat, path, sizeof path);
+    if (!extract(zip, (zip_uint64_t)i, path)) {
+      snprintf(error, size,
+               "\"%.100s\" cannot be taken from the backup: damaged, or the disk is full", name);
+      return false;
+    }
+    store_seen = store_seen || is_store;
+  }
+  if (!store_seen) snprintf(error, size, "this is no backup: it has no webml.sqlite");
+  return store_seen;
+}
+
+/* Of this version, or brought to it. */
+static bool check_store(const char *data_dir, char *error, size_t size) {
+  char path[4096];
+  restore_path(data_dir, "webml.sqlite", path, sizeof path);
+  store *s = store_open(path, error, size);
+  bool ok = s != NULL;
+  if (ok && store_run(s, "UPDATE users SET generation = generation + ?", "i", api_now()) < 0) {
+    snprintf(error, size, "%s", store_error());
+    ok = false;
+  }
+  store_close(s);
+  return ok;
+}
+
+bool backup_prepare(const char *data_dir, const char *file, char *error, size_t size) {
+  char folder[4096], path[4096];
+  int code;
+  restore_path(data_dir, "", folder, sizeof folder);
+  folder_remove(folder);
+  if (mkdir(folder, 0700) != 0) {
+    snprintf(error, size, "cannot make %s: %s", folder, strerror(errno));
+    return false;
+  }
+  zip_t *zip = zip_open(file, ZIP_RDONLY | ZIP_CHECKCONS, &code);
+  if (!zip) snprintf(error, size, "%s is no zip file that can be read", file);
+  bool ok = zip && extract_all(data_dir, zip, error, size) && check_store(data_dir, error, size);
+  if (zip) zip_discard(zip);
+  restore_path(data_dir, "whole", path, sizeof path);
+  int fd = ok ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
+  if (fd >= 0) close(fd);
+  if (fd < 0) folder_remove(folder);
+  return fd >= 0;
+}
+
+/* datasets-12-data.csv becomes datasets/12/data.csv. */
+static void put_in_place(const char *data_dir, const char *flat) {
+  char name[256], folder[16], id[24], file[64], from[4096], to[4096];
+  snprintf(name, sizeof name, "%s", flat);
+  for (int k = 0; k < 2; k++) {
+    char *dash = strchr(name, '-');
+    if (dash) *dash = '/';
+  }
+  if (!split_name(name, folder, id, file)) return;
+  restore_path(data_dir, flat, from, sizeof from);
+  snprintf(to, sizeof to, "%s/%s", data_dir, folder);
+  mkdir(to, 0700);
+  snprintf(to, sizeof to, "%s/%s/%s", data_dir, folder, id);
+  mkdir(to, 0700);
+  snprintf(to, sizeof to, "%s/%s/%s/%s", data_dir, folder, id, file);
+  rename(from, to);
+}
+
+/* Files of data sets and jobs that are not the backup's must not be taken for its: numbers are used
+ * again. */
+static void clear(const char *data_dir, const char *what) {
+  char folder[3000], path[4096];
+  snprintf(folder, sizeof folder, "%s/%s", data_dir, what);
+  DIR *d = opendir(folder);
+  for (struct dirent *e; d && (e = readdir(d));) {
+    if (e->d_name[0] == '.') continue;
+    snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+    folder_remove(path);
+  }
+  if (d) closedir(d);
+}
+
+/* While nobody else can use the store. The first time everything old goes; after a kill what was
+ * put in place already stays. */
+static void move_files(void *user) {
+  const api *a = user;
+  char folder[4096], cleared[4096];
+  restore_path(a->data_dir, "", folder, sizeof folder);
+  restore_path(a->data_dir, "cleared", cleared, sizeof cleared);
+  if (access(cleared, F_OK) != 0) {
+    clear(a->data_dir, "datasets");
+    clear(a->data_dir, "jobs");
+    int fd = open(cleared, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0) close(fd);
+  }
+  DIR *d = opendir(folder);
+  for (struct dirent *e; d && (e = readdir(d));) put_in_place(a->data_dir, e->d_name);
+  if (d) closedir(d);
+}
+
+bool backup_apply(api *a, char *error, size_t size) {
+  char path[4096];
+  restore_path(a->data_dir, "webml.sqlite", path, sizeof path);
+  if (!store_replace(a->store, path, move_files, a)) {
+    snprintf(error, size, "%s", store_error());
+    return false;
+  }
+  restore_path(a->data_dir, "", path, sizeof path);
+  folder_remove(path);
+  return true;
+}
