@@ -23,11 +23,11 @@
 #include <unistd.h>
 #include <webml.h>
 
-enum { LOG_BYTES = 16 << 20, LOG_FILES = 8 };
+enum { LOG_FILES = 8 };
 
 typedef struct options {
   const char *listen, *data_dir, *certificate, *key, *origin, *restore;
-  int threads, jobs;
+  int threads, jobs, log_bytes;
   json_t *file; /* of --config; the texts above may be in it */
 } options;
 
@@ -41,15 +41,17 @@ static const char usage[] =
     "  --cors-origin ORIGIN  lets pages of this origin call the server\n"
     "  --threads N           event loops; 0: one per core (0)\n"
     "  --jobs N              trainings at a time on one device (1)\n"
+    "  --log-bytes N         the log is rotated at this size (16777216)\n"
     "  --config FILE         options as JSON: {\"listen\": \"0.0.0.0:80\", ...}\n"
     "  --restore FILE.zip    put a backup in place of what is there, then serve\n"
     "  --help, --version\n"
     "\n"
     "Each option can be given in the environment, too: WEBML_LISTEN,\n"
     "WEBML_DATA_DIR, WEBML_TLS_CERT, WEBML_TLS_KEY, WEBML_CORS_ORIGIN,\n"
-    "WEBML_THREADS, WEBML_JOBS, WEBML_CONFIG. An option comes before the\n"
-    "environment, and that before the file. SIGHUP reads the certificate again; SIGTERM\n"
-    "answers what has begun and ends; trainings go on without the server.\n";
+    "WEBML_THREADS, WEBML_JOBS, WEBML_LOG_BYTES, WEBML_CONFIG. An option\n"
+    "comes before the environment, and that before the file. SIGHUP reads the\n"
+    "certificate again; SIGTERM answers what has begun and ends; trainings go\n"
+    "on without the server.\n";
 
 /* Options that have a value, by their names. */
 typedef struct option_place {
@@ -68,7 +70,8 @@ static const option_place places[] = {
     PLACE("cors-origin", "WEBML_CORS_ORIGIN", NULL, origin, false),
     PLACE("restore", NULL, NULL, restore, false),
     PLACE("threads", "WEBML_THREADS", "0", threads, true),
-    PLACE("jobs", "WEBML_JOBS", "1", jobs, true)};
+    PLACE("jobs", "WEBML_JOBS", "1", jobs, true),
+    PLACE("log-bytes", "WEBML_LOG_BYTES", "16777216", log_bytes, true)};
 #undef PLACE
 enum { PLACES = sizeof places / sizeof *places };
 
@@ -147,7 +150,8 @@ static int parse(int argc, char **argv, options *o) {
     default: fputs(usage, stderr); return 2;
     }
   bool half = !o->certificate != !o->key;
-  if (optind < argc || o->threads < 0 || o->threads > 256 || o->jobs < 1 || o->jobs > 64 || half) {
+  if (optind < argc || o->threads < 0 || o->threads > 256 || o->jobs < 1 || o->jobs > 64 ||
+      o->log_bytes < 4096 || half) {
     fputs(half ? "webml-server: --tls-cert and --tls-key belong together\n" : usage, stderr);
     return 2;
   }
@@ -252,7 +256,7 @@ static bool greet(api *a) {
 static int serve(const options *o, api *a, const http_options *http) {
   char error[512], path[4096], address[128];
   snprintf(path, sizeof path, "%s/log", o->data_dir);
-  if (!journal_open(path, LOG_BYTES, LOG_FILES, error, sizeof error))
+  if (!journal_open(path, (size_t)o->log_bytes, LOG_FILES, error, sizeof error))
     return fprintf(stderr, "webml-server: %s\n", error), 1;
   snprintf(path, sizeof path, "%s/webml.sqlite", o->data_dir);
   a->store = store_open(path, error, sizeof error);

@@ -85,7 +85,8 @@ operations = [(m.upper(), p, o) for p, methods in document["paths"].items() for 
 check(status == 200 and document["openapi"] == "3.1.0" and len(operations) > 20, "the document")
 bob = Client(server)
 bob.log_in("bob", "correct horse")
-admin_only = {("GET", "/api/v1/users"), ("GET", "/api/v1/users/{id}"), ("PATCH", "/api/v1/users/{id}"), ("DELETE", "/api/v1/users/{id}"), ("POST", "/api/v1/users/keys"), ("GET", "/api/v1/system/counts"), ("PATCH", "/api/v1/datasets/{id}"), ("PATCH", "/api/v1/devices/{name}"), ("PATCH", "/api/v1/system/settings"), ("POST", "/api/v1/events")}
+admin_only = {("GET", "/api/v1/users"), ("GET", "/api/v1/users/{id}"), ("PATCH", "/api/v1/users/{id}"), ("DELETE", "/api/v1/users/{id}"), ("POST", "/api/v1/users/keys"), ("GET", "/api/v1/system/counts"), ("PATCH", "/api/v1/datasets/{id}"), ("PATCH", "/api/v1/devices/{name}"), ("PATCH", "/api/v1/system/settings"), ("POST", "/api/v1/events"), ("GET", "/api/v1/system/log"),
+              ("GET", "/api/v1/system/backups"), ("POST", "/api/v1/system/backups"), ("GET", "/api/v1/system/backups/{key}/file"), ("POST", "/api/v1/system/backups/{key}/restore"), ("DELETE", "/api/v1/system/backups/{key}")}
 machine = new_user(admin, "machine", "node")
 for_machines = {("GET", "/api/v1/auth/me"), ("POST", "/api/v1/auth/password"), ("GET", "/api/v1/devices"), ("GET", "/api/v1/devices/{name}")}
 for method, url, operation in operations:
