@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <webml.h>
@@ -27,7 +28,7 @@ enum { LOG_FILES = 8 };
 
 typedef struct options {
   const char *listen, *data_dir, *certificate, *key, *origin, *restore;
-  int threads, jobs, log_bytes;
+  int threads, jobs, timeout, log_bytes;
   json_t *file; /* of --config; the texts above may be in it */
 } options;
 
@@ -41,6 +42,7 @@ static const char usage[] =
     "  --cors-origin ORIGIN  lets pages of this origin call the server\n"
     "  --threads N           event loops; 0: one per core (0)\n"
     "  --jobs N              trainings at a time on one device (1)\n"
+    "  --timeout N           seconds for a request to come, body and all (120)\n"
     "  --log-bytes N         the log is rotated at this size (16777216)\n"
     "  --config FILE         options as JSON: {\"listen\": \"0.0.0.0:80\", ...}\n"
     "  --restore FILE.zip    put a backup in place of what is there, then serve\n"
@@ -48,10 +50,10 @@ static const char usage[] =
     "\n"
     "Each option can be given in the environment, too: WEBML_LISTEN,\n"
     "WEBML_DATA_DIR, WEBML_TLS_CERT, WEBML_TLS_KEY, WEBML_CORS_ORIGIN,\n"
-    "WEBML_THREADS, WEBML_JOBS, WEBML_LOG_BYTES, WEBML_CONFIG. An option\n"
-    "comes before the environment, and that before the file. SIGHUP reads the\n"
-    "certificate again; SIGTERM answers what has begun and ends; trainings go\n"
-    "on without the server.\n";
+    "WEBML_THREADS, WEBML_JOBS, WEBML_TIMEOUT, WEBML_LOG_BYTES, WEBML_CONFIG.\n"
+    "An option comes before the environment, and that before the file. SIGHUP\n"
+    "reads the certificate again; SIGTERM answers what has begun and ends;\n"
+    "trainings go on without the server.\n";
 
 /* Options that have a value, by their names. */
 typedef struct option_place {
@@ -71,6 +73,7 @@ static const option_place places[] = {
     PLACE("restore", NULL, NULL, restore, false),
     PLACE("threads", "WEBML_THREADS", "0", threads, true),
     PLACE("jobs", "WEBML_JOBS", "1", jobs, true),
+    PLACE("timeout", "WEBML_TIMEOUT", "120", timeout, true),
     PLACE("log-bytes", "WEBML_LOG_BYTES", "16777216", log_bytes, true)};
 #undef PLACE
 enum { PLACES = sizeof places / sizeof *places };
@@ -151,7 +154,7 @@ static int parse(int argc, char **argv, options *o) {
     }
   bool half = !o->certificate != !o->key;
   if (optind < argc || o->threads < 0 || o->threads > 256 || o->jobs < 1 || o->jobs > 64 ||
-      o->log_bytes < 4096 || half) {
+      o->timeout < 1 || o->log_bytes < 4096 || half) {
     fputs(half ? "webml-server: --tls-cert and --tls-key belong together\n" : usage, stderr);
     return 2;
   }
@@ -285,6 +288,14 @@ static int serve(const options *o, api *a, const http_options *http) {
   return 0;
 }
 
+/* A connection is a file: as many as the system allows. */
+static void allow_files(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int main(int argc, char **argv) {
   options o = {0};
   char host[64];
@@ -295,6 +306,7 @@ int main(int argc, char **argv) {
   if (!split_address(o.listen, host, sizeof host, &port))
     return fprintf(stderr, "webml-server: --listen takes HOST:PORT, not \"%s\"\n", o.listen), 2;
   umask(0077);
+  allow_files();
   /* Bodies and tensors come and go thousands of times a second: the kernel need not be asked for
    * their pages each time. What predictors leave goes back when they are unloaded. */
   mallopt(M_MMAP_THRESHOLD, 16 << 20);
@@ -309,6 +321,7 @@ int main(int argc, char **argv) {
   http_options http = {.host = host,
                        .port = port,
                        .loops = o.threads,
+                       .idle_seconds = o.timeout,
                        .certificate = o.certificate,
                        .key = o.key,
                        .handle = api_handle,

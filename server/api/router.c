@@ -140,8 +140,13 @@ void api_fail(api_call *call, int status, const char *format, ...) {
 
 void api_fail_store(api_call *call) {
   api_log("store", call, call->user.id, NULL, store_error());
-  bool full = strstr(store_error(), "full") != NULL;
-  api_fail(call, full ? 507 : 500, full ? "the disk is full" : "the store failed; see the log");
+  bool full = strstr(store_error(), "full") != NULL, busy = strstr(store_error(), "lock") != NULL;
+  if (full)
+    api_fail(call, 507, "the disk is full");
+  else if (busy)
+    api_fail(call, 503, "the store is busy; try again in a moment");
+  else
+    api_fail(call, 500, "the store failed; see the log");
 }
 
 /* ---- input ---- */

@@ -25,7 +25,7 @@ typedef struct http_options {
   int max_connections; /* of all clients; 0: 16,384 */
   int max_connections_per_address; /* 0: 2,048 */
   int max_resets;   /* requests that one connection may give up before it is closed; 0: 200 */
-  int idle_seconds; /* 0: 30 */
+  int idle_seconds; /* for a request to come, body and all, and between them; 0: 120 */
   const char *certificate, *key; /* PEM files; both or none */
   void (*handle)(http_request *request, void *user);
   void *user;

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 typedef struct http_loop http_loop;
+typedef struct http_connection http_connection;
 
 /* What is sent to a loop from other threads. */
 typedef struct http_message {
@@ -27,6 +28,8 @@ struct http_loop {
   h2o_multithread_receiver_t receiver;
   h2o_socket_t *listener;
   http_stream *streams;
+  http_connection *connections;
+  double swept; /* when connections were looked at last */
   int pending; /* requests that are being answered, streams apart */
   bool stopping;
   int fd;
@@ -55,6 +58,7 @@ struct http_server {
 
 struct http_request {
   http_loop *loop;
+  http_connection *connection; /* the loop's, as long as req; NULL: not known */
   h2o_req_t *req;        /* NULL once the client has gone; the loop's */
   atomic_int references; /* h2o's memory pool, and whoever has to answer */
   atomic_bool gone;
@@ -67,6 +71,7 @@ struct http_request {
   char *header; /* the last one that was asked for, of one that is not detached */
 };
 
+double http_now(void); /* monotonic, seconds */
 void http_post(http_loop *loop, http_message *message);
 bool http_on_loop(const http_loop *loop);
 /* Status, headers; the rest is the caller's. */
@@ -77,12 +82,14 @@ http_response *http_copy_response(const http_response *response);
 
 /* request.c */
 int http_on_request(h2o_handler_t *handler, h2o_req_t *req);
-/* connection.c: counts it; false: one too many. */
-bool http_connection_opened(http_server *server, h2o_socket_t *socket);
-/* The client's address without port. */
-void http_connection_address(h2o_req_t *req, char address[48]);
-/* The connection of a request that was given up. */
-void http_connection_reset(http_server *server, h2o_req_t *req);
+/* connection.c, all on the loop: counts it; false: one too many. */
+bool http_connection_opened(http_loop *loop, h2o_socket_t *socket);
+/* A whole request has come; NULL: not one of ours. */
+http_connection *http_connection_request(h2o_req_t *req, char address[48]);
+/* And is over: answered, or given up by the client. */
+void http_connection_done(http_connection *c, bool given_up);
+/* Ends connections on which no request has come to its end for too long. */
+void http_connections_sweep(http_loop *loop, double now);
 
 /* stream.c */
 http_stream *http_stream_next(const http_stream *stream);

@@ -19,10 +19,9 @@ void http_request_release(http_request *r) {
 static void on_disposed(void *holder) {
   http_request *r = *(http_request **)holder;
   r->loop->pending--;
-  if (!r->answered) {
-    atomic_store(&r->gone, true);
-    if (r->req) http_connection_reset(r->loop->server, r->req);
-  }
+  if (!r->answered) atomic_store(&r->gone, true);
+  if (r->connection) http_connection_done(r->connection, !r->answered);
+  r->connection = NULL;
   r->req = NULL;
   http_request_release(r);
 }
@@ -61,7 +60,7 @@ static http_request *new_request(http_loop *loop, h2o_req_t *req) {
   r->method = put_bytes(&at, req->method.base, req->method.len);
   r->path = put_bytes(&at, req->path_normalized.base, req->path_normalized.len);
   r->query = put_bytes(&at, req->path.base + req->path.len - n_query, n_query);
-  http_connection_address(req, r->peer);
+  r->connection = http_connection_request(req, r->peer);
   return r;
 }
 

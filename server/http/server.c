@@ -16,6 +16,12 @@
 
 _Thread_local http_loop *http_current_loop;
 
+double http_now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
 bool http_on_loop(const http_loop *loop) {
   return http_current_loop == loop;
 }
@@ -118,7 +124,7 @@ static void on_accept(h2o_socket_t *listener, const char *problem) {
   for (int i = 0; i < 16; i++) {
     h2o_socket_t *socket = h2o_evloop_socket_accept(listener);
     if (!socket) return;
-    if (loop->stopping || !http_connection_opened(s, socket)) {
+    if (loop->stopping || !http_connection_opened(loop, socket)) {
       h2o_socket_close(socket);
       continue;
     }
@@ -133,12 +139,6 @@ static void on_accept(h2o_socket_t *listener, const char *problem) {
 }
 
 /* ---- the loops ---- */
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 typedef struct stopping {
   http_message super;
@@ -178,9 +178,15 @@ static void *run_loop(void *arg) {
   http_loop *loop = arg;
   start_loop(loop);
   pthread_barrier_wait(&loop->server->started);
-  while (!loop->stopping) h2o_evloop_run(loop->loop, INT32_MAX);
-  double deadline = now() + loop->server->options.idle_seconds;
-  while (loop->pending > 0 && now() < deadline) h2o_evloop_run(loop->loop, 50);
+  while (!loop->stopping) {
+    h2o_evloop_run(loop->loop, 1000);
+    double now = http_now();
+    if (now - loop->swept < 1) continue;
+    http_connections_sweep(loop, now);
+    loop->swept = now;
+  }
+  double deadline = http_now() + loop->server->options.idle_seconds;
+  while (loop->pending > 0 && http_now() < deadline) h2o_evloop_run(loop->loop, 50);
   return NULL;
 }
 
@@ -204,7 +210,7 @@ static void settle(http_options *o) {
   if (!o->max_connections) o->max_connections = 16384;
   if (!o->max_connections_per_address) o->max_connections_per_address = 2048;
   if (!o->max_resets) o->max_resets = 200;
-  if (!o->idle_seconds) o->idle_seconds = 30;
+  if (!o->idle_seconds) o->idle_seconds = 120;
 }
 
 http_server *http_server_create(const http_options *options, char *error, size_t size) {

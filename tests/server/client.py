@@ -1,4 +1,5 @@
 """A server of its own for a test, and a client over HTTP/1.1 or HTTP/2 (httpx)."""
+import atexit
 import base64
 import json
 import os
@@ -19,6 +20,7 @@ from harness import check, folder, path, report, run, sanitized, skip, write  # 
 class Server:
     def __init__(self, program, data_dir=None, *options, **environment):
         self.program, self.options, self.environment = program, options, environment
+        atexit.register(lambda: self.process.kill())  # a test that breaks off leaves none behind
         self.data_dir = data_dir or tempfile.mkdtemp(prefix="data-", dir=folder)
         self.start()
 
