@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEPT = 1024, MOST_WAITING = 1 << 20 };
+enum { KEPT = 1024, MOST_WAITING = 1 << 20, BUCKETS = 257 };
 
 typedef struct listener {
   struct listener *next;
@@ -25,7 +25,8 @@ struct event_hub {
   pthread_mutex_t mutex;
   event kept[KEPT]; /* by id modulo KEPT */
   int64_t last;
-  listener *listeners;
+  /* By user, so that what concerns one does not look at the others; administrators in the first. */
+  listener *listeners[BUCKETS];
   int n_listeners;
   bool stopping;
 };
@@ -54,17 +55,26 @@ static bool is_for(const listener *l, const event *e) {
          (!l->session || l->session == e->session);
 }
 
-/* The hub is locked: the streams stay. */
+static listener **bucket_of(struct event_hub *h, bool admin, int64_t user) {
+  return &h->listeners[admin ? 0 : 1 + user % (BUCKETS - 1)];
+}
+
+/* Adds the streams of a bucket that the event is for. */
+static int collect(const listener *l, const event *e, http_stream **streams, int n) {
+  for (; l; l = l->next)
+    if (is_for(l, e)) streams[n++] = l->stream;
+  return n;
+}
+
+/* The hub is locked: the streams stay. Without memory nobody hears it live; it is replayed. */
 static void send_to_all(struct event_hub *h, const event *e) {
   http_stream **streams = malloc((size_t)h->n_listeners * sizeof(http_stream *));
-  int n = 0;
-  for (listener *l = h->listeners; l; l = l->next) {
-    if (!is_for(l, e)) continue;
-    if (streams)
-      streams[n++] = l->stream;
-    else
-      http_stream_send(l->stream, e->text, e->size);
-  }
+  if (!streams) return;
+  int n = collect(h->listeners[0], e, streams, 0);
+  if (e->owner == EVENT_FOR_ALL)
+    for (int i = 1; i < BUCKETS; i++) n = collect(h->listeners[i], e, streams, n);
+  else if (e->owner > 0)
+    n = collect(*bucket_of(h, false, e->owner), e, streams, n);
   http_stream_send_all(streams, n, e->text, e->size);
   free(streams);
 }
@@ -97,7 +107,7 @@ static void on_closed(void *user) {
   listener *l = user;
   struct event_hub *h = l->hub;
   pthread_mutex_lock(&h->mutex);
-  for (listener **p = &h->listeners; *p; p = &(*p)->next)
+  for (listener **p = bucket_of(h, l->admin, l->user); *p; p = &(*p)->next)
     if (*p == l) {
       *p = l->next;
       h->n_listeners--;
@@ -140,8 +150,9 @@ static void listen_to(api_call *call) {
   pthread_mutex_lock(&h->mutex);
   l->stream = http_stream_start(call->request, &head, MOST_WAITING, on_closed, l);
   if (l->stream) {
-    l->next = h->listeners;
-    h->listeners = l;
+    listener **bucket = bucket_of(h, l->admin, l->user);
+    l->next = *bucket;
+    *bucket = l;
     h->n_listeners++;
     if (from < h->last) replay(h, l, from);
   } else

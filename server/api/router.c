@@ -48,6 +48,9 @@ int api_fixed_headers(const api_call *call, int status, http_field fields[16]) {
     fields[n++] = (http_field){"strict-transport-security", "max-age=31536000"};
   if (call->api->allowed_origin) {
     fields[n++] = (http_field){"access-control-allow-origin", call->api->allowed_origin};
+    fields[n++] = (http_field){"access-control-expose-headers",
+                               "location, upload-offset, upload-length, tus-resumable, "
+                               "inference-header-content-length, content-disposition"};
     fields[n++] = (http_field){"vary", "origin"};
   }
   if (status == 401) fields[n++] = (http_field){"www-authenticate", "Bearer"};
@@ -382,6 +385,22 @@ void api_defer(api_call *call) {
     queue(call);
 }
 
+/* ---- pages of another origin ask first (Fetch standard, CORS preflight) ---- */
+
+static bool is_preflight(const api_call *call) {
+  return call->api->allowed_origin && strcmp(http_method(call->request), "OPTIONS") == 0 &&
+         http_header(call->request, "access-control-request-method");
+}
+
+static void answer_preflight(api_call *call) {
+  api_add_header(call, "access-control-allow-methods", "GET, HEAD, POST, PATCH, DELETE");
+  api_add_header(call, "access-control-allow-headers", "%s",
+                 "authorization, content-type, last-event-id, tus-resumable, upload-length, "
+                 "upload-metadata, upload-offset, inference-header-content-length");
+  api_add_header(call, "access-control-max-age", "600");
+  api_reply_empty(call);
+}
+
 /* ---- entry ---- */
 
 void api_handle(http_request *request, void *user) {
@@ -394,6 +413,10 @@ void api_handle(http_request *request, void *user) {
   call->api = a;
   call->request = request;
   call->began = monotonic();
+  if (is_preflight(call)) {
+    answer_preflight(call);
+    return;
+  }
   call->route = find_route(http_method(request), http_path(request), call);
   if (!call->route) {
     if (find_route(NULL, http_path(request), call))

@@ -60,6 +60,26 @@ static const char *suffix_of(const char *file) {
   return "";
 }
 
+enum { MOST_UPLOADS = 100, FORGET_SECONDS = 7 * 86400 };
+
+/* What was not finished for a week goes; how many may be under way. False: answered. */
+static bool has_room(api_call *call) {
+  store *s = call->api->store;
+  bool found;
+  int64_t old = store_run(s, "DELETE FROM uploads WHERE owner = ? AND created < ?", "ii",
+                          call->user.id, api_now() - FORGET_SECONDS);
+  if (old > 0) datasets_tidy(call->api);
+  json_t *row =
+      store_row(s, &found, "SELECT COUNT(*) AS n FROM uploads WHERE owner = ?", "i", call->user.id);
+  int64_t n = row ? json_integer_value(json_object_get(row, "n")) : -1;
+  json_decref(row);
+  if (n < 0)
+    api_fail_store(call);
+  else if (n >= MOST_UPLOADS)
+    api_fail(call, 429, "%lld of your uploads are under way; finish or delete some", (long long)n);
+  return n >= 0 && n < MOST_UPLOADS;
+}
+
 static void make(api_call *call) {
   char name[128], file[256] = "", key[SECRET_TEXT], path[4096];
   const char *header = http_header(call->request, "upload-metadata");
@@ -81,7 +101,7 @@ static void make(api_call *call) {
     return;
   }
   if (!dataset_name_is_free(call, name)) return;
-  if (!dataset_quota(call, bytes)) return;
+  if (!has_room(call) || !dataset_quota(call, bytes)) return;
   secret_make(key);
   snprintf(path, sizeof path, "%s/uploads/%s", call->api->data_dir, key);
   int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

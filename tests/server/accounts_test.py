@@ -138,6 +138,14 @@ code, out, err = run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--h
 check(out == "413", f"a body that is too large: {out}")
 code, out, err = run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--http2-prior-knowledge", "--data-binary", "@" + path("large"), server.url + "/api/v1/models")
 check(out in ("000", "413") and nobody.call("GET", "/healthz")[0] == 200, f"the same over HTTP/2: {out}")
+# Pages of another origin: only where that is configured.
+check(nobody.call("OPTIONS", "/api/v1/models", headers={"Origin": "https://lab.example", "Access-Control-Request-Method": "POST"})[0] == 405, "no other origins")
+lab = Server(program, None, "--cors-origin", "https://lab.example")
+page = Client(lab)
+status, _ = page.call("OPTIONS", "/api/v1/models", headers={"Origin": "https://lab.example", "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"})
+check(status == 204 and "POST" in page.last.headers["access-control-allow-methods"] and "authorization" in page.last.headers["access-control-allow-headers"] and page.last.headers["access-control-allow-origin"] == "https://lab.example", "an origin that is allowed asks first")
+check(page.call("GET", "/healthz")[0] == 200 and page.last.headers["access-control-allow-origin"] == "https://lab.example" and "location" in page.last.headers["access-control-expose-headers"], "and reads the answer")
+lab.stop()
 for header in ("x-content-type-options", "content-security-policy", "cache-control"):
     user.call("GET", "/healthz")
     check(header in user.last.headers, header)

@@ -187,6 +187,10 @@ for c in (user, other, admin):
 
 check(user.call("DELETE", f"/api/v1/datasets/{settled(user, 'zip')['id']}")[0] == 204, "deleting")
 
+many = new_user("many")
+codes = [many.call("POST", "/api/v1/uploads", headers={"Upload-Length": "10", "Upload-Metadata": f"name {base64.b64encode(f'n{i}'.encode()).decode()},filename eC5jc3Y="})[0] for i in range(102)]
+check(codes[99] == 201 and codes[101] == 429, f"uploads under way: {codes[98:]}")
+
 gone = new_user("gone")
 upload(gone, "of nobody", table)
 number = settled(gone, "of nobody")["id"]
