@@ -296,15 +296,32 @@ static void allow_files(void) {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-int main(int argc, char **argv) {
-  options o = {0};
+/* In the order in which nothing uses what has ended. */
+static void end(api *a) {
+  tools_stop(a);
+  api_stop(a);
+  api_backups_stop(a);
+  datasets_stop(a);
+  monitor_stop(a);
+  jobs_stop(a);
+  monitor_free(a);
+  tools_free(a);
+  serve_stop(a);
+  http_server_destroy(a->server);
+  events_stop(a);
+  token_key_free(a->key);
+  store_close(a->store);
+  free(a->throttle);
+  api_known_stop(a);
+  journal_close();
+}
+
+static int run(const options *o) {
   char host[64];
   int port;
-  api a = {.started = api_now()};
-  int code = parse(argc, argv, &o);
-  if (code >= 0) return code;
-  if (!split_address(o.listen, host, sizeof host, &port))
-    return fprintf(stderr, "webml-server: --listen takes HOST:PORT, not \"%s\"\n", o.listen), 2;
+  api a = {.started = api_now(), .data_dir = o->data_dir, .allowed_origin = o->origin};
+  if (!split_address(o->listen, host, sizeof host, &port))
+    return fprintf(stderr, "webml-server: --listen takes HOST:PORT, not \"%s\"\n", o->listen), 2;
   umask(0077);
   allow_files();
   /* Bodies and tensors come and go thousands of times a second: the kernel need not be asked for
@@ -312,38 +329,28 @@ int main(int argc, char **argv) {
   mallopt(M_MMAP_THRESHOLD, 16 << 20);
   mallopt(M_TRIM_THRESHOLD, 64 << 20);
   block_hangup();
-  int lock = take_directory(o.data_dir);
+  int lock = take_directory(o->data_dir);
   if (lock < 0) return 1;
   if (!secrets_start())
     return fprintf(stderr, "webml-server: no random numbers on this machine\n"), 1;
-  a.data_dir = o.data_dir;
-  a.allowed_origin = o.origin;
   http_options http = {.host = host,
                        .port = port,
-                       .loops = o.threads,
-                       .idle_seconds = o.timeout,
-                       .certificate = o.certificate,
-                       .key = o.key,
+                       .loops = o->threads,
+                       .idle_seconds = o->timeout,
+                       .certificate = o->certificate,
+                       .key = o->key,
                        .handle = api_handle,
                        .user = &a};
-  code = serve(&o, &a, &http);
-  tools_stop(&a);
-  api_stop(&a);
-  api_backups_stop(&a);
-  datasets_stop(&a);
-  monitor_stop(&a);
-  jobs_stop(&a);
-  monitor_free(&a);
-  tools_free(&a);
-  serve_stop(&a);
-  http_server_destroy(a.server);
-  events_stop(&a);
-  token_key_free(a.key);
-  store_close(a.store);
-  free(a.throttle);
-  api_known_stop(&a);
-  journal_close();
+  int code = serve(o, &a, &http);
+  end(&a);
   close(lock);
+  return code;
+}
+
+int main(int argc, char **argv) {
+  options o = {0};
+  int code = parse(argc, argv, &o);
+  if (code < 0) code = run(&o);
   json_decref(o.file);
   return code;
 }

@@ -377,4 +377,12 @@ code, out, err = run(webml, "inspect", path("set"), "--augment", "8", "--zoom-ra
 check(code == 1 and "zoom range 2 is out of range" in err, err)
 code, out, err = run(webml, "inspect", path("idx-plain"), "-o", path("idx.png"))
 check(code == 0 and "5 pictures" in out, f"{out}{err}")
+# One picture by its class.
+classes = inspect(path("set"))["classes"]
+code, out, err = run(webml, "sample", path("set"), "--class", classes[0], "--size", "40", "-o", path("one.png"))
+check(code == 0 and Image.open(path("one.png")).size == (40, 40), f"sample: {err}")
+for words, said in ((("--class", "nothing", "-o", path("no.png")), 'no class "nothing"'), (("--class", classes[0], "--index", "99999", "-o", path("no.png")), "there is no number 99999"), (("--class", classes[0], "--index", "-1", "-o", path("no.png")), "there is no number -1"), (("--class", classes[0], "-o", path("no/such/folder.png")), "cannot write")):
+    code, out, err = run(webml, "sample", path("set"), *words)
+    check(code == 1 and said in err, f"sample {words}: {err}")
+check(run(webml, "sample", path("set"))[0] == 2 and run(webml, "sample", path("set"), "--class", "x", "--size", "0", "-o", "x")[0] == 2, "sample wants a class and a file")
 report()

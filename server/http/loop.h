@@ -30,7 +30,7 @@ struct http_loop {
   http_stream *streams;
   http_connection *connections;
   double swept; /* when connections were looked at last */
-  int pending; /* requests that are being answered, streams apart */
+  int pending;  /* requests that are being answered, streams apart */
   bool stopping;
   int fd;
 };
@@ -44,6 +44,7 @@ struct http_server {
   http_options options;
   h2o_globalconf_t config;
   h2o_hostconf_t *hosts[2];
+  int drain_seconds;       /* set before the loops are told to stop */
   int port, n_loops, wake; /* eventfd: a byte for stopping */
   http_loop *loops;
   atomic_bool stop;
@@ -59,8 +60,8 @@ struct http_server {
 struct http_request {
   http_loop *loop;
   http_connection *connection; /* the loop's, as long as req; NULL: not known */
-  h2o_req_t *req;        /* NULL once the client has gone; the loop's */
-  atomic_int references; /* h2o's memory pool, and whoever has to answer */
+  h2o_req_t *req;              /* NULL once the client has gone; the loop's */
+  atomic_int references;       /* h2o's memory pool, and whoever has to answer */
   atomic_bool gone;
   bool detached, answered;
   const char *method, *path, *query;

@@ -240,8 +240,7 @@ static char *put_text(char **at, const char *text) {
 http_response *http_copy_response(const http_response *from) {
   size_t fields = (size_t)from->n_fields * sizeof *from->fields, size = sizeof *from + fields;
   size += (from->content_type ? strlen(from->content_type) + 1 : 0) + from->size;
-  for (int i = 0; i < from->n_fields; i++)
-    size += strlen(from->fields[i].name) + strlen(from->fields[i].value) + 2;
+  for (int i = 0; i < from->n_fields; i++) size += strlen(from->fields[i].value) + 1;
   http_response *to = malloc(size);
   if (!to) return NULL;
   http_field *list = (http_field *)(to + 1);
@@ -250,7 +249,7 @@ http_response *http_copy_response(const http_response *from) {
   to->fields = list;
   if (from->content_type) to->content_type = put_text(&at, from->content_type);
   for (int i = 0; i < from->n_fields; i++) {
-    list[i].name = put_text(&at, from->fields[i].name);
+    list[i].name = from->fields[i].name; /* stays as long as the program */
     list[i].value = put_text(&at, from->fields[i].value);
   }
   to->body = from->size ? memcpy(at, from->body, from->size) : NULL;

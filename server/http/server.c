@@ -185,7 +185,7 @@ static void *run_loop(void *arg) {
     http_connections_sweep(loop, now);
     loop->swept = now;
   }
-  double deadline = http_now() + loop->server->options.idle_seconds;
+  double deadline = http_now() + loop->server->drain_seconds;
   while (loop->pending > 0 && http_now() < deadline) h2o_evloop_run(loop->loop, 50);
   return NULL;
 }
@@ -253,7 +253,7 @@ void http_server_run(http_server *s, int drain_seconds) {
   pthread_barrier_wait(&s->started); /* from here on every loop takes messages */
   while (!atomic_load(&s->stop) && read(s->wake, &count, sizeof count) < 0 && errno == EINTR) {
   }
-  s->options.idle_seconds = drain_seconds;
+  s->drain_seconds = drain_seconds;
   for (int i = 0; i < s->n_loops; i++) {
     stopping *m = calloc(1, sizeof *m);
     if (!m) continue;
