@@ -46,9 +46,10 @@ def run(*args, **options):
 
 
 def sanitized(program):
-    """AddressSanitizer maps terabytes: a limit on memory cannot be tried with it."""
+    """AddressSanitizer and ThreadSanitizer map terabytes: a limit on memory cannot be tried with them."""
     with open(program, "rb") as f:
-        return b"__asan_init" in f.read()
+        data = f.read()
+        return b"__asan_init" in data or b"__tsan_init" in data
 
 
 def report():

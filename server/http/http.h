@@ -84,6 +84,11 @@ typedef struct http_response {
 /* Everything is copied. Ends the request. */
 void http_respond(http_request *request, const http_response *response);
 
+/* What the calling thread answers between these two goes to the loops together, at the end: one
+ * wake-up instead of one per answer. */
+void http_gather(void);
+void http_flush(void);
+
 /* The body comes from a file, from its beginning, as the client takes it; `size` bytes. The
  * descriptor is the request's from here on. Ends the request. */
 void http_respond_file(http_request *request, const http_response *head, int fd, int64_t size);

@@ -17,6 +17,8 @@ typedef struct http_connection http_connection;
 typedef struct http_message {
   h2o_multithread_message_t super;
   void (*run)(struct http_message *message); /* on the loop; frees the message */
+  struct http_loop *loop;
+  struct http_message *next; /* of those that are sent together */
 } http_message;
 
 struct http_loop {

@@ -26,8 +26,40 @@ bool http_on_loop(const http_loop *loop) {
   return http_current_loop == loop;
 }
 
+/* ---- messages to the loops ---- */
+
+static _Thread_local struct {
+  bool on;
+  http_message *first, **last;
+} gathered;
+
+static void send_message(http_message *message) {
+  h2o_multithread_send_message(&message->loop->receiver, &message->super);
+}
+
 void http_post(http_loop *loop, http_message *message) {
-  h2o_multithread_send_message(&loop->receiver, &message->super);
+  message->loop = loop;
+  message->next = NULL;
+  if (!gathered.on)
+    send_message(message);
+  else {
+    *gathered.last = message;
+    gathered.last = &message->next;
+  }
+}
+
+void http_gather(void) {
+  gathered.on = true;
+  gathered.first = NULL;
+  gathered.last = &gathered.first;
+}
+
+void http_flush(void) {
+  gathered.on = false;
+  for (http_message *m = gathered.first, *next; m; m = next) {
+    next = m->next; /* the loop frees it */
+    send_message(m);
+  }
 }
 
 static void on_messages(h2o_multithread_receiver_t *receiver, h2o_linklist_t *messages) {

@@ -162,10 +162,12 @@ static void run_jobs(serve_executor *e, served *s, serve_job *jobs) {
   stamp(&shard->stats);
   pthread_mutex_unlock(&shard->mutex);
   const char *error = status == WEBML_ERROR_MEMORY ? "out of memory" : webml_last_error();
+  http_gather();
   for (serve_job *j = jobs, *next; j; j = next) {
     next = j->next;
     j->done(j, status == WEBML_OK ? SERVE_DONE : SERVE_FAILED, error);
   }
+  http_flush();
 }
 
 /* ---- the queues; the executor's mutex is held ---- */

@@ -115,15 +115,16 @@ const webml_model *webml_predictor_model(const webml_predictor *p) {
 
 /* ---- running ---- */
 
-/* The largest plan that the rows fill, else the smallest that holds them, with the last row
- * repeated in the places that are left. */
+/* The plan for the next of `n` rows: the smallest that holds them all when they fill three quarters
+ * of it (padding costs less than going through the weights again), else the largest that they fill,
+ * or the next one where that would be run more than twice. */
 static wml_unit *pick(wml_buckets *b, int64_t n) {
-  for (int i = b->n - 1; i >= 0; i--)
-    if (b->units[i].step.graph.batch <= n) {
-      bool wasteful = i + 1 < b->n && n > 2 * b->units[i].step.graph.batch;
-      return &b->units[wasteful ? i + 1 : i];
-    }
-  return &b->units[0];
+  int i = 0;
+  while (i < b->n && b->units[i].step.graph.batch < n) i++;
+  if (i < b->n && 4 * n >= 3 * b->units[i].step.graph.batch) return &b->units[i];
+  if (i == 0) return &b->units[0];
+  bool again = i < b->n && n > 2 * b->units[i - 1].step.graph.batch;
+  return &b->units[again ? i : i - 1];
 }
 
 static webml_status run_rows(webml_predictor *p, wml_buckets *b, const void *inputs, int64_t n,
