@@ -28,10 +28,6 @@ static const char find_sql[] =
     " WHERE m.name = ?1 AND (m.owner = ?2 OR m.public) AND (?3 = 0 OR w.id = ?3)"
     " ORDER BY m.owner = ?2 DESC, w.id DESC LIMIT 1";
 
-static int64_t integer_of(const json_t *row, const char *name) {
-  return json_integer_value(json_object_get(row, name));
-}
-
 /* False: answered, or put off. */
 static bool find(api_call *call, target *t) {
   struct {
@@ -55,11 +51,11 @@ static bool find(api_call *call, target *t) {
     api_fail(call, 404, "there is no model \"%s\"%s with weights that you may use", call->name,
              call->ids[0] ? " of this version" : "");
   if (!row) return false;
-  *t = (target){.weights = integer_of(row, "id"),
-                .session = integer_of(row, "session"),
-                .batching = {.max_batch_size = (int)integer_of(row, "batch"),
-                             .max_queue_delay_microseconds = integer_of(row, "delay"),
-                             .max_queue_size = (int)integer_of(row, "queue")}};
+  *t = (target){.weights = store_integer(row, "id"),
+                .session = store_integer(row, "session"),
+                .batching = {.max_batch_size = (int)store_integer(row, "batch"),
+                             .max_queue_delay_microseconds = store_integer(row, "delay"),
+                             .max_queue_size = (int)store_integer(row, "queue")}};
   snprintf(t->version, sizeof t->version, "%lld", (long long)t->weights);
   json_decref(row);
   api_know(call->api, 't', &key, key_size, t, sizeof *t, version);
@@ -236,7 +232,7 @@ static void all_statistics(api_call *call) {
   size_t i;
   json_array_foreach(rows, i, row) for (int k = 0; k < n && k < MOST; k++) {
     char version[24];
-    if (stats[k].weights != integer_of(row, "id")) continue;
+    if (stats[k].weights != store_integer(row, "id")) continue;
     snprintf(version, sizeof version, "%lld", (long long)stats[k].weights);
     json_array_append_new(
         list, stats_of(json_string_value(json_object_get(row, "name")), version, &stats[k]));

@@ -9,10 +9,6 @@
 /* The CUDA context with the code of cuDNN and cuBLASLt, and the workspace of the convolutions. */
 static const int64_t gpu_extra = (int64_t)600 << 20;
 
-static int64_t integer_of(const json_t *row, const char *name) {
-  return json_integer_value(json_object_get(row, name));
-}
-
 bool need_compute(api_call *call, int64_t model, int64_t dataset, int64_t batch,
                   training_need *need) {
   bool found;
@@ -42,10 +38,10 @@ bool need_compute(api_call *call, int64_t model, int64_t dataset, int64_t batch,
   json_t *summary = tool_json(call, json_string_value(json_object_get(row, "description")), words);
   json_decref(row);
   if (!summary) return false;
-  int64_t bytes = integer_of(json_object_get(summary, "memory_training"), "total");
+  int64_t bytes = store_integer(json_object_get(summary, "memory_training"), "total");
   *need = (training_need){.on_cpu = bytes,
                           .on_gpu = bytes + gpu_extra,
-                          .parameters = integer_of(summary, "parameters"),
+                          .parameters = store_integer(summary, "parameters"),
                           .layers = (int64_t)json_array_size(json_object_get(summary, "layers"))};
   json_decref(summary);
   return true;

@@ -44,10 +44,6 @@ static bool add(zip_t *zip, const char *work, const char *folder, int64_t id, co
   return index >= 0 && zip_set_file_compression(zip, (zip_uint64_t)index, ZIP_CM_STORE, 0) == 0;
 }
 
-static int64_t integer_of(const json_t *row, const char *name) {
-  return json_integer_value(json_object_get(row, name));
-}
-
 typedef struct contents {
   json_t *datasets, *weights;
 } contents;
@@ -67,15 +63,15 @@ static bool collect(const api *a, store *copy, const char *work, contents *c) {
   c->datasets = store_rows(copy, "SELECT id, file FROM datasets", "");
   c->weights = store_rows(copy, "SELECT id, session FROM weights", "");
   json_array_foreach(c->datasets, i, row) {
-    if (!hold(a, work, "datasets", integer_of(row, "id"),
+    if (!hold(a, work, "datasets", store_integer(row, "id"),
               json_string_value(json_object_get(row, "file"))))
-      store_run(copy, "DELETE FROM datasets WHERE id = ?", "i", integer_of(row, "id"));
+      store_run(copy, "DELETE FROM datasets WHERE id = ?", "i", store_integer(row, "id"));
   }
   json_array_foreach(c->weights, i, row) {
-    bool whole = hold(a, work, "jobs", integer_of(row, "session"), job_files[0]);
+    bool whole = hold(a, work, "jobs", store_integer(row, "session"), job_files[0]);
     for (int k = 1; k < JOB_FILES; k++)
-      hold(a, work, "jobs", integer_of(row, "session"), job_files[k]);
-    if (!whole) store_run(copy, "DELETE FROM weights WHERE id = ?", "i", integer_of(row, "id"));
+      hold(a, work, "jobs", store_integer(row, "session"), job_files[k]);
+    if (!whole) store_run(copy, "DELETE FROM weights WHERE id = ?", "i", store_integer(row, "id"));
   }
   return ok && c->datasets && c->weights;
 }
@@ -94,10 +90,10 @@ static bool pack(const char *work, const contents *c, const char *path, char *er
   zip_source_t *source = zip_source_file(zip, database, 0, -1);
   bool ok = source && zip_file_add(zip, "webml.sqlite", source, ZIP_FL_ENC_UTF_8) >= 0;
   json_array_foreach(c->datasets, i, row) ok =
-      ok && add(zip, work, "datasets", integer_of(row, "id"),
+      ok && add(zip, work, "datasets", store_integer(row, "id"),
                 json_string_value(json_object_get(row, "file")));
   json_array_foreach(c->weights, i, row) for (int k = 0; k < JOB_FILES; k++) ok =
-      ok && add(zip, work, "jobs", integer_of(row, "session"), job_files[k]);
+      ok && add(zip, work, "jobs", store_integer(row, "session"), job_files[k]);
   if (ok && zip_close(zip) == 0) return true;
   snprintf(error, size, "the backup cannot be written: %s", zip_strerror(zip));
   zip_discard(zip);

@@ -381,7 +381,7 @@ static void *watch(void *arg) {
     if (!stop) {
       look(a, m);
       tell_changes(a, m);
-      jobs_wake(a); /* memory that others gave back may be what a session waits for */
+      jobs_devices_changed(a);
     }
     pthread_mutex_lock(&m->mutex);
   }

@@ -26,7 +26,7 @@ struct jobs {
   pthread_mutex_t mutex;
   pthread_cond_t changed;
   bool stop, started;
-  bool again;
+  bool again, waiting; /* waiting: sessions that nothing fits */
   int watchers;
   struct watcher *list; /* one for each training that runs */
   int64_t last_owner;   /* whose job was started last */
@@ -60,6 +60,15 @@ void jobs_wake(api *a) {
   a->jobs->again = true;
   pthread_cond_broadcast(&a->jobs->changed);
   pthread_mutex_unlock(&a->jobs->mutex);
+}
+
+void jobs_devices_changed(api *a) {
+  struct jobs *j = a->jobs;
+  if (!j) return;
+  pthread_mutex_lock(&j->mutex);
+  bool waiting = j->waiting;
+  pthread_mutex_unlock(&j->mutex);
+  if (waiting) jobs_wake(a);
 }
 
 static void tell_state(api *a, int64_t id, int64_t owner, const char *state, const char *error) {
@@ -256,10 +265,6 @@ int jobs_running(api *a, job_run *list, int most) {
   return n;
 }
 
-static int64_t integer_of(const json_t *row, const char *name) {
-  return json_integer_value(json_object_get(row, name));
-}
-
 /* Takes the lock and the pid's file from here on. */
 static bool start_watcher(api *a, const json_t *session, int lock, pid_t pid) {
   char path[4096];
@@ -275,8 +280,8 @@ static bool start_watcher(api *a, const json_t *session, int lock, pid_t pid) {
     w->run = (job_run){.session = w->id,
                        .owner = w->owner,
                        .pid = pid > 0 ? pid : find_process(w),
-                       .need_cpu = integer_of(session, "need_cpu"),
-                       .need_gpu = integer_of(session, "need_gpu")};
+                       .need_cpu = store_integer(session, "need_cpu"),
+                       .need_gpu = store_integer(session, "need_gpu")};
     snprintf(w->run.device, sizeof w->run.device, "%s",
              json_string_value(json_object_get(session, "placed")));
     jobs_path(a, w->id, "progress", path, sizeof path);
@@ -428,16 +433,12 @@ static json_t *waiting_in_order(api *a) {
   return store_rows(a->store, sql, "i", a->jobs->last_owner);
 }
 
-static const char *text_of(const json_t *row, const char *name) {
-  return json_string_value(json_object_get(row, name));
-}
-
 /* One that was interrupted goes on where it was: elsewhere it would not come to the same bits. */
 static device_need need_of(const json_t *session) {
-  const char *placed = text_of(session, "placed");
-  return (device_need){.wanted = placed ? placed : text_of(session, "device"),
-                       .on_cpu = integer_of(session, "need_cpu"),
-                       .on_gpu = integer_of(session, "need_gpu")};
+  const char *placed = store_text(session, "placed");
+  return (device_need){.wanted = placed ? placed : store_text(session, "device"),
+                       .on_cpu = store_integer(session, "need_cpu"),
+                       .on_gpu = store_integer(session, "need_gpu")};
 }
 
 /* What the session waits for, device by device. */
@@ -455,8 +456,8 @@ static void say_why(const device_state *list, int n, const device_need *need, ch
 }
 
 static void note_wait(api *a, const json_t *session, const char *why) {
-  const char *before = text_of(session, "waits_for");
-  int64_t id = integer_of(session, "id"), owner = integer_of(session, "owner");
+  const char *before = store_text(session, "waits_for");
+  int64_t id = store_integer(session, "id"), owner = store_integer(session, "owner");
   if (before && strcmp(before, why) == 0) return;
   store_run(a->store, "UPDATE sessions SET waits_for = ? WHERE id = ? AND state = 'waiting'", "si",
             why, id);
@@ -470,7 +471,7 @@ static int64_t in_the_way_of(const device_state *d, json_t *const *blocked, int 
                              const device_need *need) {
   for (int i = 0; i < n; i++) {
     device_need theirs = need_of(blocked[i]);
-    if (device_delays(d, &theirs, need)) return integer_of(blocked[i], "id");
+    if (device_delays(d, &theirs, need)) return store_integer(blocked[i], "id");
   }
   return 0;
 }
@@ -496,10 +497,10 @@ static int place(const device_state *list, int n, json_t *const *blocked, int n_
 }
 
 static void give_up(api *a, const json_t *session, const char *why) {
-  int64_t id = integer_of(session, "id");
+  int64_t id = store_integer(session, "id");
   store_run(a->store, "UPDATE sessions SET state = 'failed', error = ?, ended = ? WHERE id = ?",
             "sii", why, api_now(), id);
-  tell_state(a, id, integer_of(session, "owner"), "failed", why);
+  tell_state(a, id, store_integer(session, "owner"), "failed", why);
 }
 
 /* True: no device will ever hold it, not even one that is closed now. */
@@ -514,8 +515,8 @@ static bool is_hopeless(const device_state *list, int n, const device_need *need
   return some;
 }
 
-/* Starts what can be started. */
-static void start_waiting(api *a) {
+/* Starts what can be started; true: some wait on. */
+static bool start_waiting(api *a) {
   enum { MOST_BLOCKED = 32 };
   json_t *rows = waiting_in_order(a), *session, *blocked[MOST_BLOCKED];
   int n_blocked = 0;
@@ -530,7 +531,7 @@ static void start_waiting(api *a) {
     if (which >= 0) {
       json_object_set_new(session, "placed",
                           json_string(list[which].gpu ? list[which].uuid : list[which].name));
-      a->jobs->last_owner = integer_of(session, "owner");
+      a->jobs->last_owner = store_integer(session, "owner");
       start_session(a, session);
       monitor_wake(a);
     } else if (is_hopeless(list, n, &need))
@@ -542,6 +543,7 @@ static void start_waiting(api *a) {
     }
   }
   json_decref(rows);
+  return n_blocked > 0;
 }
 
 /* Waiting sessions that were cancelled need no process for it. */
@@ -567,8 +569,9 @@ static void *schedule(void *arg) {
     j->again = false;
     pthread_mutex_unlock(&j->mutex);
     cancel_waiting(a);
-    start_waiting(a);
+    bool waiting = start_waiting(a);
     pthread_mutex_lock(&j->mutex);
+    j->waiting = waiting;
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += 5; /* a failed start is tried again */

@@ -27,6 +27,8 @@ typedef struct job_run {
 
 /* Those that run now; their number, at most `most`. */
 int jobs_running(api *a, job_run *list, int most);
+/* Devices were looked at: memory that others gave back may be what a session waits for. */
+void jobs_devices_changed(api *a);
 /* Path of a file in a session's folder. */
 void jobs_path(const api *a, int64_t session, const char *file, char *path, size_t size);
 /* Folders of sessions that are gone go, too; those whose process still runs are left to it. */

@@ -141,7 +141,7 @@ static int run_in(api *a, const char *folder, const char *description, const cha
   snprintf(model, sizeof model, "%s/model.json", folder);
   snprintf(out, sizeof out, "%s/output", folder);
   snprintf(errors, sizeof errors, "%s/errors", folder);
-  for (int i = 0; words[i] && i < 30; i++)
+  for (int i = 0; i < 30 && words[i]; i++)
     arguments[i + 1] = strcmp(words[i], TOOL_MODEL) == 0 ? model : (char *)(uintptr_t)words[i];
   if (!process_beside("webml", program, sizeof program)) {
     snprintf(error, error_size, "the program webml is not beside the server");

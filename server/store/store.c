@@ -84,7 +84,8 @@ static json_t *rows(store *s, const char *sql, const char *types, va_list args) 
     json_decref(list);
     list = NULL;
   }
-  if (statement && !sqlite3_stmt_readonly(statement)) atomic_fetch_add(&s->version, 1);
+  if (statement && !sqlite3_stmt_readonly(statement) && sqlite3_changes(s->db) > 0)
+    atomic_fetch_add(&s->version, 1);
   sqlite3_finalize(statement);
   pthread_mutex_unlock(&s->mutex);
   return list;
@@ -109,6 +110,14 @@ json_t *store_row(store *s, bool *found, const char *sql, const char *types, ...
   return row;
 }
 
+int64_t store_integer(const json_t *row, const char *column) {
+  return json_integer_value(json_object_get(row, column));
+}
+
+const char *store_text(const json_t *row, const char *column) {
+  return json_string_value(json_object_get(row, column));
+}
+
 static int64_t change(store *s, bool insert, const char *sql, const char *types, va_list args) {
   pthread_mutex_lock(&s->mutex);
   sqlite3_stmt *statement = prepare(s, sql, types, args);
@@ -124,7 +133,7 @@ static int64_t change(store *s, bool insert, const char *sql, const char *types,
       result = STORE_EXISTS;
   }
   sqlite3_finalize(statement);
-  atomic_fetch_add(&s->version, 1);
+  if (result > 0) atomic_fetch_add(&s->version, 1);
   pthread_mutex_unlock(&s->mutex);
   return result;
 }

@@ -22,6 +22,9 @@ void store_close(store *store);
 json_t *store_rows(store *store, const char *sql, const char *types, ...);
 /* The first row, or NULL with *found false; NULL with *found true: an error. */
 json_t *store_row(store *store, bool *found, const char *sql, const char *types, ...);
+/* A value of a row; 0 or NULL where it is not there. */
+int64_t store_integer(const json_t *row, const char *column);
+const char *store_text(const json_t *row, const char *column);
 /* Rows changed, or -1; STORE_EXISTS where a value that must be unique is there already. */
 enum { STORE_FAILED = -1, STORE_EXISTS = -2 };
 int64_t store_run(store *store, const char *sql, const char *types, ...);

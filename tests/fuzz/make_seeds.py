@@ -69,3 +69,5 @@ put("weights", "table", weights({"size": [3], "layers": [dense(2)], "optimizer":
                                  "outputs": [{"column": "c", "type": "Int", "encoding": "one_hot", "values": [1, 2]}]}, [("dense/kernel", [3, 2]), ("dense/bias", [2])]))
 put("weights", "images", weights({"size": [1, 1, 1], "layers": [{"type": "Flatten"}, dense(2)], "optimizer": "sgd", "loss": "mse"}, {"format": "images", "classes": ["p", "q"]},
                                  [("dense/kernel", [1, 2]), ("dense/bias", [2])]))
+put("multipart", "form", b"multipart/form-data; boundary=xyz\n--xyz\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n\r\n--xyz\r\nContent-Type: image/png\r\n\r\npicture\r\n--xyz--\r\n")
+put("multipart", "quoted", b"multipart/form-data; boundary=\"b c\"\n--b c\r\n\r\nx\r\n--b c--")
