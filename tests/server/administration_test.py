@@ -5,12 +5,13 @@ import io
 import json
 import os
 import shutil
-import signal
+import socket
 import sys
 import threading
 import time
 import zipfile
 
+import h2.connection
 import httpx
 import numpy as np
 from PIL import Image
@@ -149,13 +150,24 @@ codes = together(8)
 check(sorted(set(codes)) == [200, 503] and codes.count(200) >= 2, f"a full queue refuses at once: {codes}")
 metrics = Client(server).call("GET", "/metrics")[1].decode()
 check(f'nv_inference_request_failure{{model="",version="{weights}",reason="REJECTED"}} {codes.count(503)}' in metrics, "and is counted")
-gone = [httpx.Client(timeout=0.05) for _ in range(2)]
-for c in gone:
-    try:
-        c.post(server.url + "/v2/models/net/infer", json=row, headers={"authorization": "Bearer " + ada.token})
-    except httpx.TimeoutException:
-        pass
-    c.close()
+# A client that leaves before its turn: the work is dropped, those beside it are answered.
+host, port = server.url.split("//")[1].split(":")
+leaver, c = socket.create_connection((host, int(port))), h2.connection.H2Connection()
+c.initiate_connection()
+body = json.dumps(row).encode()
+c.send_headers(1, [(":method", "POST"), (":path", "/v2/models/net/infer"), (":scheme", "http"), (":authority", "x"), ("authorization", "Bearer " + ada.token), ("content-length", str(len(body)))])
+c.send_data(1, body, end_stream=True)
+leaver.sendall(c.data_to_send())
+beside = threading.Thread(target=ask)
+answers.clear()
+beside.start()
+time.sleep(0.15)
+c.reset_stream(1)
+leaver.sendall(c.data_to_send())
+beside.join()
+metrics = Client(server).call("GET", "/metrics")[1].decode()
+check(answers[0][0] == 200 and f'version="{weights}",reason="CANCELED"}} 1\n' in metrics, f"work of a client that left is dropped: {answers}")
+leaver.close()
 ada.call("PATCH", f"/api/v1/models/{number}", {"max_queue_delay_microseconds": 0, "max_queue_size": 1024})
 check(ada.call("POST", "/v2/models/net/infer", row)[0] == 200, "and goes on")
 
@@ -219,7 +231,8 @@ check(ada.call("GET", f"/api/v1/datasets/{numbers}/file")[1] == table.encode() a
 check(np.allclose(ada.call("POST", "/v2/models/net/infer", row)[1]["outputs"][0]["data"], alone, atol=1e-6), "and predictions")
 
 # One that runs is in the way.
-busy = start(ada, number, numbers, epochs=15, batch_size=1)[1]["id"]
+admin.call("PATCH", "/api/v1/system/settings", {"epochs": 100000})
+busy = start(ada, number, numbers, epochs=50000, batch_size=1)[1]["id"]
 settled(ada, busy, ("running",))
 check(admin.call("POST", f"/api/v1/system/backups/{key}/restore")[0] == 409, "not while trainings run")
 second = make_backup()

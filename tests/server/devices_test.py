@@ -140,6 +140,44 @@ for i in ids:
     ada.call("POST", f"/api/v1/sessions/{i}/cancel")
     settled(ada, i)
 
+# One at a time on a device: the next one waits and says so, one for another device passes it, one for the same
+# device does not.
+admin.call("PATCH", "/api/v1/system/settings", {"sessions_per_device": 1})
+bob = new_user(admin, "bob")
+admin.call("PATCH", f"/api/v1/datasets/{dataset}", {"public": True})
+bobs = bob.call("POST", "/api/v1/models", {"name": "small", "description": small})[1]["id"]
+running = start(device="cuda:0", epochs=15, batch_size=2)[1]["id"]
+settled(ada, running, ("running",))
+blocked = start(device="cuda:0")[1]["id"]
+passing = start(bob, model=bobs, device="cpu")[1]["id"]
+behind = start(bob, model=bobs, device="cuda:0")[1]["id"]
+time.sleep(0.4)
+reason = lambda c, i: c.call("GET", f"/api/v1/sessions/{i}")[1]["waits_for"] or ""
+check("1 training runs on it" in reason(ada, blocked) and reason(bob, behind), f"what they wait for: {reason(ada, blocked)} | {reason(bob, behind)}")
+check(settled(bob, passing)["state"] == "finished" and ada.call("GET", f"/api/v1/sessions/{blocked}")[1]["state"] == "waiting", "another device's passes")
+ada.call("POST", f"/api/v1/sessions/{running}/cancel")
+first, last = settled(ada, blocked), settled(bob, behind)
+check(first["state"] == last["state"] == "finished" and first["started"] <= last["started"], f"in their order: {first['started']} {last['started']}")
+
+# Two at a time: one that would fit now must not take the memory that a larger one before it waits for.
+admin.call("PATCH", "/api/v1/system/settings", {"sessions_per_device": 2, "epochs": 100000})
+cards(one.replace(" 8000 1000 ", " 2300 0 "))
+time.sleep(1)
+wide = {"size": [None], "dynamic": True, "optimizer": "adam", "loss": None, "layers": [dense(9000, "relu"), dense(9000, "relu"), dense(None, "sigmoid")]}
+large = ada.call("POST", "/api/v1/models", {"name": "wide", "description": wide})[1]["id"]
+running = start(device="cuda:0", epochs=50000, batch_size=2)[1]["id"]
+settled(ada, running, ("running",))
+blocked = start(model=large, device="cuda:0")
+need = ada.call("GET", f"/api/v1/sessions/{blocked[1]['id']}")[1]["need_gpu"]
+check(1700 << 20 < need < 2300 << 20, f"the large one needs {need}")
+behind = start(device="cuda:0")[1]["id"]
+time.sleep(1)
+check("are free" in reason(ada, blocked[1]["id"]) and reason(ada, behind) == f"session {blocked[1]['id']} is before it and waits, too", f"the small one waits: {reason(ada, blocked[1]['id'])} | {reason(ada, behind)}")
+ada.call("POST", f"/api/v1/sessions/{blocked[1]['id']}/cancel")
+check(settled(ada, behind)["state"] == "finished", "and goes when the large one has given up")
+ada.call("POST", f"/api/v1/sessions/{running}/cancel")
+settled(ada, running)
+
 # The driver fails while it runs: the CPU is left, with the reason; it comes back.
 cards("broken")
 time.sleep(1.5)

@@ -73,7 +73,7 @@ for i in range(count):
     idle.append(s)
 check(answers(), f"answers beside {count} idle connections")
 memory = server.memory()
-check(memory < 300 or sanitized(program), f"{count} idle connections: {memory:.0f} MB (from {before:.0f})")
+check(memory < 100 or sanitized(program), f"{count} idle connections: {memory:.0f} MB (from {before:.0f})")
 print(f"{count} idle connections: {memory:.0f} MB, from {before:.0f}")
 counts = admin.call("GET", "/api/v1/system/counts")[1]
 check(counts["open_connections"] > count * 0.9, f"they are open: {counts}")
