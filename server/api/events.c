@@ -81,7 +81,7 @@ static void send_to_all(struct event_hub *h, const event *e) {
 
 void event_send(api *a, const char *kind, int64_t owner, int64_t session, json_t *json) {
   struct event_hub *h = a->events;
-  char *data = json_dumps(json, JSON_COMPACT);
+  char *data = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(15));
   json_decref(json);
   if (!data || !h) {
     free(data);

@@ -106,7 +106,7 @@ void api_reply_file(api_call *call, int fd, int64_t size, const char *content_ty
 }
 
 void api_reply(api_call *call, int status, json_t *json) {
-  char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+  char *text = json ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
   json_decref(json);
   if (text)
     finish(call, status, text);

@@ -91,6 +91,20 @@ static uint64_t count_lines(const char *bytes, size_t size) {
   return n;
 }
 
+/* Whole lines, some at a time, so that files keep to their size. Returns how many were lost. */
+static uint64_t write_lines_out(const char *bytes, size_t size) {
+  uint64_t lost = 0;
+  while (size) {
+    size_t n = size < CHUNK ? size : CHUNK;
+    while (n && bytes[n - 1] != '\n') n--;
+    if (!n) n = size; /* never: a line is shorter than a chunk */
+    if (!write_out(bytes, n)) lost += count_lines(bytes, n);
+    bytes += n;
+    size -= n;
+  }
+  return lost;
+}
+
 /* Takes what waits in a lane and writes it. The writer's mutex is held. */
 static void flush_lane(lane *l) {
   pthread_mutex_lock(&l->mutex);
@@ -109,7 +123,7 @@ static void flush_lane(lane *l) {
                  (unsigned long long)dropped);
     if (write_out(line, (size_t)n)) dropped = 0;
   }
-  if (size && !write_out(bytes, size)) dropped += count_lines(bytes, size);
+  dropped += write_lines_out(bytes, size);
   if (!dropped) return;
   pthread_mutex_lock(&l->mutex);
   l->dropped += dropped;
