@@ -2,14 +2,17 @@
  * last piece waits, up to a limit. */
 #include "loop.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Bytes that several streams of a loop send. Used on the loop alone. */
 typedef struct shared {
   int references;
-  size_t size;
-  char bytes[];
+  size_t size;  /* as it is */
+  size_t whole; /* as a chunk, the bytes included */
+  size_t begin; /* of the bytes in the chunk */
+  char chunk[];
 } shared;
 
 static void drop(shared *b) {
@@ -26,7 +29,9 @@ struct http_stream {
   char *waiting, *flying;
   shared *flying_shared; /* instead of flying */
   size_t n_waiting, capacity, most;
-  bool busy, ending, closed;
+  bool
+      chunked; /* HTTP/1.1: pieces are framed here, each in one write, and not by libh2o in three */
+  bool busy, ending, ended, closed;
   void (*on_closed)(void *user);
   void *user;
 };
@@ -47,9 +52,23 @@ static void forget_flying(http_stream *s) {
   s->flying_shared = NULL;
 }
 
+/* The end of a chunked body (RFC 9112, 7.1). Without memory the connection's end says it. */
+static void add_end(http_stream *s) {
+  static const char last[] = "0\r\n\r\n";
+  size_t n = sizeof last - 1;
+  char *grown = s->ended ? NULL : realloc(s->waiting, s->n_waiting + n);
+  s->ended = true;
+  if (!grown) return;
+  memcpy(grown + s->n_waiting, last, n);
+  s->waiting = grown;
+  s->n_waiting += n;
+  s->capacity = s->n_waiting;
+}
+
 /* Sends what waits, and the end when that is wanted. On the loop, when h2o is ready for it. */
 static void push(http_stream *s) {
   h2o_req_t *req = s->request->req;
+  if (s->ending && s->chunked && !s->busy && !s->closed && req) add_end(s);
   if (s->busy || s->closed || !req || (!s->n_waiting && !s->ending)) return;
   forget_flying(s);
   s->flying = s->waiting;
@@ -86,14 +105,25 @@ typedef struct piece {
   char bytes[];
 } piece;
 
+enum { FRAME = 24 }; /* bytes around a chunk, at most */
+
+/* The bytes as the stream sends them; returns how many there are. to: size + FRAME. */
+static size_t frame(bool chunked, char *to, const char *bytes, size_t size) {
+  size_t n = chunked ? (size_t)snprintf(to, FRAME, "%zx\r\n", size) : 0;
+  memcpy(to + n, bytes, size);
+  if (chunked) memcpy(to + n + size, "\r\n", 2);
+  return n + size + (chunked ? 2 : 0);
+}
+
 static void append(http_stream *s, const char *bytes, size_t size) {
+  if (!size) return; /* an empty chunk would be the end */
   if (s->n_waiting + size >
       s->most) { /* too slow: the client comes again and asks for what it missed */
     s->ending = true;
     return;
   }
-  if (s->n_waiting + size > s->capacity) {
-    size_t capacity = (s->n_waiting + size) * 2;
+  if (s->n_waiting + size + FRAME > s->capacity) {
+    size_t capacity = (s->n_waiting + size + FRAME) * 2;
     char *grown = realloc(s->waiting, capacity);
     if (!grown) {
       s->ending = true;
@@ -102,8 +132,7 @@ static void append(http_stream *s, const char *bytes, size_t size) {
     s->waiting = grown;
     s->capacity = capacity;
   }
-  if (size) memcpy(s->waiting + s->n_waiting, bytes, size);
-  s->n_waiting += size;
+  s->n_waiting += frame(s->chunked, s->waiting + s->n_waiting, bytes, size);
 }
 
 static void run_piece(http_message *message) {
@@ -144,7 +173,7 @@ static void send_shared(http_stream *s, shared *b) {
   h2o_req_t *req = s->request->req;
   if (s->closed || s->ending) return;
   if (s->busy || s->n_waiting || !req) {
-    append(s, b->bytes, b->size);
+    append(s, b->chunk + b->begin, b->size);
     push(s);
     return;
   }
@@ -152,7 +181,8 @@ static void send_shared(http_stream *s, shared *b) {
   s->flying_shared = b;
   b->references++;
   s->busy = true;
-  h2o_iovec_t bytes = {b->bytes, b->size};
+  h2o_iovec_t bytes = {s->chunked ? b->chunk : b->chunk + b->begin,
+                       s->chunked ? b->whole : b->size};
   h2o_send(req, &bytes, 1, H2O_SEND_STATE_IN_PROGRESS);
 }
 
@@ -172,14 +202,15 @@ static void send_on_loop(http_loop *loop, http_stream *const *streams, int n, co
   for (int i = 0; i < n; i++) count += streams[i]->loop == loop;
   if (!count) return;
   bundle *b = malloc(sizeof *b + (size_t)count * sizeof *b->streams);
-  shared *copy = b ? malloc(sizeof *copy + size) : NULL;
+  shared *copy = b ? malloc(sizeof *copy + size + FRAME) : NULL;
   if (!copy) {
     free(b);
     return;
   }
   copy->references = 1;
   copy->size = size;
-  memcpy(copy->bytes, bytes, size);
+  copy->whole = frame(true, copy->chunk, bytes, size);
+  copy->begin = copy->whole - size - 2;
   b->super = (http_message){.run = run_bundle};
   b->bytes = copy;
   b->n = 0;
@@ -220,6 +251,10 @@ static void run_start(http_message *message) {
     s->loop->streams = s;
     s->request->answered = true;
     http_set_head(req, m->head);
+    s->chunked = req->version == 0x101;
+    if (s->chunked)
+      h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_TRANSFER_ENCODING, NULL,
+                     H2O_STRLIT("chunked"));
     h2o_start_response(req, &s->generator);
     append(s, m->head->body ? m->head->body : ":\n\n", m->head->body ? m->head->size : 3);
     if (s->loop->stopping) s->ending = true;
