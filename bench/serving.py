@@ -5,6 +5,7 @@ interleaved; medians count. The load generator (h2load) shares the machine's cor
 usage: /usr/bin/python3 bench/serving.py [--rounds N] [--seconds S] [--json FILE]
 """
 import argparse
+import atexit
 import datetime
 import json
 import os
@@ -98,6 +99,7 @@ def load(url, body, seconds, clients=4, streams=16):
 
 def alone(*words):
     process = subprocess.Popen([bare, *map(str, words)], stdout=subprocess.PIPE, text=True)
+    atexit.register(process.kill)  # where the bench breaks off
     return process, int(process.stdout.readline())
 
 
