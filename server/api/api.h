@@ -152,6 +152,9 @@ void api_add_header(api_call *call, const char *name, const char *format, ...)
 void api_reply_file(api_call *call, int fd, int64_t size, const char *content_type);
 /* Headers that every answer has; returns their number. */
 int api_fixed_headers(const api_call *call, int status, http_field fields[16]);
+/* The same from a path, as something to keep under `name`; 410 where the file is gone. */
+void api_reply_download(api_call *call, const char *path, const char *content_type,
+                        const char *name);
 /* {"error": sentence} */
 void api_fail(api_call *call, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

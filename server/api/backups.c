@@ -6,7 +6,6 @@
 #include "predict/serve.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,17 +132,10 @@ static bool find(api_call *call, char *path, size_t size) {
 }
 
 static void download(api_call *call) {
-  char path[4096];
-  struct stat info;
+  char path[4096], name[80];
   if (!find(call, path, sizeof path)) return;
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0 || fstat(fd, &info) != 0) {
-    if (fd >= 0) close(fd);
-    api_fail(call, 410, "the backup is gone");
-    return;
-  }
-  api_add_header(call, "content-disposition", "attachment; filename=\"webml-%s.zip\"", call->key);
-  api_reply_file(call, fd, info.st_size, "application/zip");
+  snprintf(name, sizeof name, "webml-%s.zip", call->key);
+  api_reply_download(call, path, "application/zip", name);
 }
 
 static void erase(api_call *call) {

@@ -157,6 +157,22 @@ bool dataset_name_is_free(api_call *call, const char *name) {
   return is_free;
 }
 
+bool dataset_find_ready(api_call *call, int64_t id, char *path, size_t size) {
+  bool found;
+  json_t *row = store_row(
+      call->api->store, &found,
+      "SELECT file FROM datasets WHERE id = ? AND (owner = ? OR public) AND state = 'ready'", "ii",
+      id, call->user.id);
+  if (row)
+    dataset_path(call->api, id, store_text(row, "file"), path, size);
+  else if (found)
+    api_fail_store(call);
+  else
+    api_fail(call, 404, "there is no data set %lld of yours that is ready", (long long)id);
+  json_decref(row);
+  return row != NULL;
+}
+
 bool dataset_quota(api_call *call, int64_t bytes) {
   bool found;
   json_t *row =
@@ -320,23 +336,13 @@ static void one(api_call *call) {
 
 static void download(api_call *call) {
   json_t *row = find(call, false);
-  char folder[3000], path[4096];
-  struct stat info;
+  char path[4096], name[128];
   if (!row) return;
-  folder_of(call->api, call->ids[0], folder, sizeof folder);
-  const char *file = json_string_value(json_object_get(row, "file"));
-  snprintf(path, sizeof path, "%s/%s", folder, file);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0 || fstat(fd, &info) != 0) {
-    if (fd >= 0) close(fd);
-    json_decref(row);
-    api_fail(call, 410, "the data set's file is gone");
-    return;
-  }
-  api_add_header(call, "content-disposition", "attachment; filename=\"dataset-%lld%s\"",
-                 (long long)call->ids[0], file + 4);
+  const char *file = store_text(row, "file");
+  dataset_path(call->api, call->ids[0], file, path, sizeof path);
+  snprintf(name, sizeof name, "dataset-%lld%s", (long long)call->ids[0], file + strlen("data"));
   json_decref(row);
-  api_reply_file(call, fd, info.st_size, "application/octet-stream");
+  api_reply_download(call, path, "application/octet-stream", name);
 }
 
 /* What there is to look at: of tables some rows, of pictures the classes with a link each. */

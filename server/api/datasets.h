@@ -10,6 +10,8 @@ bool api_is_name(const char *text);
 /* The path of a data set's file. */
 void dataset_path(const api *a, int64_t id, const char *file, char *path, size_t size);
 
+/* The path of one that is ready and the caller's, or public. False: answered (404). */
+bool dataset_find_ready(api_call *call, int64_t id, char *path, size_t size);
 /* Where one picture of a class can be had. */
 json_t *dataset_sample_link(int64_t id, const char *class, int64_t index);
 

@@ -185,28 +185,15 @@ static void copy(api_call *call) {
 
 /* As a new model where a name is given, else in place. */
 static void shape(api_call *call) {
-  int64_t dataset = api_integer(call, "dataset", 0);
-  bool found;
+  char data[4096];
   json_t *row = find(call);
   if (!row) return;
-  json_t *set = store_row(
-      call->api->store, &found,
-      "SELECT file FROM datasets WHERE id = ? AND (owner = ? OR public) AND state = 'ready'", "ii",
-      dataset, call->user.id);
-  if (!set) {
+  if (!dataset_find_ready(call, api_integer(call, "dataset", 0), data, sizeof data)) {
     json_decref(row);
-    if (found)
-      api_fail_store(call);
-    else
-      api_fail(call, 404, "there is no data set %lld of yours that is ready", (long long)dataset);
     return;
   }
-  char data[4096];
-  dataset_path(call->api, dataset, json_string_value(json_object_get(set, "file")), data,
-               sizeof data);
   const char *const words[] = {"shape", TOOL_MODEL, "--data", data, "--json", NULL};
   json_t *result = tool_json(call, json_string_value(json_object_get(row, "description")), words);
-  json_decref(set);
   json_decref(row);
   char *text = result ? json_dumps(json_object_get(result, "model"), JSON_COMPACT) : NULL;
   const char *name = result ? api_text(call, "name") : NULL;

@@ -4,12 +4,15 @@
 #include "journal/journal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 /* Those of which thousands are asked a second come first. */
 const api_resource *const api_resources[] = {
@@ -103,6 +106,19 @@ void api_reply_file(api_call *call, int fd, int64_t size, const char *content_ty
       fd, size);
   json_decref(call->input);
   free(call);
+}
+
+void api_reply_download(api_call *call, const char *path, const char *content_type,
+                        const char *name) {
+  struct stat info;
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd >= 0 && fstat(fd, &info) == 0) {
+    api_add_header(call, "content-disposition", "attachment; filename=\"%s\"", name);
+    api_reply_file(call, fd, info.st_size, content_type);
+    return;
+  }
+  if (fd >= 0) close(fd);
+  api_fail(call, 410, "the file of %s is gone", name);
 }
 
 void api_reply(api_call *call, int status, json_t *json) {

@@ -4,10 +4,7 @@
 #include "jobs/tool.h"
 #include "predict/serve.h"
 
-#include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static json_t *present(json_t *row) {
   json_t *metrics = json_loads(json_string_value(json_object_get(row, "metrics")), 0, NULL);
@@ -43,48 +40,24 @@ static void one(api_call *call) {
 
 static void download(api_call *call) {
   json_t *row = find(call);
-  char path[4096];
-  struct stat info;
+  char path[4096], name[64];
   if (!row) return;
-  jobs_path(call->api, json_integer_value(json_object_get(row, "session")), "weights.safetensors",
-            path, sizeof path);
+  jobs_path(call->api, store_integer(row, "session"), "weights.safetensors", path, sizeof path);
   json_decref(row);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0 || fstat(fd, &info) != 0) {
-    if (fd >= 0) close(fd);
-    api_fail(call, 410, "the weights' file is gone");
-    return;
-  }
-  api_add_header(call, "content-disposition", "attachment; filename=\"weights-%lld.safetensors\"",
-                 (long long)call->ids[0]);
-  api_reply_file(call, fd, info.st_size, "application/octet-stream");
+  snprintf(name, sizeof name, "weights-%lld.safetensors", (long long)call->ids[0]);
+  api_reply_download(call, path, "application/octet-stream", name);
 }
 
 /* In a process, which reads the data set. */
 static void evaluate(api_call *call) {
   char weights[4096], data[4096];
-  bool found;
-  int64_t dataset = api_integer(call, "dataset", 0);
   const char *part = api_text(call, "part");
   json_t *row = find(call);
   if (!row) return;
   jobs_path(call->api, json_integer_value(json_object_get(row, "session")), "weights.safetensors",
             weights, sizeof weights);
   json_decref(row);
-  json_t *set = store_row(
-      call->api->store, &found,
-      "SELECT file FROM datasets WHERE id = ? AND (owner = ? OR public) AND state = 'ready'", "ii",
-      dataset, call->user.id);
-  if (!set) {
-    if (found)
-      api_fail_store(call);
-    else
-      api_fail(call, 404, "there is no data set %lld of yours that is ready", (long long)dataset);
-    return;
-  }
-  dataset_path(call->api, dataset, json_string_value(json_object_get(set, "file")), data,
-               sizeof data);
-  json_decref(set);
+  if (!dataset_find_ready(call, api_integer(call, "dataset", 0), data, sizeof data)) return;
   const char *const words[] = {"evaluate", weights,    "--data", data,
                                "--json",   "--device", "cpu",    part ? "--part" : NULL,
                                part,       NULL};
