@@ -1,8 +1,10 @@
 /* The few calls of the CUDA runtime that the back end makes, for a machine without CUDA: device
- * memory is host memory, kernels run on the calling thread, a captured graph is a list of calls.
- * With it the whole back end (planning, memory, kernels, graphs) is tested against `ref` on any
- * machine; only cuDNN and cuBLASLt are missing, so own kernels do their work. Errors: those that
- * the host's memory gives. Signatures are those of CUDA's own header of this name. */
+ * memory is host memory that opens only while kernels run, on the thread that waits for them; what
+ * is enqueued runs as late as its stream allows, and what CUDA leaves open is drawn at random. With
+ * it the whole back end (planning, memory, kernels, graphs) is tested against `ref` on any machine;
+ * only cuDNN and cuBLASLt are missing, so own kernels do their work. Errors: those that the host's
+ * memory gives, and what CUDA forbids while a stream captures. Signatures are those of CUDA's own
+ * header of this name. */
 #ifndef WML_CUDA_EMULATION_H
 #define WML_CUDA_EMULATION_H
 
@@ -22,7 +24,10 @@ typedef enum cudaError_t {
   cudaErrorInsufficientDriver = 35,
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
-  cudaErrorIllegalAddress = 700
+  cudaErrorIllegalAddress = 700,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureUnjoined = 904,
+  cudaErrorStreamCaptureIsolation = 905
 } cudaError_t;
 
 typedef enum cudaMemcpyKind {
@@ -77,6 +82,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEvent_t to);
 cudaError_t cudaGetLastError(void);
@@ -88,6 +94,9 @@ void cuda_emulation_set_memory(size_t bytes);
 /* The n-th call from now on, counted from 1, fails with this error; 0: none does. Returns how many
  * calls there were since the last time. */
 long cuda_emulation_fail(long n, cudaError_t error);
+
+/* What is drawn at random from now on: same seed, same order. */
+void cuda_emulation_seed(unsigned long long seed);
 
 #ifdef __cplusplus
 }

@@ -7,6 +7,8 @@
 
 #include <functional>
 #include <math.h>
+#include <stdint.h>
+#include <string.h>
 
 #define __global__
 #define __device__
@@ -21,16 +23,29 @@ struct emulated_index {
 extern emulated_index threadIdx, blockIdx, blockDim, gridDim;
 
 void __syncthreads();
-/* Every lane gives a value and gets that of lane ^ mask. All 32 lanes take part. */
-double emulated_exchange(double value, int mask);
+
+enum { EMULATED_LANE_BYTES = 64 };
+
+/* Every lane of a warp gives some bytes and gets those of all 32, in the order of lanes; they are
+ * there until the lane's next exchange but one. All lanes take part. */
+const char (*emulated_share(const void *mine, size_t bytes))[EMULATED_LANE_BYTES];
 
 template <typename T> static inline T __shfl_xor_sync(unsigned, T value, int mask) {
-  return (T)emulated_exchange((double)value, mask);
+  T result;
+  const char(*all)[EMULATED_LANE_BYTES] = emulated_share(&value, sizeof value);
+  memcpy(&result, all[(threadIdx.x % 32) ^ (unsigned)mask], sizeof result);
+  return result;
 }
 
-/* Runs body for every thread of the grid, or records it where the stream is capturing. `together`:
- * the kernel uses __syncthreads or exchanges between lanes. */
+/* Runs body for every thread of the grid now. `together`: the kernel uses __syncthreads or
+ * exchanges between lanes. */
+void emulated_grid(long grid, int block, bool together, const std::function<void()> &body);
+
+/* The same as work of a stream. */
 void emulated_launch(long grid, int block, bool together, cudaStream_t stream,
                      std::function<void()> body);
+
+/* What decides everything that CUDA leaves open; runtime.cc. */
+uint64_t emulated_random();
 
 #endif
