@@ -134,6 +134,12 @@ for precision, batch in (("mixed_bfloat16", 64), ("mixed_bfloat16", 1024)):
     code, out, err, seconds = call(bench, "gpu", "--precision", precision, "--batch", batch, "--epochs", 1, "--rounds", 1, WEBML_CUDA_PROFILE="1")
     results.setdefault("profiles", {})[f"{precision} {batch}"] = err.splitlines()
     step(f"operations alone, {precision}, batch {batch}", code == 0, err, seconds)
+for name, setting in (("one stream", {"WEBML_CUDA_BRANCH_ELEMENTS": "0"}), ("a graph per step", {"WEBML_CUDA_GRAPH_STEPS": "0"})):
+    code, out, err, seconds = call(bench, "gpu", "--precision", "mixed_bfloat16", "--batch", 64, **setting)
+    line = next((json.loads(s) for s in out.splitlines() if s.startswith("{")), None)
+    if line:
+        results["figures"].append(dict(line, name="webml, " + name))
+    step(f"webml with {name}", code == 0, err[-1500:] if code else json.dumps(line["training_seconds"]), seconds)
 begin = time.time()
 p = subprocess.Popen([webml, "train", os.path.join(bundle, "data.json"), "--data", os.path.join(bundle, "data"), "--device", "cuda:0", "--precision", "mixed_bfloat16", "--epochs", "8", "--batch-size", "256",
                       "--learning-rate", "0.004", "--schedule", "cosine", "--horizontal-flip", "--progress", "json"], stdout=subprocess.PIPE, text=True, env=environment, cwd=work)

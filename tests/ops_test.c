@@ -337,23 +337,23 @@ static void compare_augmentation(const subject *s) {
 
 /* Several runs of several steps each, over chunks that the device takes one after another: the same
  * weights as step by step on the reference. */
-static void compare_steps(const subject *s) {
-  static const op_case c = {
-      "steps", 4,
+static void compare_steps(const subject *s, int batch, int steps) {
+  const op_case c = {
+      "steps", batch,
       "{'size':[6],'optimizer':'adam','loss':'mse','layers':[{'type':'Dense','layer':{'units':5,"
       "'activation':'tanh'}},{'type':'Dense','layer':{'units':2}}]}",
       true};
-  enum { STEPS = 1400, SAMPLES = 50 }; /* a run is three chunks of the CUDA back end */
+  enum { SAMPLES = 50 };
   webml_model *model = op_case_model(&c);
   float *x = test_alloc(SAMPLES * 6 * sizeof *x), *y = test_alloc(SAMPLES * 2 * sizeof *y),
-        *rates = test_alloc(STEPS * sizeof *rates), *w[2];
-  int64_t *rows = test_alloc(STEPS * 4 * sizeof *rows);
+        *rates = test_alloc((size_t)steps * sizeof *rates), *w[2];
+  int64_t *rows = test_alloc((size_t)(steps * batch) * sizeof *rows);
   double results[2][2] = {{0}};
   test_random random = {5};
   test_fill(&random, x, SAMPLES * 6, -1, 1);
   test_fill(&random, y, SAMPLES * 2, -1, 1);
-  for (int i = 0; i < STEPS; i++) rates[i] = 0.01f / (1.0f + (float)i * 0.01f);
-  for (int i = 0; i < STEPS * 4; i++) rows[i] = (int64_t)(test_uniform(&random) * SAMPLES);
+  for (int i = 0; i < steps; i++) rates[i] = 0.01f / (1.0f + (float)i * 0.01f);
+  for (int i = 0; i < steps * batch; i++) rows[i] = (int64_t)(test_uniform(&random) * SAMPLES);
   for (int k = 0; k < 2; k++) {
     case_data d = {.width = 2};
     rig r;
@@ -363,13 +363,13 @@ static void compare_steps(const subject *s) {
     put_weights(&r, 7);
     float ones[SAMPLES];
     for (int i = 0; i < SAMPLES; i++) ones[i] = 1.0f;
-    for (int first = 0; first < STEPS; first += STEPS / 2) {
+    for (int first = 0; first < steps; first += steps / 2) {
       int64_t kept = first ? SAMPLES : 0; /* once sent, once kept on the device */
       wml_feed feeds[] = {
           {r.step[0].input, x, kept}, {r.step[0].target, y, kept}, {r.step[0].weight, ones, kept}};
-      wml_run call = {.n_steps = STEPS / 2,
+      wml_run call = {.n_steps = steps / 2,
                       .step = first,
-                      .rows = rows + first * 4,
+                      .rows = rows + first * batch,
                       .n_feeds = 3,
                       .feeds = feeds,
                       .learning_rate = rates + first,
@@ -381,8 +381,8 @@ static void compare_steps(const subject *s) {
     rig_close(&r);
   }
   double d = test_difference(w[1], w[0], 30);
-  CHECKF(d < 5 * s->tolerance, "%s: weights after %d steps differ by %g", s->name, STEPS, d);
-  CHECK(results[1][WML_RESULT_COUNT] == STEPS * 4);
+  CHECKF(d < 5 * s->tolerance, "%s: weights after %d steps differ by %g", s->name, steps, d);
+  CHECK(results[1][WML_RESULT_COUNT] == steps * batch);
   CHECK(fabs(results[1][0] - results[0][0]) < 5 * s->tolerance * results[0][0]);
   for (int k = 0; k < 2; k++) free(w[k]);
   free(x);
@@ -438,7 +438,8 @@ static void check_subject(const subject *s, const char *only) {
     if (!only || strstr(op_cases[i].name, only)) compare_case(&op_cases[i], s);
   if (only) return;
   compare_augmentation(s);
-  compare_steps(s);
+  compare_steps(s, 4, 1402);   /* a run is three chunks of the CUDA back end, and odd */
+  compare_steps(s, 1000, 140); /* chunks of an odd number */
   check_not_finite(s);
 }
 
@@ -491,16 +492,32 @@ static void check_failing_calls(const wml_backend *cuda, cudaError_t error) {
   webml_model_destroy(model);
 }
 
-/* The store after a training step, every tensor behind the one before. */
+/* The store after three steps and one more run of one, every tensor behind the one before. */
 static float *trained(const op_case *c, const subject *s, const webml_model *model,
                       const case_data *d, int64_t *n) {
   rig r;
   double results[8192] = {0};
+  float rates[] = {0.005f, 0.003f, 0.002f};
   bool open = rig_open(&r, s, c, model, d);
   CHECKF(open, "%s: %s", c->name, webml_last_error());
   if (!open) exit(1);
   put_weights(&r, 7);
-  CHECK(run(&r, WML_MODE_TRAIN, d, 0.05f, results) == WML_OK);
+  int64_t rows[3 * 300];
+  for (int64_t i = 0; i < 3 * c->batch; i++) rows[i] = i % c->batch;
+  wml_feed feeds[3] = {{.tensor = r.step[0].input, .base = d->input},
+                       {.tensor = r.step[0].target, .base = d->target},
+                       {.tensor = r.step[0].weight, .base = d->weight}};
+  wml_run call = {.n_steps = 3,
+                  .step = 4,
+                  .seed = 99,
+                  .rows = rows,
+                  .n_feeds = 3,
+                  .feeds = feeds,
+                  .learning_rate = rates,
+                  .results = results};
+  CHECKF(r.backend->run(r.plan[0], &call) == WML_OK && call.not_finite == -1, "%s: %s", c->name,
+         s->name);
+  CHECK(run(&r, WML_MODE_TRAIN, d, 0.005f, results) == WML_OK);
   const wml_graph *g = &r.step[WML_MODE_TRAIN].graph;
   float *all = NULL;
   *n = 0;
@@ -517,16 +534,23 @@ static float *trained(const op_case *c, const subject *s, const webml_model *mod
   return all;
 }
 
-/* The same bits, whatever order the device takes blocks, threads and branches in. */
-static void check_orders(const subject *s) {
-  for (int i = 0; i < n_op_cases; i++) {
+static void use_branches(bool use) {
+  setenv("WEBML_CUDA_BRANCH_ELEMENTS", use ? "1" : "0", 1);
+}
+
+/* The same bits, whatever order the device takes blocks, threads and branches in, and whether there
+ * are branches. Every second case, from `first_case`: each in one of the two precisions. */
+static void check_orders(const subject *s, int first_case) {
+  for (int i = first_case; i < n_op_cases; i += 2) {
     const op_case *c = &op_cases[i];
     webml_model *model = op_case_model(c);
     case_data d = make_data(c, model);
     int64_t n, others;
     cuda_emulation_seed(1);
+    use_branches(false);
     float *first = trained(c, s, model, &d, &n);
     cuda_emulation_seed(2);
+    use_branches(true);
     float *other = trained(c, s, model, &d, &others);
     CHECKF(n == others && memcmp(first, other, (size_t)n * sizeof *first) == 0,
            "%s: %s: other bits in another order", c->name, s->name);
@@ -535,6 +559,11 @@ static void check_orders(const subject *s) {
     free_data(&d);
     webml_model_destroy(model);
   }
+  use_branches(true);
+  compare_steps(s, 4, 1402);
+  compare_steps(s, 1000, 140);
+  check_not_finite(s);
+  unsetenv("WEBML_CUDA_BRANCH_ELEMENTS");
 }
 
 static void check_gpu(const char *only) {
@@ -572,10 +601,12 @@ int main(int argc, char **argv) {
     CHECKF(error < 2e-2, "%s: finite differences disagree by %g", op_cases[i].name, error);
   }
   CHECK(gradient_error(&op_cases[0], true) > 0.5); /* the tester, tested */
-  check_orders(&subjects[1]);
-  check_orders(&subjects[2]);
+  check_orders(&subjects[1], 0);
+  check_orders(&subjects[2], 1);
   check_emulated_limits(emulated);
+  use_branches(true);
   check_failing_calls(emulated, cudaErrorMemoryAllocation);
+  unsetenv("WEBML_CUDA_BRANCH_ELEMENTS");
   check_failing_calls(emulated, cudaErrorIllegalAddress);
   check_gpu(NULL);
   return test_report();

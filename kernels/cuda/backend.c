@@ -140,6 +140,13 @@ static void module_close(wml_device *device) {
   device->host.release(device);
 }
 
+/* What measurements on a card want to vary. */
+static int64_t setting(const char *name, int64_t otherwise) {
+  const char *given = getenv(name);
+  long long value = given ? strtoll(given, NULL, 10) : -1;
+  return value >= 0 ? value : otherwise;
+}
+
 static wml_device *new_device(const wml_host *host, int index) {
   wml_device *device = host->alloc(sizeof *device, 64);
   if (!device) {
@@ -150,6 +157,8 @@ static wml_device *new_device(const wml_host *host, int index) {
   device->host = *host;
   device->index = index;
   device->profile = getenv("WEBML_CUDA_PROFILE") != NULL;
+  device->branch_elements = setting("WEBML_CUDA_BRANCH_ELEMENTS", 1 << 20);
+  device->graph_steps = setting("WEBML_CUDA_GRAPH_STEPS", 8) / 2 * 2;
   pthread_mutex_init(&device->mutex, NULL);
   return device;
 }
@@ -176,6 +185,7 @@ static wml_result open_index(wml_device *device) {
   CUDA_TRY(device, cudaRuntimeGetVersion(&runtime));
   device->capability = prop.major * 10 + prop.minor;
   device->multiprocessors = prop.multiProcessorCount;
+  device->memory = prop.totalGlobalMem;
   result = open_vendors(device, NULL);
   snprintf(device->identity, sizeof device->identity, "cuda %d.%d %.60s sm_%d, %s, %s",
            runtime / 1000, runtime % 1000 / 10, prop.name, device->capability,
@@ -213,6 +223,7 @@ wml_result cuda_open_planning(const wml_host *host, const char *description, wml
   device->planning = true;
   device->capability = 90;
   device->multiprocessors = 132;
+  device->memory = (size_t)141 << 30;
   wml_result result = open_vendors(device, description);
   if (result == WML_OK && !device->dnn) {
     host->error("planning needs cuDNN");
@@ -294,9 +305,28 @@ static void module_store_destroy(wml_store *store) {
   host->release(store);
 }
 
+wml_result cuda_store_block(wml_store *store, size_t bytes, void **data) {
+  wml_device *device = store->device;
+  cuda_block *block = cuda_take(device, 1, sizeof *block);
+  if (!block) return WML_OUT_OF_MEMORY;
+  wml_result result = cuda_allocate(device, bytes, &block->data);
+  if (result == WML_OK)
+    result = cuda_check(device, cudaMemsetAsync(block->data, 0, bytes, store->stream),
+                        "cudaMemsetAsync");
+  if (result != WML_OK) {
+    (void)cudaFree(block->data);
+    device->host.release(block);
+    return result;
+  }
+  block->next = store->blocks;
+  store->blocks = block;
+  *data = block->data;
+  return WML_OK;
+}
+
 static cuda_entry *usable_entry(wml_store *store, const char *name) {
   for (cuda_entry *e = store->entries; e; e = e->next)
-    if (strcmp(e->name, name) == 0 && e->data) return e;
+    if (strcmp(e->name, name) == 0 && e->data[0]) return e;
   store->device->host.error("the store has no tensor named %s", name);
   return NULL;
 }
@@ -314,10 +344,10 @@ static void transpose(const cuda_entry *e, const float *from, float *to, bool to
 
 static wml_result copy_in(wml_store *store, cuda_entry *e, const float *host) {
   wml_device *device = store->device;
-  CUDA_TRY(device, cudaMemcpyAsync(e->data, host, (size_t)e->elements * sizeof *host,
+  CUDA_TRY(device, cudaMemcpyAsync(e->data[0], host, (size_t)e->elements * sizeof *host,
                                    cudaMemcpyHostToDevice, store->stream));
-  if (e->half) {
-    cuda_view from = {e->data, CUDA_F32_T}, to = {e->half, CUDA_BF16_T};
+  if (e->half[0]) {
+    cuda_view from = {e->data[0], CUDA_F32_T}, to = {e->half[0], CUDA_BF16_T};
     cuda_convert(store->stream, from, to, e->elements);
     CUDA_TRY(device, cudaGetLastError());
   }
@@ -340,7 +370,7 @@ static wml_result module_put(wml_store *store, const char *name, const float *ho
 }
 
 static wml_result copy_out(wml_store *store, const cuda_entry *e, float *host) {
-  CUDA_TRY(store->device, cudaMemcpyAsync(host, e->data, (size_t)e->elements * sizeof *host,
+  CUDA_TRY(store->device, cudaMemcpyAsync(host, e->data[0], (size_t)e->elements * sizeof *host,
                                           cudaMemcpyDeviceToHost, store->stream));
   CUDA_TRY(store->device, cudaStreamSynchronize(store->stream));
   return WML_OK;

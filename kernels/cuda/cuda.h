@@ -36,22 +36,30 @@ typedef struct cuda_view {
 enum { CUDA_MAX_FEEDS = 4, CUDA_BUFFERS = 2, CUDA_PENALTY_BLOCKS = 256 };
 
 /* What changes between steps; one per plan, in device memory. The host fills it before a chunk of
- * steps, the last kernel of a step moves it on. */
+ * steps, a step moves it on when its gradients are known. */
 typedef struct cuda_state {
   int64_t index; /* of the step within the chunk */
   int64_t step;  /* optimizer steps before this one */
   uint64_t seed;
   uint32_t epoch;
-  int32_t finite;     /* of this step: gradients and loss */
+  /* Of the whole run, not of a chunk: from here .. */
+  int32_t side;       /* where the weights that have two sides are now */
   int64_t not_finite; /* number of the first step that was not, or -1: after it nothing changes */
-  double loss;        /* of this step so far */
-  double factor;      /* what gradients are multiplied by: clipping */
-  double norm[2];     /* of a variable and of its direction */
+  /* .. to here. */
+  double loss;                          /* of this step so far */
+  double norm[2];                       /* of a variable and of its direction: lamb */
   const void *base[CUDA_MAX_FEEDS];     /* rows of each feed */
   const int64_t *place[CUDA_MAX_FEEDS]; /* [steps * batch] row in base */
   const int64_t *sample;                /* [steps * batch] row of the data set */
   const wml_optimizer_step *rates;      /* [steps] */
 } cuda_state;
+
+/* What an update reads of its step, kept while the state has moved on. */
+typedef struct cuda_turn {
+  int32_t open; /* weights may change */
+  float factor; /* what gradients are multiplied by: clipping */
+  wml_optimizer_step rates;
+} cuda_turn;
 
 typedef struct cuda_dnn cuda_dnn;
 typedef struct cuda_blas cuda_blas;
@@ -67,19 +75,24 @@ struct wml_device {
   pthread_mutex_t mutex; /* of the vendor's handles, and of `failed` */
   char failed[160];      /* the error after which the device takes no more calls, or "" */
   char identity[240];
-  char tuning_file[600]; /* "" : nothing is remembered */
-  bool profile;          /* WEBML_CUDA_PROFILE: after its first run a plan times its operations */
+  char tuning_file[600];   /* "" : nothing is remembered */
+  size_t memory;           /* of the card */
+  bool profile;            /* WEBML_CUDA_PROFILE: after its first run a plan times its operations */
+  int64_t branch_elements; /* WEBML_CUDA_BRANCH_ELEMENTS: see branch.c; 0: no branches */
+  int64_t graph_steps;     /* WEBML_CUDA_GRAPH_STEPS: steps in one graph */
 };
 
-/* A persistent tensor. Its bytes lie in one of the store's blocks. */
+/* A persistent tensor. Its bytes lie in the store's blocks. Those that an update on a branch
+ * changes have two sides: a step reads one and writes the other, and between runs they are on side
+ * 0. */
 typedef struct cuda_entry {
   struct cuda_entry *next;
   char *name;
   int64_t elements;
   int64_t kernel[4]; /* of a convolution: [kh, kw, c, f], kept as [f, kh, kw, c]; else 0 */
   bool weight;       /* a parameter: has a bfloat16 copy under mixed precision */
-  float *data;
-  void *half; /* that copy, or NULL */
+  float *data[2];
+  void *half[2]; /* that copy, or NULL */
 } cuda_entry;
 
 typedef struct cuda_block {
@@ -114,13 +127,16 @@ typedef struct cuda_tensor {
   bool pinned;
   size_t offset;
   cuda_entry *entry;
-  void *data; /* after prepare() */
+  void *data; /* after prepare(); of an entry with two sides the one that is read: cuda_face() */
+  void *half;
   void *host; /* of an output: pinned memory that a run ends by copying into */
 } cuda_tensor;
 
 typedef struct cuda_call {
   const wml_plan *plan;
   cudaStream_t stream;
+  int side;          /* which is read */
+  bool moves_on;     /* a whole step; else one operation of it, to time it */
   wml_result result; /* of a vendor's call; kernels' launches are asked about afterwards */
 } cuda_call;
 
@@ -134,7 +150,7 @@ struct cuda_node {
                        pooling's: out[1] or in[2] is the index, `pooled` the pooled value */
   const char *name; /* of the implementation */
   const char *why;  /* an implementation that declined says why */
-  char text[64];    /* where a name with its time is made */
+  char text[96];    /* where a name with its time is made */
   int temp[3];      /* temporaries, or -1 */
   void *constant;   /* device copy of an array that the operation points to, or NULL */
   void (*run)(cuda_call *call, const cuda_node *node);
@@ -142,6 +158,17 @@ struct cuda_node {
   void (*release)(wml_device *device, void *vendor);
   const struct cuda_tuning *tuning; /* where the vendor's plan has a choice, else NULL */
 };
+
+/* Neighbours among the update's items. */
+typedef struct cuda_range {
+  int first, count;
+  int64_t n;       /* floats in the flat buffers */
+  int64_t squares; /* where its sums of squares begin */
+  int node;        /* the operation behind which a branch updates it, or -1: with the rest */
+  int turn;        /* of the branch; 0 is the rest's */
+  bool pending;    /* while recording: the branch has not been joined */
+  cudaEvent_t looked, done;
+} cuda_range;
 
 struct wml_plan {
   wml_store *store;
@@ -154,14 +181,22 @@ struct wml_plan {
   int *outputs;
   size_t arena_bytes;
   uint8_t *arena;
-  int64_t chunk;                           /* steps that are sent to the device at a time */
-  cuda_state *state;                       /* device */
-  double *results;                         /* device: [n_results] */
-  double *penalty;                         /* device: [CUDA_PENALTY_BLOCKS] */
+  int64_t chunk;     /* steps that are sent to the device at a time */
+  cuda_state *state; /* device */
+  double *results;   /* device: [n_results] */
+  double *penalty;   /* device: [CUDA_PENALTY_BLOCKS] */
+  int n_ranges, n_turns;
+  cuda_range *ranges; /* of the update's items, in their order */
+  double *squares;    /* device: sums over pieces of the gradient */
+  int64_t n_squares;
+  cuda_turn *turns;    /* device: [n_turns] */
+  cudaStream_t branch; /* of updates, or NULL: there are none */
+  cudaEvent_t fork;
   int64_t *rows[CUDA_BUFFERS];             /* device: [chunk * batch] */
   wml_optimizer_step *rates[CUDA_BUFFERS]; /* device: [chunk] */
   struct cuda_staging *staging;            /* run.c */
-  cudaGraphExec_t graph_exec;
+  cudaGraphExec_t step_exec[2];            /* a step that reads side 0, side 1 */
+  cudaGraphExec_t steps_exec; /* device->graph_steps steps from side 0, once a run has so many */
   bool prepared, profiled;
 };
 
@@ -187,6 +222,20 @@ static inline float *cuda_f32(const wml_plan *plan, int tensor) {
 }
 /* Weights in the type that values have: the bfloat16 copy under mixed precision. */
 cuda_view cuda_weight(const wml_plan *plan, int tensor);
+
+/* ---- branch.c ---- */
+wml_result cuda_branch_plan(wml_plan *plan); /* ranges; after the operations are settled */
+size_t cuda_branch_bytes(const wml_plan *plan, const cuda_range *range); /* of the second sides */
+wml_result cuda_branch_start(wml_plan *plan); /* buffers, stream, events */
+void cuda_branch_stop(wml_plan *plan);
+/* Makes the plan's tensors show this side. */
+void cuda_face(wml_plan *plan, int side);
+/* While a step is recorded: around each operation, and at the end of the graph. */
+wml_result cuda_branch_before(cuda_call *call, int node);
+wml_result cuda_branch_after(cuda_call *call, int node);
+wml_result cuda_branch_join(cuda_call *call);
+/* After a run: what ended on side 1 comes back to side 0. */
+void cuda_branch_settle(const wml_plan *plan);
 
 /* ---- tune.c ---- */
 /* A vendor's plan that has several candidates for the same result. */
@@ -218,6 +267,7 @@ void *cuda_take(const wml_device *device, size_t n, size_t size); /* zeroed; NUL
 /* Device memory; the error names the bytes. */
 wml_result cuda_allocate(wml_device *device, size_t bytes, void **pointer);
 cuda_entry *cuda_entry_create(const wml_device *device, const wml_tensor *t);
+wml_result cuda_store_block(wml_store *store, size_t bytes, void **data); /* zeroed; the store's */
 
 /* ---- one file per operation: implementations, best first; the last entry has plan NULL ---- */
 typedef struct cuda_implementation {
@@ -239,10 +289,17 @@ bool cuda_conv_can_pool(const wml_plan *plan, const cuda_node *node);
 
 /* convert.cu: n elements of one type to another. */
 void cuda_convert(cudaStream_t stream, cuda_view from, cuda_view to, int64_t n);
-/* loss.cu: the last kernel of a step. */
-void cuda_end_step(cuda_call *call);
+/* loss.cu: the last kernel of a step that has no update. */
+void cuda_end_pass(cuda_call *call);
 /* update.cu: l1 and l2 of the parameters join the loss: the first kernels of a step. */
 void cuda_penalty(cuda_call *call);
+int64_t cuda_update_squares(int64_t n); /* sums of squares that a range of n floats has */
+int64_t cuda_update_length(const wml_plan *plan, const wml_update_item *item); /* in floats */
+bool cuda_update_is_apart(const wml_optimizer *o); /* no variable asks for the norm of another */
+void cuda_update_look(cuda_call *call, const cuda_range *range);
+void cuda_update_range(cuda_call *call, const cuda_range *range);
+/* n floats from side 1 to side 0, when that is where they are. */
+void cuda_update_settle(const wml_plan *plan, float *to, const float *from, int64_t n);
 
 #ifdef __cplusplus
 }

@@ -14,10 +14,10 @@
 #else
 #include "emulation/threads.h"
 #define CUDA_LAUNCH(kernel, grid, block, stream, ...)                                              \
-  emulated_launch((long)(grid), (int)(block), false, stream, [=] { kernel(__VA_ARGS__); })
+  emulated_launch((long)(grid), (int)(block), false, stream, emulated_call(kernel, __VA_ARGS__))
 /* Kernels whose threads wait for each other. */
 #define CUDA_LAUNCH_TOGETHER(kernel, grid, block, stream, ...)                                     \
-  emulated_launch((long)(grid), (int)(block), true, stream, [=] { kernel(__VA_ARGS__); })
+  emulated_launch((long)(grid), (int)(block), true, stream, emulated_call(kernel, __VA_ARGS__))
 #endif
 
 #define CUDA_FN static __device__ inline

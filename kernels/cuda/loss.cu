@@ -213,26 +213,7 @@ static wml_result plan_metric(wml_plan *plan, cuda_node *node) {
   return WML_OK;
 }
 
-/* ---- the end of a step ---- */
-
-static __global__ void end_step(cuda_state *state, double *results, int n_results, double batch) {
-  bool finite = state->finite && isfinite(state->loss);
-  if (!finite && state->not_finite < 0) state->not_finite = state->step + 1;
-  if (n_results > 0 && finite && state->not_finite < 0) {
-    results[WML_RESULT_LOSS] += state->loss * batch;
-    results[WML_RESULT_COUNT] += batch;
-  }
-  state->loss = 0.0;
-  state->finite = 1;
-  state->index++;
-  state->step++;
-}
-
-static bool updates(const wml_plan *plan) {
-  for (int k = 0; k < plan->n_nodes; k++)
-    if (plan->nodes[k].op.kind == WML_OP_UPDATE) return true;
-  return false;
-}
+/* ---- the end of a step without an update ---- */
 
 /* As on the CPU: only a step that updates asks whether it was finite. */
 static __global__ void end_pass(cuda_state *state, double *results, int n_results, double batch) {
@@ -245,14 +226,10 @@ static __global__ void end_pass(cuda_state *state, double *results, int n_result
   state->step++;
 }
 
-void cuda_end_step(cuda_call *call) {
+void cuda_end_pass(cuda_call *call) {
   const wml_plan *plan = call->plan;
-  if (updates(plan))
-    CUDA_LAUNCH(end_step, 1, 1, call->stream, plan->state, plan->results, plan->graph.n_results,
-                (double)plan->graph.batch);
-  else
-    CUDA_LAUNCH(end_pass, 1, 1, call->stream, plan->state, plan->results, plan->graph.n_results,
-                (double)plan->graph.batch);
+  CUDA_LAUNCH(end_pass, 1, 1, call->stream, plan->state, plan->results, plan->graph.n_results,
+              (double)plan->graph.batch);
 }
 
 const cuda_implementation cuda_loss[] = {{plan_loss}, {NULL}};

@@ -138,9 +138,9 @@ static void settle_types(wml_plan *plan) {
 }
 
 cuda_view cuda_weight(const wml_plan *plan, int tensor) {
-  const cuda_entry *e = plan->tensors[tensor].entry;
-  cuda_view v = {e->data, CUDA_F32_T};
-  if (plan->graph.precision == WML_MIXED_BFLOAT16) v.data = e->half, v.type = CUDA_BF16_T;
+  const cuda_tensor *t = &plan->tensors[tensor];
+  cuda_view v = {t->data, CUDA_F32_T};
+  if (plan->graph.precision == WML_MIXED_BFLOAT16) v.data = t->half, v.type = CUDA_BF16_T;
   return v;
 }
 
@@ -427,6 +427,7 @@ static wml_result build(wml_plan *plan, const wml_graph *g) {
     result = choose(plan, &plan->nodes[k]);
     plan->nodes[k].op.layer = NULL; /* the graph may go */
   }
+  if (result == WML_OK) result = cuda_branch_plan(plan);
   return result == WML_OK ? place(plan) : result;
 }
 
@@ -450,6 +451,7 @@ void cuda_plan_destroy(wml_plan *plan) {
   if (!plan) return;
   const wml_host *host = &plan->device->host;
   cuda_plan_stop(plan);
+  cuda_branch_stop(plan);
   for (int k = 0; plan->nodes && k < plan->n_nodes; k++) {
     cuda_node *node = &plan->nodes[k];
     if (node->release) node->release(plan->device, node->vendor);
@@ -475,6 +477,8 @@ static size_t run_bytes(const wml_plan *plan) {
   return CUDA_BUFFERS * (size_t)plan->chunk *
              ((size_t)plan->graph.batch * sizeof(int64_t) + sizeof(wml_optimizer_step)) +
          sizeof *plan->state + CUDA_PENALTY_BLOCKS * sizeof *plan->penalty +
+         (size_t)plan->n_squares * sizeof *plan->squares +
+         (size_t)plan->n_turns * sizeof *plan->turns +
          (size_t)plan->graph.n_results * sizeof *plan->results;
 }
 
@@ -489,6 +493,8 @@ void cuda_plan_memory(const wml_plan *plan, wml_memory *memory) {
     else
       memory->state += bytes;
   }
+  for (int r = 0; r < plan->n_ranges; r++)
+    memory->state += cuda_branch_bytes(plan, &plan->ranges[r]);
   int forward = 0; /* values that outlive the last forward operation */
   while (forward < plan->n_nodes && plan->nodes[forward].op.kind != WML_OP_LOSS) forward++;
   for (int i = 0; i < plan->n_tensors && forward < plan->n_nodes; i++) {
@@ -499,24 +505,6 @@ void cuda_plan_memory(const wml_plan *plan, wml_memory *memory) {
   memory->scratch -= memory->saved < memory->scratch ? memory->saved : memory->scratch;
 }
 
-static wml_result new_block(wml_plan *plan, size_t bytes, void **data) {
-  cuda_block *block = cuda_take(plan->device, 1, sizeof *block);
-  if (!block) return WML_OUT_OF_MEMORY;
-  wml_result result = cuda_allocate(plan->device, bytes, &block->data);
-  if (result == WML_OK)
-    result = cuda_check(plan->device, cudaMemsetAsync(block->data, 0, bytes, plan->store->stream),
-                        "cudaMemsetAsync");
-  if (result != WML_OK) {
-    (void)cudaFree(block->data);
-    plan->device->host.release(block);
-    return result;
-  }
-  block->next = plan->store->blocks;
-  plan->store->blocks = block;
-  *data = block->data;
-  return WML_OK;
-}
-
 /* One block for the entries that have no bytes yet, in the order given: neighbours stay neighbours,
  * which makes the update's buffers flat. Copies in bfloat16 lie in a block of their own in the same
  * order, so that the update finds both by one index. */
@@ -525,21 +513,21 @@ static wml_result allocate_entries(wml_plan *plan, const int *tensors, int n) {
   bool half = false;
   for (int i = 0; i < n; i++) {
     const cuda_entry *e = plan->tensors[tensors[i]].entry;
-    if (e->data) continue;
+    if (e->data[0]) continue;
     total += entry_bytes(e);
     half = half || has_half(plan, e);
   }
   if (total == 0) return WML_OK;
   void *data = NULL, *halves_data = NULL;
-  wml_result result = new_block(plan, total, &data);
-  if (result == WML_OK && half) result = new_block(plan, total / 2, &halves_data);
+  wml_result result = cuda_store_block(plan->store, total, &data);
+  if (result == WML_OK && half) result = cuda_store_block(plan->store, total / 2, &halves_data);
   if (result != WML_OK) return result;
   size_t at = 0;
   for (int i = 0; i < n; i++) {
     cuda_entry *e = plan->tensors[tensors[i]].entry;
-    if (e->data) continue;
-    e->data = (float *)(void *)((uint8_t *)data + at);
-    if (has_half(plan, e)) e->half = (uint8_t *)halves_data + at / 2;
+    if (e->data[0]) continue;
+    e->data[0] = (float *)(void *)((uint8_t *)data + at);
+    if (has_half(plan, e)) e->half[0] = (uint8_t *)halves_data + at / 2;
     at += entry_bytes(e);
   }
   return WML_OK;
@@ -577,12 +565,12 @@ wml_result cuda_plan_prepare(wml_plan *plan) {
   plan->arena = arena;
   for (int i = 0; i < plan->n_tensors; i++) {
     cuda_tensor *t = &plan->tensors[i];
-    if (t->entry)
-      t->data = t->entry->data;
-    else if (t->info.role == WML_ROLE_VALUE)
+    if (!t->entry && t->info.role == WML_ROLE_VALUE)
       t->data = plan->arena + plan->tensors[root_of(plan, i)].offset;
   }
-  result = cuda_tune(plan);
+  result = cuda_branch_start(plan);
+  cuda_face(plan, 0);
+  if (result == WML_OK) result = cuda_tune(plan);
   if (result == WML_OK) result = cuda_plan_start(plan);
   plan->prepared = result == WML_OK;
   return result;

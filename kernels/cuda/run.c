@@ -1,4 +1,5 @@
-/* Running a plan: the step as a captured graph, chunks of steps, and the data they read.
+/* Running a plan: captured graphs of one step and of several, chunks of steps, and the data they
+ * read.
  *
  * The rows of a data set that stays where it is lie on the device, and a chunk sends row numbers
  * only; other rows are gathered into pinned memory while the device works on the chunk before. */
@@ -32,39 +33,88 @@ typedef struct cuda_staging {
   int64_t streamed_steps; /* steps of a chunk when rows are sent */
 } cuda_staging;
 
-/* ---- the graph of a step ---- */
+/* ---- graphs of steps ---- */
 
-static wml_result record_step(wml_plan *plan, cudaStream_t stream) {
-  wml_device *device = plan->device;
-  cuda_call call = {.plan = plan, .stream = stream, .result = WML_OK};
-  cuda_penalty(&call);
-  for (int k = 0; k < plan->n_nodes && call.result == WML_OK; k++) {
-    plan->nodes[k].run(&call, &plan->nodes[k]);
-    cudaError_t error = cudaGetLastError();
-    if (call.result == WML_OK && error != cudaSuccess)
-      call.result = cuda_check(device, error, plan->nodes[k].name);
-  }
-  cuda_end_step(&call);
+static wml_result check_launch(const cuda_call *call, const char *what) {
   cudaError_t error = cudaGetLastError();
-  if (call.result == WML_OK && error != cudaSuccess)
-    call.result = cuda_check(device, error, "the end of a step");
-  return call.result;
+  if (call->result != WML_OK) return call->result;
+  return cuda_check(call->plan->device, error, what);
 }
 
-static wml_result capture(wml_plan *plan) {
+static bool updates(const wml_plan *plan) {
+  return plan->n_ranges > 0;
+}
+
+static wml_result record_step(wml_plan *plan, cudaStream_t stream, int side) {
+  cuda_call call = {
+      .plan = plan, .stream = stream, .side = side, .moves_on = true, .result = WML_OK};
+  cuda_face(plan, side);
+  wml_result result = cuda_branch_before(&call, -1);
+  if (result == WML_OK) cuda_penalty(&call);
+  for (int k = 0; k < plan->n_nodes && result == WML_OK; k++) {
+    result = cuda_branch_before(&call, k);
+    if (result != WML_OK) break;
+    plan->nodes[k].run(&call, &plan->nodes[k]);
+    result = check_launch(&call, plan->nodes[k].name);
+    if (result == WML_OK) result = cuda_branch_after(&call, k);
+  }
+  if (result != WML_OK || updates(plan)) return result;
+  cuda_end_pass(&call);
+  return check_launch(&call, "the end of a step");
+}
+
+static wml_result record_steps(wml_plan *plan, cudaStream_t stream, int side, int64_t n) {
+  cuda_call call = {.plan = plan, .stream = stream, .result = WML_OK};
+  wml_result result = WML_OK;
+  for (int r = 0; r < plan->n_ranges; r++) plan->ranges[r].pending = false;
+  for (int64_t i = 0; i < n && result == WML_OK; i++)
+    result = record_step(plan, stream, (int)((side + i) % 2));
+  cuda_face(plan, 0);
+  return result == WML_OK ? cuda_branch_join(&call) : result;
+}
+
+static wml_result capture(wml_plan *plan, int side, int64_t n, cudaGraphExec_t *exec) {
   wml_device *device = plan->device;
   cudaStream_t stream = plan->store->stream;
   cudaGraph_t graph = NULL;
   CUDA_TRY(device, cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-  wml_result result = record_step(plan, stream);
-  wml_result ended =
-      cuda_check(device, cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
-  if (result == WML_OK) result = ended;
+  wml_result result = record_steps(plan, stream, side, n);
+  cudaError_t error = cudaStreamEndCapture(stream, &graph);
+  if (result == WML_OK) /* else the first error is the one to tell */
+    result = cuda_check(device, error, "cudaStreamEndCapture");
+  else
+    (void)cudaGetLastError();
   if (result == WML_OK)
-    result = cuda_check(device, cudaGraphInstantiate(&plan->graph_exec, graph, 0),
-                        "cudaGraphInstantiate");
+    result = cuda_check(device, cudaGraphInstantiate(exec, graph, 0), "cudaGraphInstantiate");
   if (graph) (void)cudaGraphDestroy(graph);
   return result;
+}
+
+/* What a run of n steps needs beyond what there is. */
+static wml_result capture_for(wml_plan *plan, int64_t n) {
+  wml_result result = WML_OK;
+  int64_t many = plan->device->graph_steps;
+  if (!plan->step_exec[0]) result = capture(plan, 0, 1, &plan->step_exec[0]);
+  if (result == WML_OK && n > 1 && plan->n_turns > 1 && !plan->step_exec[1])
+    result = capture(plan, 1, 1, &plan->step_exec[1]);
+  if (result == WML_OK && many > 1 && n >= 2 * many && !plan->steps_exec)
+    result = capture(plan, 0, many, &plan->steps_exec);
+  return result;
+}
+
+/* Steps [first, first + n) of a run. */
+static wml_result launch(wml_plan *plan, int64_t first, int64_t n) {
+  wml_device *device = plan->device;
+  cudaStream_t stream = plan->store->stream;
+  int64_t many = device->graph_steps;
+  for (int64_t i = 0; i < n;) {
+    int side = plan->n_turns > 1 ? (int)((first + i) % 2) : 0;
+    bool long_graph = plan->steps_exec && side == 0 && n - i >= many;
+    CUDA_TRY(device,
+             cudaGraphLaunch(long_graph ? plan->steps_exec : plan->step_exec[side], stream));
+    i += long_graph ? many : 1;
+  }
+  return WML_OK;
 }
 
 /* ---- buffers ---- */
@@ -132,14 +182,16 @@ wml_result cuda_plan_start(wml_plan *plan) {
     cuda_tensor *t = &plan->tensors[plan->outputs[i]];
     result = pinned(device, t->bytes, &t->host);
   }
-  return result == WML_OK ? capture(plan) : result;
+  return result == WML_OK ? capture_for(plan, 1) : result;
 }
 
 void cuda_plan_stop(wml_plan *plan) {
   cuda_staging *s = plan->staging;
   if (!s) return;
   (void)cudaStreamSynchronize(plan->store->stream);
-  if (plan->graph_exec) (void)cudaGraphExecDestroy(plan->graph_exec);
+  cudaGraphExec_t exec[] = {plan->step_exec[0], plan->step_exec[1], plan->steps_exec};
+  for (int i = 0; i < 3; i++)
+    if (exec[i]) (void)cudaGraphExecDestroy(exec[i]);
   for (int i = 0; i < CUDA_BUFFERS; i++) {
     cuda_buffer *b = &s->buffer[i];
     (void)cudaFreeHost(b->state);
@@ -275,7 +327,6 @@ static wml_result fill(wml_plan *plan, const wml_run *run, const cuda_sources *s
   *state = (cuda_state){.step = run->step + first,
                         .seed = run->seed,
                         .epoch = run->epoch,
-                        .finite = 1,
                         .not_finite = -1,
                         .sample = plan->rows[which],
                         .rates = plan->rates[which]};
@@ -301,11 +352,11 @@ static wml_result fill(wml_plan *plan, const wml_run *run, const cuda_sources *s
                                           run->learning_rate[first + i], run->step + first + i + 1);
     result = send(plan, plan->rates[which], b->rates, (size_t)n * sizeof *b->rates);
   }
-  /* A step that was not finite in an earlier chunk of the run stays noted. */
+  /* What belongs to the whole run stays as earlier chunks left it. */
   if (result == WML_OK && first == 0)
     result = send(plan, plan->state, state, sizeof *state);
   else if (result == WML_OK) {
-    size_t head = offsetof(cuda_state, not_finite), tail = offsetof(cuda_state, loss);
+    size_t head = offsetof(cuda_state, side), tail = offsetof(cuda_state, loss);
     result = send(plan, plan->state, state, head);
     if (result == WML_OK)
       result = send(plan, (uint8_t *)plan->state + tail, (const uint8_t *)state + tail,
@@ -322,7 +373,8 @@ static wml_result run_chunks(wml_plan *plan, const wml_run *run, const cuda_sour
     int64_t left = run->n_steps - first, n = left < sources->chunk ? left : sources->chunk;
     wml_result result = fill(plan, run, sources, which, first, n);
     if (result != WML_OK) return result;
-    for (int64_t i = 0; i < n; i++) CUDA_TRY(device, cudaGraphLaunch(plan->graph_exec, stream));
+    result = launch(plan, first, n);
+    if (result != WML_OK) return result;
     CUDA_TRY(device, cudaEventRecord(plan->staging->buffer[which].done, stream));
   }
   return WML_OK;
@@ -341,10 +393,13 @@ wml_result cuda_plan_run(wml_plan *plan, wml_run *run) {
   }
   if (run->n_steps < 1) return WML_OK;
   wml_result result = find_sources(plan, run, &sources);
+  if (result == WML_OK) result = capture_for(plan, run->n_steps);
   if (result != WML_OK) return result;
   CUDA_TRY(device, cudaMemsetAsync(plan->results, 0, results, stream));
   result = run_chunks(plan, run, &sources);
   if (result != WML_OK) return result;
+  cuda_branch_settle(plan);
+  CUDA_TRY(device, cudaGetLastError());
   CUDA_TRY(device,
            cudaMemcpyAsync(s->results, plan->results, results, cudaMemcpyDeviceToHost, stream));
   CUDA_TRY(device,

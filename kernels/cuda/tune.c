@@ -39,15 +39,29 @@ static void remember(const wml_device *device, const char *key, int count, int c
   close(fd);
 }
 
-/* Microseconds of one run of the node, the best of some rounds; negative: it does not run. */
-static double time_node(wml_plan *plan, const cuda_node *node, cudaEvent_t from, cudaEvent_t to) {
+typedef void (*timed)(cuda_call *call, const void *what);
+
+static void run_node(cuda_call *call, const void *what) {
+  const cuda_node *node = what;
+  node->run(call, node);
+}
+
+static void run_branch(cuda_call *call, const void *what) {
+  const cuda_range *range = what;
+  cuda_update_look(call, range);
+  cuda_update_range(call, range);
+}
+
+/* Microseconds of one run, the best of some rounds; negative: it does not run. */
+static double time_runs(wml_plan *plan, timed run, const void *what, cudaEvent_t from,
+                        cudaEvent_t to) {
   cudaStream_t stream = plan->store->stream;
   double best = -1.0;
   for (int round = 0; round <= ROUNDS; round++) { /* the first warms up */
     cuda_call call = {.plan = plan, .stream = stream, .result = WML_OK};
     float milliseconds = 0.0f;
     if (cudaEventRecord(from, stream) != cudaSuccess) return -1.0;
-    for (int i = 0; i < REPEATS && call.result == WML_OK; i++) node->run(&call, node);
+    for (int i = 0; i < REPEATS && call.result == WML_OK; i++) run(&call, what);
     if (call.result != WML_OK || cudaGetLastError() != cudaSuccess ||
         cudaEventRecord(to, stream) != cudaSuccess || cudaEventSynchronize(to) != cudaSuccess ||
         cudaEventElapsedTime(&milliseconds, from, to) != cudaSuccess)
@@ -65,7 +79,7 @@ static wml_result choose(wml_plan *plan, cuda_node *node, int count, cudaEvent_t
   double least = 0.0;
   for (int i = 0; i < count; i++) {
     t->select(node->vendor, i);
-    double us = time_node(plan, node, from, to);
+    double us = time_runs(plan, run_node, node, from, to);
     if (us >= 0.0 && (best < 0 || us < least)) best = i, least = us;
   }
   CUDA_TRY(plan->device, cudaStreamSynchronize(plan->store->stream));
@@ -82,9 +96,13 @@ wml_result cuda_profile(wml_plan *plan) {
   CUDA_TRY(plan->device, cudaEventCreateWithFlags(&to, cudaEventDefault));
   for (int k = 0; k < plan->n_nodes; k++) {
     cuda_node *node = &plan->nodes[k];
-    snprintf(node->text, sizeof node->text, "%8.2f us  %.40s", time_node(plan, node, from, to),
-             node->name);
+    double us = time_runs(plan, run_node, node, from, to);
+    int n = snprintf(node->text, sizeof node->text, "%8.2f us  %.40s", us, node->name);
     node->name = node->text;
+    for (int r = 0; r < plan->n_ranges; r++)
+      if (plan->ranges[r].node == k)
+        snprintf(node->text + n, sizeof node->text - (size_t)n, ", branch: %.2f us",
+                 time_runs(plan, run_branch, &plan->ranges[r], from, to));
   }
   (void)cudaEventDestroy(from);
   (void)cudaEventDestroy(to);

@@ -53,10 +53,10 @@ void *scheduler_fake;
 const void *scheduler_stack;
 size_t scheduler_size;
 
-void to_scheduler(bool last) {
+void to_scheduler() {
   int self = current;
   void *fake = NULL;
-  __sanitizer_start_switch_fiber(last ? NULL : &fake, scheduler_stack, scheduler_size);
+  __sanitizer_start_switch_fiber(&fake, scheduler_stack, scheduler_size);
   swapcontext(&fibers[self].context, &scheduler);
   __sanitizer_finish_switch_fiber(fake, &scheduler_stack, &scheduler_size);
   threadIdx.x = (unsigned)self;
@@ -75,7 +75,7 @@ __attribute__((noinline)) void switch_to(int i) { /* out of the way of longjmp *
 #else /* swapcontext asks the system for the signals each time; jumps do not */
 jmp_buf scheduler_place;
 
-void to_scheduler(bool) {
+void to_scheduler() {
   int self = current;
   if (_setjmp(fibers[self].place) == 0) _longjmp(scheduler_place, 1);
   threadIdx.x = (unsigned)self;
@@ -92,23 +92,36 @@ __attribute__((noinline)) void switch_to(int i) { /* out of the way of longjmp *
 }
 #endif
 
+/* A fiber serves one thread after another: making one asks the system for the signals. */
 void fiber_main() {
   enter_fiber();
-  threadIdx.x = (unsigned)current;
-  (*running)();
-  fibers[current].done = true;
-  live--;
-  if (live > 0 && waiting == live) { /* the others wait for nobody but this one */
-    waiting = 0;
-    generation++;
+  for (;;) {
+    threadIdx.x = (unsigned)current;
+    (*running)();
+    fibers[current].done = true;
+    live--;
+    if (live > 0 && waiting == live) { /* the others wait for nobody but this one */
+      waiting = 0;
+      generation++;
+    }
+    to_scheduler();
   }
-  to_scheduler(true);
+}
+
+void make_fiber(fiber *f) {
+  f->stack = (char *)malloc(STACK_BYTES);
+  if (!f->stack) fail("no memory for stacks");
+  getcontext(&f->context);
+  f->context.uc_stack.ss_sp = f->stack;
+  f->context.uc_stack.ss_size = STACK_BYTES;
+  f->context.uc_link = NULL;
+  makecontext(&f->context, fiber_main, 0);
 }
 
 void wait_at(const unsigned *gate) {
   fibers[current].gate = gate;
   fibers[current].closed = *gate;
-  to_scheduler(false);
+  to_scheduler();
 }
 
 bool can_run(const fiber &f) {
@@ -141,6 +154,20 @@ way draw_way(long n) {
   return w;
 }
 
+/* Until none of its threads can go on. */
+void run_warp(int warp, const int *lanes) {
+  for (bool ran = true; ran;) {
+    ran = false;
+    for (int i = 0; i < LANES; i++) {
+      int thread = warp * LANES + lanes[i];
+      if (!can_run(fibers[thread])) continue;
+      fibers[thread].gate = NULL;
+      switch_to(thread);
+      ran = true;
+    }
+  }
+}
+
 void run_block_together(int block, const std::function<void()> &body) {
   running = &body;
   waiting = 0;
@@ -149,29 +176,16 @@ void run_block_together(int block, const std::function<void()> &body) {
   memset(exchanges, 0, sizeof exchanges);
   for (int i = 0; i < block; i++) {
     fiber *f = &fibers[i];
-    if (!f->stack) f->stack = (char *)malloc(STACK_BYTES);
-    if (!f->stack) fail("no memory for stacks");
-    f->done = f->started = false;
+    if (!f->stack) make_fiber(f);
+    f->done = false;
     f->gate = NULL;
-    getcontext(&f->context);
-    f->context.uc_stack.ss_sp = f->stack;
-    f->context.uc_stack.ss_size = STACK_BYTES;
-    f->context.uc_link = NULL;
-    makecontext(&f->context, fiber_main, 0);
   }
+  int warps = block / LANES, lanes[LANES];
   way order = draw_way(LANES);
+  for (int i = 0; i < LANES; i++) lanes[i] = (int)order.at(i);
   while (live > 0) { /* a warp goes ahead of the others until it has to wait for them */
-    int warp = (int)(emulated_random() % (unsigned)(block / LANES));
-    for (bool ran = true; ran;) {
-      ran = false;
-      for (int i = 0; i < LANES; i++) {
-        int thread = warp * LANES + (int)order.at(i);
-        if (!can_run(fibers[thread])) continue;
-        fibers[thread].gate = NULL;
-        switch_to(thread);
-        ran = true;
-      }
-    }
+    int first = (int)(emulated_random() % (unsigned)warps);
+    for (int i = 0; i < warps; i++) run_warp((first + i) % warps, lanes);
   }
   current = -1;
 }

@@ -41,6 +41,12 @@ template <typename T> static inline T __shfl_xor_sync(unsigned, T value, int mas
  * exchanges between lanes. */
 void emulated_grid(long grid, int block, bool together, const std::function<void()> &body);
 
+/* A call of a kernel with arguments as they are now, as a launch copies them. */
+template <typename K, typename... A>
+static inline std::function<void()> emulated_call(K kernel, A... a) {
+  return [=] { kernel(a...); };
+}
+
 /* The same as work of a stream. */
 void emulated_launch(long grid, int block, bool together, cudaStream_t stream,
                      std::function<void()> body);
