@@ -16,6 +16,16 @@
 #define CCE "'optimizer':'adam','loss':'categorical_crossentropy','metrics':['accuracy']"
 #define CONV_CASE(name, size, options)                                                             \
   { "conv " name, 3, NET(size, CONV(options) "," FLAT "," DENSE("'units':3"), MSE), true }
+/* relu and pooling join the convolution. */
+#define POOLED_CASE(name, batch, size, filters, kernel, padding)                                   \
+  {                                                                                                \
+    "pooled first convolution " name, batch,                                                       \
+        NET(size,                                                                                  \
+            CONV("'filters':" filters ",'kernel_size':" kernel ",'padding':'" padding              \
+                 "','activation':'relu'") "," POOL("") "," FLAT "," DENSE("'units':2"),            \
+            MSE),                                                                                  \
+        false                                                                                      \
+  }
 #define ACT_CASE(activation, smooth)                                                               \
   {"activation " activation, 5,                                                                    \
    NET("[6]", DENSE("'units':8,'activation':'" activation "'") "," DENSE("'units':4"), MSE),       \
@@ -69,7 +79,7 @@ const op_case op_cases[] = {
     CONV_CASE("kernel as large as the input", "[5,5,3]", "'filters':4,'kernel_size':5"),
     CONV_CASE("no bias", "[6,6,3]", "'filters':8,'kernel_size':3,'use_bias':false"),
     CONV_CASE("one pixel", "[1,1,3]", "'filters':4,'kernel_size':3,'padding':'same'"),
-    {"conv chain", 4,
+    {"conv chain with pooling", 4,
      NET("[12,12,3]",
          CONV("'filters':16,'kernel_size':3,'activation':'relu'") "," POOL("") "," CONV(
              "'filters':8,'kernel_size':2,'activation':'relu'") "," FLAT "," DENSE("'units':10,'"
@@ -77,7 +87,12 @@ const op_case op_cases[] = {
                                                                                    "'softmax'"),
          CCE),
      false},
-    {"grey input", 3,
+    POOLED_CASE("2x2, grey, many filters", 2, "[9,23,1]", "70", "2", "valid"),
+    POOLED_CASE("2x2, coloured", 3, "[8,38,3]", "5", "2", "same"),
+    POOLED_CASE("3x3, grey", 2, "[37,10,1]", "33", "3", "same"),
+    POOLED_CASE("3x3, coloured, wide", 1, "[6,70,3]", "64", "3", "valid"),
+    POOLED_CASE("5x5, grey, odd", 5, "[13,41,1]", "9", "5", "same"),
+    {"grey input, pooled", 3,
      NET("[10,10,1]",
          CONV("'filters':8,'kernel_size':3,'activation':'relu'") "," POOL("") "," FLAT "," DENSE(
              "'units':4,'activation':'softmax'"),

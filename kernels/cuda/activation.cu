@@ -39,8 +39,8 @@ static __global__ void row_backward(wml_activation_kind kind, const float *dy, c
                                     const float *y, float *dx, int64_t rows, int64_t n,
                                     int64_t width) {
   CUDA_EACH(r, rows)
-  wml_activation_row_backward(kind, dy + r * width, x ? x + r * n : NULL, y + r * width, dx + r * n,
-                              (long)n);
+    wml_activation_row_backward(kind, dy + r * width, x ? x + r * n : NULL, y + r * width,
+                                dx + r * n, (long)n);
 }
 
 static void run_forward(cuda_call *call, const cuda_node *node) {

@@ -6,23 +6,15 @@
  *
  * Forward: a block takes one row of pooled values of one picture and 32 filters; its input rows lie
  * in shared memory, a warp takes every eighth place, a lane one filter. Backward: the same, summing
- * for each filter the patch under the winner of each window. Both in float32. */
-#include "kernel.cuh"
+ * for each filter the patch under the winner of each window. Both in float32; where the arithmetic
+ * may be TF32's or bfloat16's, the kernels of conv2d_pooled_tensor.cu do the same. */
+#include "conv2d_pooled.cuh"
 
 #include "conv2d.h"
 
 enum { FILTERS = 32, WARPS = CUDA_THREADS / FILTERS, TILE = 4096 };
 static const int64_t max_partials =
     264; /* blocks per 32 filters: two per multiprocessor of an H200 */
-
-typedef struct pooled {
-  cuda_view x, kernel, y; /* y: [n, ph, pw, f]; going back its gradient */
-  const float *bias;
-  uint8_t *index;   /* [n, ph, pw, f], or NULL */
-  cuda_view values; /* going back: the pooled values */
-  float *partial;   /* going back: [blocks, f, kh * kw * c + 1] */
-  int64_t n, h, w, f, ph, pw, pad_h, pad_w;
-} pooled;
 
 /* Rows 2 * row - pad_h and the following of picture n, as float32 with zeros around. */
 template <int KH, int KW, int C>
@@ -170,49 +162,85 @@ static pooled pooled_of(const wml_plan *plan, const cuda_node *node, int y) {
   return p;
 }
 
-static void run_forward(cuda_call *call, const cuda_node *node) {
-  const wml_plan *plan = call->plan;
+/* The kernels on the tensor cores, where the card has them, the precision allows them and both
+ * operands have the type of the values; else NULL. */
+static const pooled_tensor *on_tensor_cores(const wml_plan *plan, const int64_t *kernel, int a,
+                                            int b) {
+  cuda_type type = plan->graph.precision == WML_MIXED_BFLOAT16 ? CUDA_BF16_T : CUDA_F32_T;
+  bool allowed = plan->device->capability >= 80 && plan->graph.precision != WML_FLOAT32_STRICT &&
+                 plan->tensors[a].type == type && (b < 0 || plan->tensors[b].type == type);
+  return allowed ? pooled_tensor_find(kernel, type) : NULL;
+}
+
+static pooled forward_of(const wml_plan *plan, const cuda_node *node) {
   const wml_op *op = &node->op;
   pooled p = pooled_of(plan, node, op->out[0]);
   p.kernel = cuda_weight(plan, op->in[1]);
   p.bias = cuda_f32(plan, op->in[2]);
   p.index = (uint8_t *)cuda_view_of(plan, op->out[1]).data;
-  shapes[shape_of(cuda_info(plan, op->in[1])->dim)].forward(call->stream, p);
+  return p;
 }
 
-static int64_t partials(const wml_plan *plan, const cuda_node *node) {
-  const int64_t *y = cuda_info(plan, node->op.in[1])->dim;
-  return y[0] * y[1] < max_partials ? y[0] * y[1] : max_partials;
+static void run_forward(cuda_call *call, const cuda_node *node) {
+  const int64_t *kernel = cuda_info(call->plan, node->op.in[1])->dim;
+  shapes[shape_of(kernel)].forward(call->stream, forward_of(call->plan, node));
+}
+
+static void run_forward_tensor(cuda_call *call, const cuda_node *node) {
+  const int64_t *kernel = cuda_info(call->plan, node->op.in[1])->dim;
+  on_tensor_cores(call->plan, kernel, node->op.in[0], -1)
+      ->forward(call->stream, forward_of(call->plan, node));
+}
+
+/* Blocks that take the items in turn, so that none has much more than another. */
+static int64_t blocks_for(int64_t items) {
+  int64_t turns = (items + max_partials - 1) / max_partials;
+  return (items + turns - 1) / turns;
+}
+
+static int64_t partials(const wml_plan *plan, const cuda_node *node, const pooled_tensor *tensor) {
+  pooled p = pooled_of(plan, node, node->op.in[1]);
+  return blocks_for(tensor ? tensor->items(p) : p.n * p.ph);
+}
+
+static const pooled_tensor *weights_on_tensor_cores(const wml_plan *plan, const cuda_node *node) {
+  const int64_t *kernel = cuda_info(plan, node->op.out[0])->dim;
+  return on_tensor_cores(plan, kernel, node->op.in[0], node->op.in[1]);
 }
 
 static void run_weights(cuda_call *call, const cuda_node *node) {
   const wml_plan *plan = call->plan;
   const wml_op *op = &node->op;
   const int64_t *k = cuda_info(plan, op->out[0])->dim;
+  const pooled_tensor *tensor = weights_on_tensor_cores(plan, node);
   pooled p = pooled_of(plan, node, op->in[1]);
   p.index = (uint8_t *)cuda_view_of(plan, op->in[2]).data;
   p.values = cuda_view_of(plan, node->pooled);
   p.partial = (float *)plan->tensors[node->temp[0]].data;
-  int64_t blocks = partials(plan, node), size = k[0] * k[1] * k[2];
-  shapes[shape_of(k)].backward(call->stream, p, blocks);
+  int64_t blocks = partials(plan, node, tensor), size = k[0] * k[1] * k[2];
+  (tensor ? tensor->backward : shapes[shape_of(k)].backward)(call->stream, p, blocks);
   CUDA_LAUNCH_TOGETHER(total, p.f * (size + 1), CUDA_THREADS, call->stream, p.partial, blocks, p.f,
                        size, cuda_f32(plan, op->out[0]), cuda_f32(plan, op->out[1]));
 }
 
 wml_result cuda_plan_pooled(wml_plan *plan, cuda_node *node) {
-  (void)plan;
   if (!node->pools) return WML_UNSUPPORTED;
-  node->name = "own:convolution+relu+pooling";
-  node->run = run_forward;
+  const int64_t *kernel = cuda_info(plan, node->op.in[1])->dim;
+  bool tensor = on_tensor_cores(plan, kernel, node->op.in[0], -1) != NULL;
+  node->name =
+      tensor ? "own:convolution+relu+pooling on tensor cores" : "own:convolution+relu+pooling";
+  node->run = tensor ? run_forward_tensor : run_forward;
   return WML_OK;
 }
 
 wml_result cuda_plan_pooled_weights(wml_plan *plan, cuda_node *node) {
   if (!node->pools) return WML_UNSUPPORTED;
   const int64_t *k = cuda_info(plan, node->op.out[0])->dim;
-  size_t bytes = (size_t)(partials(plan, node) * k[3] * (k[0] * k[1] * k[2] + 1)) * sizeof(float);
+  const pooled_tensor *tensor = weights_on_tensor_cores(plan, node);
+  int64_t blocks = partials(plan, node, tensor);
+  size_t bytes = (size_t)(blocks * k[3] * (k[0] * k[1] * k[2] + 1)) * sizeof(float);
   node->temp[0] = cuda_add_temporary(plan, bytes, (int)(node - plan->nodes));
-  node->name = "own:pooling+relu+weights";
+  node->name = tensor ? "own:pooling+relu+weights on tensor cores" : "own:pooling+relu+weights";
   node->run = run_weights;
   return node->temp[0] < 0 ? WML_OUT_OF_MEMORY : WML_OK;
 }

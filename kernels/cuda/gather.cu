@@ -36,15 +36,14 @@ static __global__ void scale_bytes(const cuda_state *state, int feed, float scal
                                    int64_t n, cuda_view out) {
   const uint8_t *base = (const uint8_t *)state->base[feed];
   CUDA_EACH(k, batch * n)
-  view_set(out, k, (float)base[place_of(state, feed, batch, k / n) * n + k % n] * scale);
+    view_set(out, k, (float)base[place_of(state, feed, batch, k / n) * n + k % n] * scale);
 }
 
 /* float32 and int32 alike, but for the type that is written. */
 static __global__ void copy_floats(const cuda_state *state, int feed, int64_t batch, int64_t n,
                                    cuda_view out) {
   const float *base = (const float *)state->base[feed];
-  CUDA_EACH(k, batch * n)
-  view_set(out, k, base[place_of(state, feed, batch, k / n) * n + k % n]);
+  CUDA_EACH(k, batch * n) view_set(out, k, base[place_of(state, feed, batch, k / n) * n + k % n]);
 }
 
 static __global__ void copy_labels(const cuda_state *state, int feed, int64_t batch, int64_t n,

@@ -30,6 +30,14 @@ static inline long cuda_blocks(int64_t n, long most) {
   return blocks < 1 ? 1 : blocks > most ? most : (long)blocks;
 }
 
+/* for (i: 0 to n, known when this is compiled), unrolled, so that arrays with index i lie in
+ * registers */
+#if defined(__CUDACC__)
+#define CUDA_FOR(i, n) _Pragma("unroll") for (int i = 0; i < (n); i++)
+#else
+#define CUDA_FOR(i, n) for (int i = 0; i < (n); i++)
+#endif
+
 /* for (i: each of n items, spread over the grid) */
 #define CUDA_EACH(i, n)                                                                            \
   for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < (n);                        \
@@ -74,6 +82,16 @@ CUDA_FN void view_set(cuda_view v, int64_t i, float x) {
     ((uint16_t *)v.data)[i] = bf16_from_float(x);
   else
     ((float *)v.data)[i] = x;
+}
+
+/* Two neighbours, the first an even one. */
+CUDA_FN void view_set2(cuda_view v, int64_t i, float a, float b) {
+  if (v.type == CUDA_BF16_T) {
+    *(uint32_t *)((uint16_t *)v.data + i) = bf16_from_float(a) | (uint32_t)bf16_from_float(b) << 16;
+    return;
+  }
+  ((float *)v.data)[i] = a;
+  ((float *)v.data)[i + 1] = b;
 }
 
 struct alignas(16) cuda_float4 {

@@ -180,16 +180,16 @@ static __global__ void metric_bins(wml_op op, wml_rows rows, int64_t n, double *
 /* R2: a thread per output. */
 static __global__ void metric_r2(wml_op op, wml_rows rows, int64_t n, double *state) {
   CUDA_EACH(j, rows.k)
-  for (int64_t r = 0; r < n; r++) {
-    wml_target t = wml_rows_target(&rows, r);
-    double weight = wml_rows_weight(&rows, &op, r, t);
-    double truth = (double)wml_metric_target(t, (long)j),
-           d = truth - (double)rows.p[r * rows.k + j];
-    if (j == 0) state[0] += weight;
-    state[1 + 3 * j] += weight * truth;
-    state[2 + 3 * j] += weight * truth * truth;
-    state[3 + 3 * j] += weight * d * d;
-  }
+    for (int64_t r = 0; r < n; r++) {
+      wml_target t = wml_rows_target(&rows, r);
+      double weight = wml_rows_weight(&rows, &op, r, t);
+      double truth = (double)wml_metric_target(t, (long)j),
+             d = truth - (double)rows.p[r * rows.k + j];
+      if (j == 0) state[0] += weight;
+      state[1 + 3 * j] += weight * truth;
+      state[2 + 3 * j] += weight * truth * truth;
+      state[3 + 3 * j] += weight * d * d;
+    }
 }
 
 static void run_metric(cuda_call *call, const cuda_node *node) {
