@@ -134,7 +134,8 @@ for precision, batch in (("mixed_bfloat16", 64), ("mixed_bfloat16", 1024)):
     code, out, err, seconds = call(bench, "gpu", "--precision", precision, "--batch", batch, "--epochs", 1, "--rounds", 1, WEBML_CUDA_PROFILE="1")
     results.setdefault("profiles", {})[f"{precision} {batch}"] = err.splitlines()
     step(f"operations alone, {precision}, batch {batch}", code == 0, err, seconds)
-for name, setting in (("one stream", {"WEBML_CUDA_BRANCH_ELEMENTS": "0"}), ("a graph per step", {"WEBML_CUDA_GRAPH_STEPS": "0"})):
+for name, setting in (("no branches", {"WEBML_CUDA_BRANCH_ELEMENTS": "0"}), ("nothing aside", {"WEBML_CUDA_ASIDES": "0"}), ("a graph per step", {"WEBML_CUDA_GRAPH_STEPS": "0"}),
+                      ("none of these", {"WEBML_CUDA_BRANCH_ELEMENTS": "0", "WEBML_CUDA_ASIDES": "0", "WEBML_CUDA_GRAPH_STEPS": "0"})):
     code, out, err, seconds = call(bench, "gpu", "--precision", "mixed_bfloat16", "--batch", 64, **setting)
     line = next((json.loads(s) for s in out.splitlines() if s.startswith("{")), None)
     if line:

@@ -538,6 +538,7 @@ static float *trained(const op_case *c, const subject *s, const webml_model *mod
 
 static void use_branches(bool use) {
   setenv("WEBML_CUDA_BRANCH_ELEMENTS", use ? "1" : "0", 1);
+  setenv("WEBML_CUDA_ASIDES", use ? "1" : "0", 1);
 }
 
 /* The same bits, whatever order the device takes blocks, threads and branches in, and whether there

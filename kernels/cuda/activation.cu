@@ -110,7 +110,7 @@ static void run_row_backward(cuda_call *call, const cuda_node *node) {
 static wml_result add_f32(wml_plan *plan, cuda_node *node, int which, int tensor) {
   if (tensor < 0 || plan->tensors[tensor].type == CUDA_F32_T) return WML_OK;
   size_t bytes = (size_t)wml_elements(cuda_info(plan, tensor)) * sizeof(float);
-  node->temp[which] = cuda_add_temporary(plan, bytes, (int)(node - plan->nodes));
+  node->temp[which] = cuda_add_temporary(plan, bytes);
   return node->temp[which] < 0 ? WML_OUT_OF_MEMORY : WML_OK;
 }
 

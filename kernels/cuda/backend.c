@@ -158,6 +158,7 @@ static wml_device *new_device(const wml_host *host, int index) {
   device->index = index;
   device->profile = getenv("WEBML_CUDA_PROFILE") != NULL;
   device->branch_elements = setting("WEBML_CUDA_BRANCH_ELEMENTS", 1 << 20);
+  device->asides = setting("WEBML_CUDA_ASIDES", 1) != 0;
   device->graph_steps = setting("WEBML_CUDA_GRAPH_STEPS", 8) / 2 * 2;
   pthread_mutex_init(&device->mutex, NULL);
   return device;
@@ -268,9 +269,7 @@ static wml_result module_store_create(wml_device *device, wml_store **out) {
   if (!store) return WML_OUT_OF_MEMORY;
   store->device = device;
   wml_result result = device->planning ? WML_OK : enter(device);
-  if (result == WML_OK && !device->planning)
-    result = cuda_check(device, cudaStreamCreateWithFlags(&store->stream, cudaStreamNonBlocking),
-                        "cudaStreamCreateWithFlags");
+  if (result == WML_OK && !device->planning) result = cuda_new_stream(device, true, &store->stream);
   if (result == WML_OK)
     *out = store;
   else
@@ -303,6 +302,14 @@ static void module_store_destroy(wml_store *store) {
     host->release(r);
   }
   host->release(store);
+}
+
+wml_result cuda_new_stream(wml_device *device, bool urgent, cudaStream_t *stream) {
+  int least = 0, greatest = 0;
+  CUDA_TRY(device, cudaDeviceGetStreamPriorityRange(&least, &greatest));
+  CUDA_TRY(device,
+           cudaStreamCreateWithPriority(stream, cudaStreamNonBlocking, urgent ? greatest : least));
+  return WML_OK;
 }
 
 wml_result cuda_store_block(wml_store *store, size_t bytes, void **data) {

@@ -144,8 +144,7 @@ static void run_backward(cuda_call *call, const cuda_node *node) {
 static wml_result add_scratch(wml_plan *plan, cuda_node *node, int x) {
   const wml_tensor *t = cuda_info(plan, x);
   size_t c = (size_t)t->dim[t->rank - 1];
-  node->temp[0] =
-      cuda_add_temporary(plan, 2 * (MAX_STRIPS + 1) * c * sizeof(float), (int)(node - plan->nodes));
+  node->temp[0] = cuda_add_temporary(plan, 2 * (MAX_STRIPS + 1) * c * sizeof(float));
   node->name = "own:nhwc";
   return node->temp[0] < 0 ? WML_OUT_OF_MEMORY : WML_OK;
 }

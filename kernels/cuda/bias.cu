@@ -29,7 +29,7 @@ wml_result cuda_bias_plan(wml_plan *plan, cuda_node *node) {
   if (node->op.out[1] < 0) return WML_OK;
   shape_of(plan, node, &rows, &c);
   size_t bytes = (size_t)(strip_count(rows) * c) * sizeof(float);
-  node->temp[1] = cuda_add_temporary(plan, bytes, (int)(node - plan->nodes));
+  node->temp[1] = cuda_add_temporary(plan, bytes);
   return node->temp[1] < 0 ? WML_OUT_OF_MEMORY : WML_OK;
 }
 

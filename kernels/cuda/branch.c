@@ -15,17 +15,11 @@
 
 enum { SHARE_OF_MEMORY = 32 };
 
-static bool produces(const cuda_node *node, int tensor) {
-  for (int i = 0; i < 3; i++)
-    if (node->op.out[i] == tensor) return true;
-  return false;
-}
-
 /* The operation that computes a gradient. */
 static int author_of(const wml_plan *plan, int gradient) {
   int found = -1;
   for (int k = 0; k < plan->n_nodes; k++)
-    if (produces(&plan->nodes[k], gradient)) found = k;
+    if (cuda_writes(&plan->nodes[k], gradient)) found = k;
   return found;
 }
 
@@ -118,8 +112,7 @@ static wml_result new_event(wml_device *device, cudaEvent_t *event) {
 
 static wml_result start_branches(wml_plan *plan) {
   wml_device *device = plan->device;
-  wml_result result = new_event(device, &plan->fork);
-  CUDA_TRY(device, cudaStreamCreateWithFlags(&plan->branch, cudaStreamNonBlocking));
+  wml_result result = cuda_new_stream(device, false, &plan->branch);
   for (int r = 0; r < plan->n_ranges && result == WML_OK; r++) {
     cuda_range *range = &plan->ranges[r];
     if (range->node < 0) continue;
@@ -147,7 +140,6 @@ void cuda_branch_stop(wml_plan *plan) {
     if (plan->ranges[r].looked) (void)cudaEventDestroy(plan->ranges[r].looked);
     if (plan->ranges[r].done) (void)cudaEventDestroy(plan->ranges[r].done);
   }
-  if (plan->fork) (void)cudaEventDestroy(plan->fork);
   if (plan->branch) (void)cudaStreamDestroy(plan->branch);
   (void)cudaFree(plan->squares);
   (void)cudaFree(plan->turns);
@@ -174,9 +166,7 @@ static wml_result wait_for(cuda_call *call, cudaEvent_t event) {
 }
 
 static bool touches(const cuda_node *node, int tensor) {
-  for (int i = 0; i < WML_MAX_OPERANDS; i++)
-    if (node->op.in[i] == tensor) return true;
-  return produces(node, tensor);
+  return cuda_reads(node, tensor) || cuda_writes(node, tensor);
 }
 
 static bool touches_range(const wml_plan *plan, const cuda_node *node, const cuda_range *range) {
@@ -193,10 +183,11 @@ static bool has_penalty(const wml_plan *plan, const cuda_range *range) {
   return false;
 }
 
-/* node -1: what a step begins with. */
+/* node -1: what a step begins with. The first stream waits: others begin behind it. */
 wml_result cuda_branch_before(cuda_call *call, int node) {
   const wml_plan *plan = call->plan;
   wml_result result = WML_OK;
+  call->stream = plan->store->stream;
   for (int r = 0; r < plan->n_ranges && result == WML_OK; r++) {
     cuda_range *range = &plan->ranges[r];
     bool update = node == plan->n_nodes - 1;

@@ -211,7 +211,6 @@ static const cuda_tuning tuning = {cuda_dnn_count, cuda_dnn_select, cuda_dnn_key
 static wml_result plan_dnn(wml_plan *plan, cuda_node *node) {
   cuda_conv c;
   cuda_dnn_plan *vendor = NULL;
-  int at = (int)(node - plan->nodes);
   if (node->op.out[0] < 0) return WML_UNSUPPORTED;
   c = cuda_conv_of(plan, node);
   if (!has_one_type(plan, node, c.type)) {
@@ -226,12 +225,12 @@ static wml_result plan_dnn(wml_plan *plan, cuda_node *node) {
   node->name = cuda_dnn_name(vendor);
   node->run = c.pass == CUDA_CONV_WEIGHTS ? run_weights_dnn : run_dnn;
   if (cuda_dnn_workspace(vendor) > 0 &&
-      (node->temp[0] = cuda_add_temporary(plan, cuda_dnn_workspace(vendor), at)) < 0)
+      (node->temp[0] = cuda_add_temporary(plan, cuda_dnn_workspace(vendor))) < 0)
     return WML_OUT_OF_MEMORY;
   if (c.pass != CUDA_CONV_WEIGHTS) return WML_OK;
   if (c.type != CUDA_F32_T) {
     size_t bytes = (size_t)wml_elements(cuda_info(plan, node->op.out[0])) * cuda_type_size(c.type);
-    node->temp[2] = cuda_add_temporary(plan, bytes, at);
+    node->temp[2] = cuda_add_temporary(plan, bytes);
     if (node->temp[2] < 0) return WML_OUT_OF_MEMORY;
   }
   return cuda_bias_plan(plan, node);

@@ -239,7 +239,7 @@ wml_result cuda_plan_pooled_weights(wml_plan *plan, cuda_node *node) {
   const pooled_tensor *tensor = weights_on_tensor_cores(plan, node);
   int64_t blocks = partials(plan, node, tensor);
   size_t bytes = (size_t)(blocks * k[3] * (k[0] * k[1] * k[2] + 1)) * sizeof(float);
-  node->temp[0] = cuda_add_temporary(plan, bytes, (int)(node - plan->nodes));
+  node->temp[0] = cuda_add_temporary(plan, bytes);
   node->name = tensor ? "own:pooling+relu+weights on tensor cores" : "own:pooling+relu+weights";
   node->run = run_weights;
   return node->temp[0] < 0 ? WML_OUT_OF_MEMORY : WML_OK;

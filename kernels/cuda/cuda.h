@@ -80,6 +80,7 @@ struct wml_device {
   bool profile;            /* WEBML_CUDA_PROFILE: after its first run a plan times its operations */
   int64_t branch_elements; /* WEBML_CUDA_BRANCH_ELEMENTS: see branch.c; 0: no branches */
   int64_t graph_steps;     /* WEBML_CUDA_GRAPH_STEPS: steps in one graph */
+  bool asides;             /* WEBML_CUDA_ASIDES: 0 for none */
 };
 
 /* A persistent tensor. Its bytes lie in the store's blocks. Those that an update on a branch
@@ -137,6 +138,7 @@ typedef struct cuda_call {
   cudaStream_t stream;
   int side;          /* which is read */
   bool moves_on;     /* a whole step; else one operation of it, to time it */
+  int joined;        /* while recording: the last operation aside that has been waited for */
   wml_result result; /* of a vendor's call; kernels' launches are asked about afterwards */
 } cuda_call;
 
@@ -156,6 +158,8 @@ struct cuda_node {
   void (*run)(cuda_call *call, const cuda_node *node);
   void *vendor; /* the vendor's plan */
   void (*release)(wml_device *device, void *vendor);
+  bool aside;                       /* runs beside what comes after it: aside.c */
+  cudaEvent_t ran;                  /* of those */
   const struct cuda_tuning *tuning; /* where the vendor's plan has a choice, else NULL */
 };
 
@@ -189,23 +193,31 @@ struct wml_plan {
   cuda_range *ranges; /* of the update's items, in their order */
   double *squares;    /* device: sums over pieces of the gradient */
   int64_t n_squares;
-  cuda_turn *turns;    /* device: [n_turns] */
-  cudaStream_t branch; /* of updates, or NULL: there are none */
-  cudaEvent_t fork;
+  cuda_turn *turns;                        /* device: [n_turns] */
+  cudaStream_t branch;                     /* of updates, or NULL: there are none */
+  cudaStream_t side;                       /* of what runs aside, or NULL: nothing does */
+  cudaEvent_t fork;                        /* where another stream begins */
   int64_t *rows[CUDA_BUFFERS];             /* device: [chunk * batch] */
   wml_optimizer_step *rates[CUDA_BUFFERS]; /* device: [chunk] */
   struct cuda_staging *staging;            /* run.c */
   cudaGraphExec_t step_exec[2];            /* a step that reads side 0, side 1 */
   cudaGraphExec_t steps_exec; /* device->graph_steps steps from side 0, once a run has so many */
+  bool in_order;              /* nothing runs aside: memory matters more */
   bool prepared, profiled;
 };
 
 /* ---- plan.c ---- */
 wml_result cuda_plan_create(wml_store *store, const wml_graph *graph, wml_plan **plan);
 void cuda_plan_memory(const wml_plan *plan, wml_memory *memory);
+bool cuda_same_bytes(const wml_plan *plan, int a, int b); /* tensors, either may be -1: false */
+bool cuda_reads(const cuda_node *node, int tensor);
+bool cuda_writes(const cuda_node *node, int tensor);
+/* A stream of higher or lower priority: what a step waits for goes before what may wait. */
+wml_result cuda_new_stream(wml_device *device, bool urgent, cudaStream_t *stream);
 wml_result cuda_plan_prepare(wml_plan *plan);
 void cuda_plan_destroy(wml_plan *plan);
-int cuda_add_temporary(wml_plan *plan, size_t bytes, int node); /* tensor index, -1: no memory */
+/* A tensor's index, or -1: no memory. The caller puts it into its node's `temp`. */
+int cuda_add_temporary(wml_plan *plan, size_t bytes);
 static inline const wml_tensor *cuda_info(const wml_plan *plan, int tensor) {
   return &plan->tensors[tensor].info;
 }
@@ -236,6 +248,15 @@ wml_result cuda_branch_after(cuda_call *call, int node);
 wml_result cuda_branch_join(cuda_call *call);
 /* After a run: what ended on side 1 comes back to side 0. */
 void cuda_branch_settle(const wml_plan *plan);
+
+/* ---- aside.c ---- */
+void cuda_aside_plan(wml_plan *plan); /* which operations; none for `plan->in_order` */
+int cuda_aside_until(const wml_plan *plan, int node); /* the operation that waits for this one */
+wml_result cuda_aside_start(wml_plan *plan);
+void cuda_aside_stop(wml_plan *plan);
+/* While a step is recorded: call->stream becomes the one that the operation runs on. */
+wml_result cuda_aside_before(cuda_call *call, int node);
+wml_result cuda_aside_after(cuda_call *call, int node);
 
 /* ---- tune.c ---- */
 /* A vendor's plan that has several candidates for the same result. */

@@ -134,8 +134,7 @@ static wml_result plan_blas(wml_plan *plan, cuda_node *node) {
   node->tuning = &tuning;
   node->name = cuda_blas_name(vendor);
   if (cuda_blas_workspace(vendor) > 0) {
-    node->temp[0] =
-        cuda_add_temporary(plan, cuda_blas_workspace(vendor), (int)(node - plan->nodes));
+    node->temp[0] = cuda_add_temporary(plan, cuda_blas_workspace(vendor));
     if (node->temp[0] < 0) return WML_OUT_OF_MEMORY;
   }
   return WML_OK;

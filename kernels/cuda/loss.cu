@@ -128,16 +128,15 @@ static void run_loss(cuda_call *call, const cuda_node *node) {
 
 static wml_result plan_loss(wml_plan *plan, cuda_node *node) {
   const wml_op *op = &node->op;
-  int at = (int)(node - plan->nodes);
   size_t n = (size_t)row_count(plan, node);
   bool softmax = is_softmax(op);
   node->name = softmax ? "own:softmax" : "own";
   node->run = softmax ? run_softmax : run_loss;
-  node->temp[0] = cuda_add_temporary(plan, (n + 1) * sizeof(double), at);
+  node->temp[0] = cuda_add_temporary(plan, (n + 1) * sizeof(double));
   if (node->temp[0] < 0) return WML_OUT_OF_MEMORY;
   if (!softmax && op->out[0] >= 0 && plan->tensors[op->out[0]].type != CUDA_F32_T) {
     size_t bytes = (size_t)wml_elements(cuda_info(plan, op->out[0])) * sizeof(float);
-    node->temp[1] = cuda_add_temporary(plan, bytes, at);
+    node->temp[1] = cuda_add_temporary(plan, bytes);
     if (node->temp[1] < 0) return WML_OUT_OF_MEMORY;
   }
   if (!op->u.loss.class_weight || plan->device->planning) return WML_OK;

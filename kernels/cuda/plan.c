@@ -28,9 +28,12 @@ static const cuda_implementation *const implementations[WML_N_OPS] = {
     [WML_OP_UPDATE] = cuda_update,
 };
 
-enum { ALIGNMENT = 256 }; /* of values in the arena: the widest accesses of the vendor's kernels */
+enum {
+  ALIGNMENT = 256, /* of values in the arena: the widest accesses of the vendor's kernels */
+  ASIDE_SHARE = 16 /* an arena above this part of the card's memory is kept small instead */
+};
 
-int cuda_add_temporary(wml_plan *plan, size_t bytes, int node) {
+int cuda_add_temporary(wml_plan *plan, size_t bytes) {
   if (plan->n_tensors == plan->capacity) {
     int capacity = plan->capacity * 2 + 16;
     cuda_tensor *grown = cuda_take(plan->device, (size_t)capacity, sizeof *grown);
@@ -45,8 +48,7 @@ int cuda_add_temporary(wml_plan *plan, size_t bytes, int node) {
   t->info.role = WML_ROLE_VALUE;
   t->info.name = "";
   t->bytes = bytes;
-  t->alias = -1;
-  t->first = t->last = node;
+  t->alias = t->first = t->last = -1; /* place() finds it among the operation's temporaries */
   return plan->n_tensors++;
 }
 
@@ -146,7 +148,13 @@ cuda_view cuda_weight(const wml_plan *plan, int tensor) {
 
 /* ---- fusion ---- */
 
-static bool reads(const cuda_node *node, int tensor) {
+bool cuda_writes(const cuda_node *node, int tensor) {
+  for (int i = 0; i < 3; i++)
+    if (node->op.out[i] == tensor) return true;
+  return false;
+}
+
+bool cuda_reads(const cuda_node *node, int tensor) {
   if (node->pooled == tensor) return true;
   for (int i = 0; i < WML_MAX_OPERANDS; i++)
     if (node->op.in[i] == tensor) return true;
@@ -155,7 +163,7 @@ static bool reads(const cuda_node *node, int tensor) {
 
 static int consumers(const wml_plan *plan, int tensor) {
   int count = plan->tensors[tensor].pinned;
-  for (int k = 0; k < plan->n_nodes; k++) count += reads(&plan->nodes[k], tensor);
+  for (int k = 0; k < plan->n_nodes; k++) count += cuda_reads(&plan->nodes[k], tensor);
   return count;
 }
 
@@ -230,7 +238,7 @@ static cuda_node *only_reader(wml_plan *plan, int tensor) {
   cuda_node *found = NULL;
   if (plan->tensors[tensor].pinned) return NULL;
   for (int k = 0; k < plan->n_nodes; k++)
-    if (reads(&plan->nodes[k], tensor)) {
+    if (cuda_reads(&plan->nodes[k], tensor)) {
       if (found) return NULL;
       found = &plan->nodes[k];
     }
@@ -313,6 +321,10 @@ static int root_of(const wml_plan *plan, int t) {
   return t;
 }
 
+bool cuda_same_bytes(const wml_plan *plan, int a, int b) {
+  return a >= 0 && b >= 0 && root_of(plan, a) == root_of(plan, b);
+}
+
 static void extend(wml_plan *plan, int tensor, int node) {
   if (tensor < 0) return;
   cuda_tensor *t = &plan->tensors[root_of(plan, tensor)];
@@ -332,8 +344,8 @@ static bool read_after(const wml_plan *plan, int tensor, int node) {
   for (int t = 0; t < plan->n_tensors; t++) {
     if (plan->tensors[t].info.role != WML_ROLE_VALUE || root_of(plan, t) != root) continue;
     if (plan->tensors[t].pinned) return true;
-    for (int k = node + 1; k < plan->n_nodes; k++)
-      if (reads(&plan->nodes[k], t)) return true;
+    for (int k = 0; k < plan->n_nodes; k++)
+      if ((k > node || plan->nodes[k].aside) && cuda_reads(&plan->nodes[k], t)) return true;
   }
   return false;
 }
@@ -352,13 +364,22 @@ static void alias_in_place(wml_plan *plan) {
   }
 }
 
-static wml_result place(wml_plan *plan) {
+/* Operation k touches the tensor. */
+static void touch(wml_plan *plan, int tensor, int k) {
+  extend(plan, tensor, k);
+  if (plan->nodes[k].aside) extend(plan, tensor, cuda_aside_until(plan, k));
+}
+
+static wml_result place_tensors(wml_plan *plan) {
+  for (int i = 0; i < plan->n_tensors; i++)
+    plan->tensors[i].alias = plan->tensors[i].first = plan->tensors[i].last = -1;
+  cuda_aside_plan(plan);
   alias_in_place(plan);
   for (int k = 0; k < plan->n_nodes; k++) {
     const cuda_node *node = &plan->nodes[k];
-    for (int i = 0; i < WML_MAX_OPERANDS; i++) extend(plan, node->op.in[i], k);
-    for (int i = 0; i < 3; i++) extend(plan, node->op.out[i], k), extend(plan, node->temp[i], k);
-    extend(plan, node->pooled, k);
+    for (int i = 0; i < WML_MAX_OPERANDS; i++) touch(plan, node->op.in[i], k);
+    for (int i = 0; i < 3; i++) touch(plan, node->op.out[i], k), touch(plan, node->temp[i], k);
+    touch(plan, node->pooled, k);
   }
   size_t n = (size_t)plan->n_tensors;
   wml_lifetime *life = cuda_take(plan->device, n, sizeof *life);
@@ -376,6 +397,13 @@ static wml_result place(wml_plan *plan) {
   plan->device->host.release(life);
   plan->device->host.release(order);
   return result;
+}
+
+static wml_result place(wml_plan *plan) {
+  wml_result result = place_tensors(plan);
+  if (result != WML_OK || plan->arena_bytes <= plan->device->memory / ASIDE_SHARE) return result;
+  plan->in_order = true;
+  return place_tensors(plan);
 }
 
 /* ---- the plan as a whole ---- */
@@ -452,6 +480,8 @@ void cuda_plan_destroy(wml_plan *plan) {
   const wml_host *host = &plan->device->host;
   cuda_plan_stop(plan);
   cuda_branch_stop(plan);
+  cuda_aside_stop(plan);
+  if (plan->fork) (void)cudaEventDestroy(plan->fork);
   for (int k = 0; plan->nodes && k < plan->n_nodes; k++) {
     cuda_node *node = &plan->nodes[k];
     if (node->release) node->release(plan->device, node->vendor);
@@ -568,7 +598,10 @@ wml_result cuda_plan_prepare(wml_plan *plan) {
     if (!t->entry && t->info.role == WML_ROLE_VALUE)
       t->data = plan->arena + plan->tensors[root_of(plan, i)].offset;
   }
-  result = cuda_branch_start(plan);
+  result = cuda_check(plan->device, cudaEventCreateWithFlags(&plan->fork, cudaEventDisableTiming),
+                      "cudaEventCreateWithFlags");
+  if (result == WML_OK) result = cuda_aside_start(plan);
+  if (result == WML_OK) result = cuda_branch_start(plan);
   cuda_face(plan, 0);
   if (result == WML_OK) result = cuda_tune(plan);
   if (result == WML_OK) result = cuda_plan_start(plan);

@@ -45,19 +45,29 @@ static bool updates(const wml_plan *plan) {
   return plan->n_ranges > 0;
 }
 
+static wml_result record_node(cuda_call *call, int k) {
+  const cuda_node *node = &call->plan->nodes[k];
+  wml_result result = cuda_branch_before(call, k);
+  if (result == WML_OK) result = cuda_aside_before(call, k);
+  if (result != WML_OK) return result;
+  node->run(call, node);
+  result = check_launch(call, node->name);
+  if (result == WML_OK) result = cuda_branch_after(call, k);
+  return result == WML_OK ? cuda_aside_after(call, k) : result;
+}
+
 static wml_result record_step(wml_plan *plan, cudaStream_t stream, int side) {
-  cuda_call call = {
-      .plan = plan, .stream = stream, .side = side, .moves_on = true, .result = WML_OK};
+  cuda_call call = {.plan = plan,
+                    .stream = stream,
+                    .side = side,
+                    .moves_on = true,
+                    .joined = -1,
+                    .result = WML_OK};
   cuda_face(plan, side);
   wml_result result = cuda_branch_before(&call, -1);
   if (result == WML_OK) cuda_penalty(&call);
-  for (int k = 0; k < plan->n_nodes && result == WML_OK; k++) {
-    result = cuda_branch_before(&call, k);
-    if (result != WML_OK) break;
-    plan->nodes[k].run(&call, &plan->nodes[k]);
-    result = check_launch(&call, plan->nodes[k].name);
-    if (result == WML_OK) result = cuda_branch_after(&call, k);
-  }
+  for (int k = 0; k < plan->n_nodes && result == WML_OK; k++) result = record_node(&call, k);
+  if (result == WML_OK) result = cuda_aside_before(&call, plan->n_nodes);
   if (result != WML_OK || updates(plan)) return result;
   cuda_end_pass(&call);
   return check_launch(&call, "the end of a step");

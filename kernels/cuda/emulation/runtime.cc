@@ -319,7 +319,13 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stre
 
 /* ---- streams ---- */
 
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
+cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
+  MAY_FAIL;
+  *least = 0, *greatest = -5;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned, int) {
   MAY_FAIL;
   *stream = new emulated_stream{};
   return cudaSuccess;
