@@ -43,6 +43,30 @@ static __global__ void row_backward(wml_activation_kind kind, const float *dy, c
                                 dx + r * n, (long)n);
 }
 
+/* softmax, a warp per row: its lanes share the row's columns. */
+static __global__ void softmax(cuda_view x, float *y, int64_t rows, int64_t n) {
+  int64_t row = (int64_t)blockIdx.x * (CUDA_THREADS / 32) + threadIdx.x / 32;
+  int64_t first = row < rows ? row * n : 0; /* all lanes exchange */
+  int lane = (int)threadIdx.x % 32;
+  float top = -INFINITY, sum = 0.0f;
+  for (int64_t i = lane; i < n; i += 32) top = fmaxf(top, view_get(x, first + i));
+  for (int mask = 16; mask > 0; mask >>= 1)
+    top = fmaxf(top, __shfl_xor_sync(0xFFFFFFFFu, top, mask));
+  for (int64_t i = lane; i < n; i += 32) sum += expf(view_get(x, first + i) - top);
+  for (int mask = 16; mask > 0; mask >>= 1) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, mask);
+  for (int64_t i = lane; i < n && row < rows; i += 32)
+    y[first + i] = expf(view_get(x, first + i) - top) / sum;
+}
+
+static void run_softmax(cuda_call *call, const cuda_node *node) {
+  const wml_plan *plan = call->plan;
+  const wml_tensor *t = cuda_info(plan, node->op.in[0]);
+  int64_t n = t->dim[t->rank - 1], rows = wml_elements(t) / n, warps = CUDA_THREADS / 32;
+  CUDA_LAUNCH_TOGETHER(softmax, (rows + warps - 1) / warps, CUDA_THREADS, call->stream,
+                       cuda_view_of(plan, node->op.in[0]), cuda_f32(plan, node->op.out[0]), rows,
+                       n);
+}
+
 static void run_forward(cuda_call *call, const cuda_node *node) {
   const wml_plan *plan = call->plan;
   int64_t n = wml_elements(cuda_info(plan, node->op.in[0]));
@@ -114,6 +138,16 @@ static wml_result add_f32(wml_plan *plan, cuda_node *node, int which, int tensor
   return node->temp[which] < 0 ? WML_OUT_OF_MEMORY : WML_OK;
 }
 
+/* What leaves a network in float32, as probabilities do. */
+static wml_result plan_softmax(wml_plan *plan, cuda_node *node) {
+  if (node->op.u.activation.kind != WML_SOFTMAX ||
+      plan->tensors[node->op.out[0]].type != CUDA_F32_T)
+    return WML_UNSUPPORTED;
+  node->name = "own:warp per row";
+  node->run = run_softmax;
+  return WML_OK;
+}
+
 static wml_result plan_forward(wml_plan *plan, cuda_node *node) {
   bool row = WML_ACTIVATION_IS_ROW(node->op.u.activation.kind);
   wml_result result = WML_OK;
@@ -135,5 +169,5 @@ static wml_result plan_backward(wml_plan *plan, cuda_node *node) {
   return result;
 }
 
-const cuda_implementation cuda_activation[] = {{plan_forward}, {NULL}};
+const cuda_implementation cuda_activation[] = {{plan_softmax}, {plan_forward}, {NULL}};
 const cuda_implementation cuda_activation_bwd[] = {{plan_backward}, {NULL}};

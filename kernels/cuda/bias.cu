@@ -38,9 +38,11 @@ void cuda_bias_run(cuda_call *call, const cuda_node *node) {
   int64_t rows, c;
   if (node->op.out[1] < 0) return;
   shape_of(plan, node, &rows, &c);
-  float *scratch = cuda_f32(plan, node->temp[1]);
+  bool one = strip_count(rows) == 1; /* of few rows a strip is the sum */
+  float *scratch = cuda_f32(plan, one ? node->op.out[1] : node->temp[1]);
   CUDA_LAUNCH_TOGETHER(strips, strip_blocks(rows, c), CUDA_THREADS, call->stream,
                        cuda_view_of(plan, node->op.in[1]), rows, c, strip_rows(rows), scratch);
+  if (one) return;
   CUDA_LAUNCH_TOGETHER(totals, c, CUDA_THREADS, call->stream, scratch, strip_count(rows), c,
                        cuda_f32(plan, node->op.out[1]));
 }

@@ -174,6 +174,11 @@ typedef struct cuda_range {
   cudaEvent_t looked, done;
 } cuda_range;
 
+typedef struct cuda_feed {
+  int tensor;
+  size_t row_bytes;
+} cuda_feed;
+
 struct wml_plan {
   wml_store *store;
   wml_device *device;
@@ -199,10 +204,13 @@ struct wml_plan {
   cudaEvent_t fork;                        /* where another stream begins */
   int64_t *rows[CUDA_BUFFERS];             /* device: [chunk * batch] */
   wml_optimizer_step *rates[CUDA_BUFFERS]; /* device: [chunk] */
-  struct cuda_staging *staging;            /* run.c */
-  cudaGraphExec_t step_exec[2];            /* a step that reads side 0, side 1 */
-  cudaGraphExec_t steps_exec; /* device->graph_steps steps from side 0, once a run has so many */
-  bool in_order;              /* nothing runs aside: memory matters more */
+  int n_feeds;
+  cuda_feed feeds[CUDA_MAX_FEEDS];
+  struct cuda_direct *direct;   /* direct.c; NULL: runs go in chunks */
+  struct cuda_staging *staging; /* run.c */
+  cudaGraphExec_t step_exec[2]; /* a step that reads side 0, side 1 */
+  cudaGraphExec_t steps_exec;   /* device->graph_steps steps from side 0, once a run has so many */
+  bool in_order;                /* nothing runs aside: memory matters more */
   bool prepared, profiled;
 };
 
@@ -276,6 +284,22 @@ wml_result cuda_profile(wml_plan *plan);
 wml_result cuda_plan_start(wml_plan *plan); /* the last part of prepare(): buffers and graph */
 void cuda_plan_stop(wml_plan *plan);
 wml_result cuda_plan_run(wml_plan *plan, wml_run *run);
+/* While capturing. side: which the step reads. */
+wml_result cuda_record_step(wml_plan *plan, cudaStream_t stream, int side);
+wml_result cuda_copy_outputs(wml_plan *plan);
+wml_result cuda_capture(wml_plan *plan,
+                        wml_result (*record)(wml_plan *, cudaStream_t, const void *),
+                        const void *what, cudaGraphExec_t *exec);
+wml_result cuda_pinned(wml_device *device, size_t bytes, void **out);
+/* NULL: the run has none; the error is set. */
+const wml_feed *cuda_feed_of(const wml_plan *plan, const wml_run *run, int feed);
+
+/* ---- direct.c ---- */
+bool cuda_is_direct(const wml_plan *plan); /* a prediction */
+size_t cuda_direct_bytes(const wml_plan *plan);
+wml_result cuda_direct_start(wml_plan *plan);
+void cuda_direct_stop(wml_plan *plan);
+wml_result cuda_direct_run(wml_plan *plan, const wml_run *run);
 
 /* ---- backend.c ---- */
 wml_result cuda_check(wml_device *device, cudaError_t error, const char *call);

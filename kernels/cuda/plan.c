@@ -86,6 +86,20 @@ static wml_result adopt_tensors(wml_plan *plan, const wml_graph *g) {
   return WML_OK;
 }
 
+static wml_result find_feeds(wml_plan *plan) {
+  for (int i = 0; i < plan->n_tensors; i++) {
+    const wml_tensor *t = &plan->tensors[i].info;
+    if (t->role != WML_ROLE_FEED) continue;
+    if (plan->n_feeds == CUDA_MAX_FEEDS) {
+      plan->device->host.error("a plan has more than %d feeds", CUDA_MAX_FEEDS);
+      return WML_UNSUPPORTED;
+    }
+    plan->feeds[plan->n_feeds++] =
+        (cuda_feed){i, (size_t)wml_row_elements(t) * wml_dtype_size(t->dtype)};
+  }
+  return WML_OK;
+}
+
 wml_result cuda_constant(wml_plan *plan, const void *host, size_t bytes, void **out) {
   wml_result result = cuda_allocate(plan->device, bytes, out);
   if (result != WML_OK) return result;
@@ -446,6 +460,7 @@ static wml_result build(wml_plan *plan, const wml_graph *g) {
   for (int k = 0; k < g->n_ops; k++)
     plan->nodes[k] = (cuda_node){.op = g->ops[k], .pooled = -1, .temp = {-1, -1, -1}};
   result = adopt_tensors(plan, g);
+  if (result == WML_OK) result = find_feeds(plan);
   if (result != WML_OK) return result;
   fuse_activations(plan);
   fuse_pooled(plan);
@@ -504,6 +519,7 @@ static bool has_half(const wml_plan *plan, const cuda_entry *e) {
 }
 
 static size_t run_bytes(const wml_plan *plan) {
+  if (cuda_is_direct(plan)) return cuda_direct_bytes(plan);
   return CUDA_BUFFERS * (size_t)plan->chunk *
              ((size_t)plan->graph.batch * sizeof(int64_t) + sizeof(wml_optimizer_step)) +
          sizeof *plan->state + CUDA_PENALTY_BLOCKS * sizeof *plan->penalty +

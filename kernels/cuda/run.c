@@ -9,11 +9,6 @@
 
 enum { STREAMED_BYTES = 32 << 20 }; /* of rows that a chunk sends, at most (one step at least) */
 
-typedef struct cuda_feed {
-  int tensor; /* -1: none */
-  size_t row_bytes;
-} cuda_feed;
-
 /* Host side of a chunk, one of two that take turns. */
 typedef struct cuda_buffer {
   cuda_state *state;            /* pinned */
@@ -26,7 +21,6 @@ typedef struct cuda_buffer {
 } cuda_buffer;
 
 typedef struct cuda_staging {
-  cuda_feed feed[CUDA_MAX_FEEDS];
   cuda_buffer buffer[CUDA_BUFFERS];
   double *results;        /* pinned: [n_results] */
   cuda_state *end;        /* pinned: the state after the last step */
@@ -56,7 +50,7 @@ static wml_result record_node(cuda_call *call, int k) {
   return result == WML_OK ? cuda_aside_after(call, k) : result;
 }
 
-static wml_result record_step(wml_plan *plan, cudaStream_t stream, int side) {
+wml_result cuda_record_step(wml_plan *plan, cudaStream_t stream, int side) {
   cuda_call call = {.plan = plan,
                     .stream = stream,
                     .side = side,
@@ -73,42 +67,57 @@ static wml_result record_step(wml_plan *plan, cudaStream_t stream, int side) {
   return check_launch(&call, "the end of a step");
 }
 
-static wml_result record_steps(wml_plan *plan, cudaStream_t stream, int side, int64_t n) {
+typedef struct cuda_steps {
+  int side; /* that the first one reads */
+  int64_t n;
+} cuda_steps;
+
+static wml_result record_steps(wml_plan *plan, cudaStream_t stream, const void *what) {
+  const cuda_steps *steps = what;
   cuda_call call = {.plan = plan, .stream = stream, .result = WML_OK};
   wml_result result = WML_OK;
   for (int r = 0; r < plan->n_ranges; r++) plan->ranges[r].pending = false;
-  for (int64_t i = 0; i < n && result == WML_OK; i++)
-    result = record_step(plan, stream, (int)((side + i) % 2));
+  for (int64_t i = 0; i < steps->n && result == WML_OK; i++)
+    result = cuda_record_step(plan, stream, (int)((steps->side + i) % 2));
   cuda_face(plan, 0);
   return result == WML_OK ? cuda_branch_join(&call) : result;
 }
 
-static wml_result capture(wml_plan *plan, int side, int64_t n, cudaGraphExec_t *exec) {
+wml_result cuda_capture(wml_plan *plan,
+                        wml_result (*record)(wml_plan *, cudaStream_t, const void *),
+                        const void *what, cudaGraphExec_t *exec) {
   wml_device *device = plan->device;
   cudaStream_t stream = plan->store->stream;
   cudaGraph_t graph = NULL;
   CUDA_TRY(device, cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-  wml_result result = record_steps(plan, stream, side, n);
+  wml_result result = record(plan, stream, what);
   cudaError_t error = cudaStreamEndCapture(stream, &graph);
   if (result == WML_OK) /* else the first error is the one to tell */
     result = cuda_check(device, error, "cudaStreamEndCapture");
   else
     (void)cudaGetLastError();
   if (result == WML_OK)
-    result = cuda_check(device, cudaGraphInstantiate(exec, graph, 0), "cudaGraphInstantiate");
+    result = cuda_check(device,
+                        cudaGraphInstantiate(exec, graph, cudaGraphInstantiateFlagUseNodePriority),
+                        "cudaGraphInstantiate");
   if (graph) (void)cudaGraphDestroy(graph);
   return result;
+}
+
+static wml_result capture_steps(wml_plan *plan, int side, int64_t n, cudaGraphExec_t *exec) {
+  cuda_steps steps = {side, n};
+  return cuda_capture(plan, record_steps, &steps, exec);
 }
 
 /* What a run of n steps needs beyond what there is. */
 static wml_result capture_for(wml_plan *plan, int64_t n) {
   wml_result result = WML_OK;
   int64_t many = plan->device->graph_steps;
-  if (!plan->step_exec[0]) result = capture(plan, 0, 1, &plan->step_exec[0]);
+  if (!plan->step_exec[0]) result = capture_steps(plan, 0, 1, &plan->step_exec[0]);
   if (result == WML_OK && n > 1 && plan->n_turns > 1 && !plan->step_exec[1])
-    result = capture(plan, 1, 1, &plan->step_exec[1]);
+    result = capture_steps(plan, 1, 1, &plan->step_exec[1]);
   if (result == WML_OK && many > 1 && n >= 2 * many && !plan->steps_exec)
-    result = capture(plan, 0, many, &plan->steps_exec);
+    result = capture_steps(plan, 0, many, &plan->steps_exec);
   return result;
 }
 
@@ -129,29 +138,17 @@ static wml_result launch(wml_plan *plan, int64_t first, int64_t n) {
 
 /* ---- buffers ---- */
 
-static wml_result pinned(wml_device *device, size_t bytes, void **out) {
+wml_result cuda_pinned(wml_device *device, size_t bytes, void **out) {
   CUDA_TRY(device, cudaMallocHost(out, bytes ? bytes : 1));
   return WML_OK;
 }
 
-static wml_result find_feeds(wml_plan *plan, cuda_staging *s) {
-  int n = 0;
-  for (int i = 0; i < CUDA_MAX_FEEDS; i++) s->feed[i].tensor = -1;
-  for (int i = 0; i < plan->n_tensors; i++) {
-    const wml_tensor *t = &plan->tensors[i].info;
-    if (t->role != WML_ROLE_FEED) continue;
-    if (n == CUDA_MAX_FEEDS) {
-      plan->device->host.error("a plan has more than %d feeds", CUDA_MAX_FEEDS);
-      return WML_UNSUPPORTED;
-    }
-    s->feed[n].tensor = i;
-    s->feed[n++].row_bytes = (size_t)wml_row_elements(t) * wml_dtype_size(t->dtype);
-  }
+static int64_t streamed_steps(const wml_plan *plan) {
   size_t step = 1;
-  for (int i = 0; i < n; i++) step += s->feed[i].row_bytes * (size_t)plan->graph.batch;
+  for (int f = 0; f < plan->n_feeds; f++)
+    step += plan->feeds[f].row_bytes * (size_t)plan->graph.batch;
   int64_t steps = (int64_t)(STREAMED_BYTES / step);
-  s->streamed_steps = steps < 1 ? 1 : steps > plan->chunk ? plan->chunk : steps;
-  return WML_OK;
+  return steps < 1 ? 1 : steps > plan->chunk ? plan->chunk : steps;
 }
 
 static wml_result start_buffer(wml_plan *plan, int which) {
@@ -160,9 +157,9 @@ static wml_result start_buffer(wml_plan *plan, int which) {
   size_t rows = (size_t)(plan->chunk * plan->graph.batch) * sizeof(int64_t),
          rates = (size_t)plan->chunk * sizeof *b->rates;
   void *p[5] = {NULL};
-  wml_result result = pinned(device, sizeof *b->state, &p[0]);
-  if (result == WML_OK) result = pinned(device, rows, &p[1]);
-  if (result == WML_OK) result = pinned(device, rates, &p[2]);
+  wml_result result = cuda_pinned(device, sizeof *b->state, &p[0]);
+  if (result == WML_OK) result = cuda_pinned(device, rows, &p[1]);
+  if (result == WML_OK) result = cuda_pinned(device, rates, &p[2]);
   if (result == WML_OK) result = cuda_allocate(device, rows, &p[3]);
   if (result == WML_OK) result = cuda_allocate(device, rates, &p[4]);
   b->state = p[0], b->rows = p[1], b->rates = p[2];
@@ -172,33 +169,44 @@ static wml_result start_buffer(wml_plan *plan, int which) {
                     "cudaEventCreateWithFlags");
 }
 
-wml_result cuda_plan_start(wml_plan *plan) {
+static wml_result start_outputs(wml_plan *plan) {
+  wml_result result = WML_OK;
+  for (int i = 0; i < plan->graph.n_outputs && result == WML_OK; i++) {
+    cuda_tensor *t = &plan->tensors[plan->outputs[i]];
+    result = cuda_pinned(plan->device, t->bytes, &t->host);
+  }
+  return result;
+}
+
+static wml_result start_chunks(wml_plan *plan) {
   wml_device *device = plan->device;
   size_t results = (size_t)plan->graph.n_results * sizeof *plan->results;
   void *p[5] = {NULL};
+  wml_result result = WML_OK;
   plan->staging = cuda_take(device, 1, sizeof *plan->staging);
   if (!plan->staging) return WML_OUT_OF_MEMORY;
-  wml_result result = find_feeds(plan, plan->staging);
+  plan->staging->streamed_steps = streamed_steps(plan);
   for (int i = 0; i < CUDA_BUFFERS && result == WML_OK; i++) result = start_buffer(plan, i);
-  if (result == WML_OK) result = pinned(device, results, &p[0]);
-  if (result == WML_OK) result = pinned(device, sizeof *plan->state, &p[1]);
+  if (result == WML_OK) result = cuda_pinned(device, results, &p[0]);
+  if (result == WML_OK) result = cuda_pinned(device, sizeof *plan->state, &p[1]);
   if (result == WML_OK) result = cuda_allocate(device, results, &p[2]);
   if (result == WML_OK) result = cuda_allocate(device, sizeof *plan->state, &p[3]);
   if (result == WML_OK)
     result = cuda_allocate(device, CUDA_PENALTY_BLOCKS * sizeof *plan->penalty, &p[4]);
   plan->staging->results = p[0], plan->staging->end = p[1];
   plan->results = p[2], plan->state = p[3], plan->penalty = p[4];
-  for (int i = 0; i < plan->graph.n_outputs && result == WML_OK; i++) {
-    cuda_tensor *t = &plan->tensors[plan->outputs[i]];
-    result = pinned(device, t->bytes, &t->host);
-  }
   return result == WML_OK ? capture_for(plan, 1) : result;
 }
 
-void cuda_plan_stop(wml_plan *plan) {
+wml_result cuda_plan_start(wml_plan *plan) {
+  wml_result result = start_outputs(plan);
+  if (result != WML_OK) return result;
+  return cuda_is_direct(plan) ? cuda_direct_start(plan) : start_chunks(plan);
+}
+
+static void stop_chunks(wml_plan *plan) {
   cuda_staging *s = plan->staging;
   if (!s) return;
-  (void)cudaStreamSynchronize(plan->store->stream);
   cudaGraphExec_t exec[] = {plan->step_exec[0], plan->step_exec[1], plan->steps_exec};
   for (int i = 0; i < 3; i++)
     if (exec[i]) (void)cudaGraphExecDestroy(exec[i]);
@@ -221,17 +229,24 @@ void cuda_plan_stop(wml_plan *plan) {
   (void)cudaFree(plan->results);
   (void)cudaFree(plan->state);
   (void)cudaFree(plan->penalty);
-  for (int i = 0; plan->outputs && i < plan->graph.n_outputs; i++)
-    (void)cudaFreeHost(plan->tensors[plan->outputs[i]].host);
   plan->device->host.release(s);
   plan->staging = NULL;
 }
 
+void cuda_plan_stop(wml_plan *plan) {
+  if (plan->store->stream) (void)cudaStreamSynchronize(plan->store->stream);
+  cuda_direct_stop(plan);
+  stop_chunks(plan);
+  for (int i = 0; plan->outputs && plan->tensors && i < plan->graph.n_outputs; i++)
+    (void)cudaFreeHost(plan->tensors[plan->outputs[i]].host);
+}
+
 /* ---- data ---- */
 
-static const wml_feed *feed_of(const wml_run *run, int tensor) {
+const wml_feed *cuda_feed_of(const wml_plan *plan, const wml_run *run, int feed) {
   for (int i = 0; i < run->n_feeds; i++)
-    if (run->feeds[i].tensor == tensor) return &run->feeds[i];
+    if (run->feeds[i].tensor == plan->feeds[feed].tensor) return &run->feeds[i];
+  plan->device->host.error("a run lacks the rows of a feed");
   return NULL;
 }
 
@@ -279,9 +294,9 @@ static wml_result prepare_sending(wml_plan *plan, int feed) {
       CUDA_TRY(device, cudaStreamSynchronize(plan->store->stream));
     }
     if (b->sent[feed]) continue;
-    wml_result result = pinned(device, rows * s->feed[feed].row_bytes, &b->sent[feed]);
+    wml_result result = cuda_pinned(device, rows * plan->feeds[feed].row_bytes, &b->sent[feed]);
     if (result == WML_OK)
-      result = cuda_allocate(device, rows * s->feed[feed].row_bytes, &b->device[feed]);
+      result = cuda_allocate(device, rows * plan->feeds[feed].row_bytes, &b->device[feed]);
     if (result != WML_OK) return result;
   }
   return WML_OK;
@@ -296,16 +311,13 @@ typedef struct cuda_sources {
 static wml_result find_sources(wml_plan *plan, const wml_run *run, cuda_sources *out) {
   cuda_staging *s = plan->staging;
   *out = (cuda_sources){.chunk = plan->chunk};
-  for (int f = 0; f < CUDA_MAX_FEEDS && s->feed[f].tensor >= 0; f++) {
-    const wml_feed *feed = feed_of(run, s->feed[f].tensor);
+  for (int f = 0; f < plan->n_feeds; f++) {
+    const wml_feed *feed = cuda_feed_of(plan, run, f);
     cuda_resident *r = NULL;
     wml_result result = WML_OK;
-    if (!feed) {
-      plan->device->host.error("a run lacks the rows of a feed");
-      return WML_INVALID;
-    }
+    if (!feed) return WML_INVALID;
     out->feed[f] = feed;
-    if (feed->rows > 0) result = find_resident(plan, feed, s->feed[f].row_bytes, &r);
+    if (feed->rows > 0) result = find_resident(plan, feed, plan->feeds[f].row_bytes, &r);
     if (result != WML_OK) return result;
     if (r && r->data)
       out->resident[f] = r;
@@ -340,8 +352,8 @@ static wml_result fill(wml_plan *plan, const wml_run *run, const cuda_sources *s
                         .not_finite = -1,
                         .sample = plan->rows[which],
                         .rates = plan->rates[which]};
-  for (int f = 0; f < CUDA_MAX_FEEDS && s->feed[f].tensor >= 0 && result == WML_OK; f++) {
-    size_t bytes = s->feed[f].row_bytes;
+  for (int f = 0; f < plan->n_feeds && result == WML_OK; f++) {
+    size_t bytes = plan->feeds[f].row_bytes;
     if (sources->resident[f]) {
       state->base[f] = sources->resident[f]->data;
       state->place[f] = plan->rows[which];
@@ -390,6 +402,15 @@ static wml_result run_chunks(wml_plan *plan, const wml_run *run, const cuda_sour
   return WML_OK;
 }
 
+wml_result cuda_copy_outputs(wml_plan *plan) {
+  for (int i = 0; i < plan->graph.n_outputs; i++) {
+    const cuda_tensor *t = &plan->tensors[plan->outputs[i]];
+    CUDA_TRY(plan->device, cudaMemcpyAsync(t->host, t->data, t->bytes, cudaMemcpyDeviceToHost,
+                                           plan->store->stream));
+  }
+  return WML_OK;
+}
+
 wml_result cuda_plan_run(wml_plan *plan, wml_run *run) {
   wml_device *device = plan->device;
   cudaStream_t stream = plan->store->stream;
@@ -402,6 +423,7 @@ wml_result cuda_plan_run(wml_plan *plan, wml_run *run) {
     return WML_INVALID;
   }
   if (run->n_steps < 1) return WML_OK;
+  if (plan->direct) return cuda_direct_run(plan, run);
   wml_result result = find_sources(plan, run, &sources);
   if (result == WML_OK) result = capture_for(plan, run->n_steps);
   if (result != WML_OK) return result;
@@ -414,10 +436,8 @@ wml_result cuda_plan_run(wml_plan *plan, wml_run *run) {
            cudaMemcpyAsync(s->results, plan->results, results, cudaMemcpyDeviceToHost, stream));
   CUDA_TRY(device,
            cudaMemcpyAsync(s->end, plan->state, sizeof *s->end, cudaMemcpyDeviceToHost, stream));
-  for (int i = 0; i < plan->graph.n_outputs; i++) {
-    const cuda_tensor *t = &plan->tensors[plan->outputs[i]];
-    CUDA_TRY(device, cudaMemcpyAsync(t->host, t->data, t->bytes, cudaMemcpyDeviceToHost, stream));
-  }
+  result = cuda_copy_outputs(plan);
+  if (result != WML_OK) return result;
   CUDA_TRY(device, cudaStreamSynchronize(stream));
   run->not_finite = s->end->not_finite;
   if (device->profile && !plan->profiled) { /* the first chunk's rows are there again */

@@ -109,6 +109,19 @@ wml_result cuda_profile(wml_plan *plan) {
   return WML_OK;
 }
 
+/* Vendors' libraries load their code when it runs first, which must not be while a graph is
+ * captured.
+ */
+static wml_result run_once(wml_plan *plan) {
+  cuda_call call = {.plan = plan, .stream = plan->store->stream, .result = WML_OK};
+  for (int k = 0; k < plan->n_nodes && call.result == WML_OK; k++)
+    if (plan->nodes[k].vendor) plan->nodes[k].run(&call, &plan->nodes[k]);
+  if (call.result != WML_OK) return call.result;
+  CUDA_TRY(plan->device, cudaGetLastError());
+  CUDA_TRY(plan->device, cudaStreamSynchronize(plan->store->stream));
+  return WML_OK;
+}
+
 wml_result cuda_tune(wml_plan *plan) {
   wml_device *device = plan->device;
   cudaEvent_t from = NULL, to = NULL;
@@ -138,5 +151,5 @@ wml_result cuda_tune(wml_plan *plan) {
   }
   if (from) (void)cudaEventDestroy(from);
   if (to) (void)cudaEventDestroy(to);
-  return result;
+  return result == WML_OK ? run_once(plan) : result;
 }
