@@ -138,6 +138,10 @@ static cublasStatus_t describe(cuda_blas_plan *p, const cuda_product *v) {
 static cublasStatus_t ask_heuristics(cuda_blas_plan *p, int most) {
   const cuda_blas *blas = p->blas;
   cublasLtMatmulPreference_t preference = NULL;
+  const cublasLtMatmulPreferenceAttributes_t alignments[] = {
+      CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+      CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
+  uint32_t alignment = WML_PACKING_ALIGNMENT / 2; /* of weights in bfloat16; it assumes 256 */
   uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE;
   cublasStatus_t s = blas->cublasLtMatmulPreferenceCreate(&preference);
   if (s == CUBLAS_STATUS_SUCCESS)
@@ -147,6 +151,9 @@ static cublasStatus_t ask_heuristics(cuda_blas_plan *p, int most) {
   if (s == CUBLAS_STATUS_SUCCESS)
     s = blas->cublasLtMatmulPreferenceSetAttribute(
         preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes, sizeof schemes);
+  for (int i = 0; i < 4 && s == CUBLAS_STATUS_SUCCESS; i++)
+    s = blas->cublasLtMatmulPreferenceSetAttribute(preference, alignments[i], &alignment,
+                                                   sizeof alignment);
   if (s == CUBLAS_STATUS_SUCCESS)
     s = blas->cublasLtMatmulAlgoGetHeuristic(blas->handle, p->how, p->a, p->b, p->c, p->c,
                                              preference, most, p->candidate, &p->n);

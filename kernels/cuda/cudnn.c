@@ -9,6 +9,7 @@
 #include <string.h>
 
 enum { MAX_CANDIDATES = 8, MAX_CONFIGS = 64, MAX_DESCRIPTORS = 48 };
+static const int64_t most_workspace = (int64_t)256 << 20;
 
 #define DNN_FUNCTIONS(X)                                                                           \
   X(cudnnCreate)                                                                                   \
@@ -354,7 +355,8 @@ static void add_candidate(maker *m, descriptor config, int64_t engine) {
   if (s == CUDNN_STATUS_SUCCESS)
     s = dnn->cudnnBackendGetAttribute(plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
                                       CUDNN_TYPE_INT64, 1, &count, &workspace);
-  if (s != CUDNN_STATUS_SUCCESS) {
+  /* One that wants a great deal must not make the plan's memory larger while there are others. */
+  if (s != CUDNN_STATUS_SUCCESS || (workspace > most_workspace && p->n > 0)) {
     dnn->cudnnBackendDestroyDescriptor(plan);
     return;
   }
