@@ -45,6 +45,19 @@ static void count_nodes(const wml_plan *plan, const char *name, wml_precision pr
   }
 }
 
+static void print_memory(const wml_plan *plan, const char *name, wml_precision precision,
+                         int mode) {
+  wml_memory m;
+  int aside = 0;
+  cuda_plan_memory(plan, &m);
+  for (int k = 0; k < plan->n_nodes; k++) aside += plan->nodes[k].aside;
+  printf("  %s, %s, mode %d: %.1f MB of values, %.1f of parameters, %.1f of the optimizer; %d "
+         "operations, %d aside, %d branches\n",
+         name, precision_names[precision], mode, (double)(m.scratch + m.saved) / 1e6,
+         (double)m.params / 1e6, (double)m.state / 1e6, plan->n_nodes, aside,
+         plan->n_turns > 0 ? plan->n_turns - 1 : 0);
+}
+
 static void plan_case(wml_device *device, const op_case *c, bool deterministic, bool verbose,
                       counts *total) {
   const wml_backend *cuda = wml_backend_module(WML_BACKEND_VERSION);
@@ -68,6 +81,7 @@ static void plan_case(wml_device *device, const op_case *c, bool deterministic, 
       wml_result result = cuda->compile(store, &step.graph, &plan);
       CHECKF(result == WML_OK, "%s, %s: %s", c->name, precision_names[p], webml_last_error());
       if (result == WML_OK) count_nodes(plan, c->name, precisions[p], verbose, total);
+      if (result == WML_OK && verbose) print_memory(plan, c->name, precisions[p], mode);
       CHECK(result != WML_OK || cuda->prepare(plan) == WML_UNSUPPORTED); /* there is no GPU */
       cuda->plan_destroy(plan);
       wml_step_free(&step);
