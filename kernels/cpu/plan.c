@@ -2,6 +2,8 @@
 #include "plan.h"
 #include "cpu.h"
 
+#include "../common/frame.h"
+
 #include <string.h>
 
 static const cpu_implementation *const implementations[WML_N_OPS] = {
@@ -27,37 +29,8 @@ static const cpu_implementation *const implementations[WML_N_OPS] = {
     [WML_OP_UPDATE] = cpu_update,
 };
 
-static void *take(const wml_device *device, size_t n, size_t size) {
-  void *p = device->host.alloc(n > 0 && size > 0 ? n * size : 1, 64);
-  if (p)
-    memset(p, 0, n * size);
-  else
-    device->host.error("out of memory for a plan");
-  return p;
-}
-
-static void *copy(const wml_device *device, const void *from, size_t n, size_t size) {
-  void *p = take(device, n, size);
-  if (p && n) memcpy(p, from, n * size);
-  return p;
-}
-
 int cpu_add_temporary(wml_plan *plan, size_t bytes, int node) {
-  if (plan->n_tensors == plan->capacity) {
-    int capacity = plan->capacity * 2 + 16;
-    cpu_tensor *grown = take(plan->device, (size_t)capacity, sizeof *grown);
-    if (!grown) return -1;
-    memcpy(grown, plan->tensors, (size_t)plan->n_tensors * sizeof *grown);
-    plan->device->host.release(plan->tensors);
-    plan->tensors = grown;
-    plan->capacity = capacity;
-  }
-  plan->tensors[plan->n_tensors] = (cpu_tensor){.info = {.name = "", .role = WML_ROLE_VALUE},
-                                                .bytes = bytes,
-                                                .alias = -1,
-                                                .first = node,
-                                                .last = node};
-  return plan->n_tensors++;
+  return frame_add_temporary(plan, bytes, node);
 }
 
 static cpu_entry *find_or_add(wml_store *store, const wml_tensor *t) {
@@ -72,7 +45,7 @@ static cpu_entry *find_or_add(wml_store *store, const wml_tensor *t) {
 
 static wml_result adopt_tensors(wml_plan *plan, const wml_graph *g) {
   plan->capacity = g->n_tensors + 16;
-  plan->tensors = take(plan->device, (size_t)plan->capacity, sizeof *plan->tensors);
+  plan->tensors = frame_take(plan->device, (size_t)plan->capacity, sizeof *plan->tensors);
   if (!plan->tensors) return WML_OUT_OF_MEMORY;
   plan->n_tensors = g->n_tensors;
   for (int i = 0; i < g->n_tensors; i++) {
@@ -92,10 +65,7 @@ static wml_result adopt_tensors(wml_plan *plan, const wml_graph *g) {
 /* ---- fusion ---- */
 
 int cpu_consumers(const wml_plan *plan, int tensor) {
-  int count = plan->tensors[tensor].pinned;
-  for (int k = 0; k < plan->n_nodes; k++)
-    for (int i = 0; i < WML_MAX_OPERANDS; i++) count += plan->nodes[k].op.in[i] == tensor;
-  return count;
+  return frame_consumers(plan, tensor);
 }
 
 /* An activation joins the convolution or dense layer before it where nothing else reads what lies
@@ -107,36 +77,17 @@ static bool joins_layer(const wml_plan *plan, const cpu_node *before, const cpu_
          cpu_post_activation(&node->op.u.activation);
 }
 
-/* relu, then pooling: going back, the pooled value says whether the winner was positive, so the
- * large activation is neither read nor kept. */
-static bool joins_pooling(const wml_plan *plan, const cpu_node *before, const cpu_node *node,
-                          int *pooled) {
-  const wml_activation *a = &node->op.u.activation;
-  if (node->op.kind != WML_OP_ACTIVATION_BWD || before->op.kind != WML_OP_MAXPOOL_BWD ||
-      before->op.out[0] != node->op.in[0] || cpu_consumers(plan, node->op.in[0]) != 1 ||
-      a->kind != WML_RELU || a->alpha != 0.0f || a->threshold != 0.0f || !isinf(a->max_value) ||
-      plan->tensors[before->op.out[0]].info.dim[3] > 1024)
-    return false;
-  for (int k = 0; k < plan->n_nodes; k++) {
-    const wml_op *pool = &plan->nodes[k].op;
-    if (pool->kind == WML_OP_MAXPOOL && pool->in[0] == node->op.in[1] &&
-        pool->out[1] == before->op.in[1]) {
-      *pooled = pool->out[0];
-      return true;
-    }
-  }
-  return false;
-}
+enum { POOLED_CHANNELS = 1024 }; /* that the fused kernel has room for */
 
 static void fuse(wml_plan *plan) {
   int kept = 0;
   for (int k = 0; k < plan->n_nodes; k++) {
     cpu_node *node = &plan->nodes[k], *before = kept ? &plan->nodes[kept - 1] : NULL;
-    int pooled;
+    int pooled = before ? frame_pooled(plan, &before->op, &node->op) : -1;
     if (before && joins_layer(plan, before, node)) {
       before->post = node->op.u.activation;
       before->op.out[0] = node->op.out[0];
-    } else if (before && joins_pooling(plan, before, node, &pooled)) {
+    } else if (pooled >= 0 && plan->tensors[pooled].info.dim[3] <= POOLED_CHANNELS) {
       before->pooled = pooled;
       before->op.out[0] = node->op.out[0];
     } else {
@@ -181,77 +132,14 @@ static void settle_layouts(wml_plan *plan) {
 
 /* ---- memory ---- */
 
-static int root_of(const wml_plan *plan, int t) {
-  while (plan->tensors[t].alias >= 0) t = plan->tensors[t].alias;
-  return t;
+static bool in_place(const wml_plan *plan, const wml_op *op) {
+  (void)plan;
+  bool activation = op->kind == WML_OP_ACTIVATION || op->kind == WML_OP_ACTIVATION_BWD;
+  if (activation) return op->u.activation.kind != WML_GLU;
+  return op->kind == WML_OP_DROPOUT || op->kind == WML_OP_BATCHNORM_INFER;
 }
 
-static void extend(wml_plan *plan, int tensor, int node) {
-  if (tensor < 0) return;
-  cpu_tensor *t = &plan->tensors[root_of(plan, tensor)];
-  if (t->first < 0 || node < t->first) t->first = node;
-  if (node > t->last) t->last = node;
-  if (plan->tensors[tensor].pinned) t->last = plan->n_nodes;
-}
-
-static bool elementwise(const wml_op *op) {
-  bool row = (op->kind == WML_OP_ACTIVATION || op->kind == WML_OP_ACTIVATION_BWD) &&
-             op->u.activation.kind == WML_GLU;
-  return !row && (op->kind == WML_OP_ACTIVATION || op->kind == WML_OP_ACTIVATION_BWD ||
-                  op->kind == WML_OP_DROPOUT || op->kind == WML_OP_BATCHNORM_INFER);
-}
-
-static bool read_after(const wml_plan *plan, int tensor, int node) {
-  int root = root_of(plan, tensor);
-  for (int t = 0; t < plan->n_tensors; t++)
-    if (plan->tensors[t].pinned && root_of(plan, t) == root) return true;
-  for (int k = node + 1; k < plan->n_nodes; k++) {
-    const cpu_node *n = &plan->nodes[k];
-    if (n->pooled >= 0 && root_of(plan, n->pooled) == root) return true;
-    for (int i = 0; i < WML_MAX_OPERANDS; i++)
-      if (n->op.in[i] >= 0 && root_of(plan, n->op.in[i]) == root) return true;
-  }
-  return false;
-}
-
-/* Views share their bytes always, element-wise results with an input that nobody reads again. */
-static void alias_in_place(wml_plan *plan) {
-  for (int k = 0; k < plan->n_nodes; k++) {
-    const wml_op *op = &plan->nodes[k].op;
-    if (op->kind != WML_OP_RESHAPE && !elementwise(op)) continue;
-    int in = op->in[0], out = op->out[0];
-    if (plan->tensors[in].info.role != WML_ROLE_VALUE ||
-        (op->kind != WML_OP_RESHAPE && read_after(plan, in, k)))
-      continue;
-    plan->tensors[out].alias = in;
-  }
-}
-
-static wml_result place(wml_plan *plan) {
-  alias_in_place(plan);
-  for (int k = 0; k < plan->n_nodes; k++) {
-    const cpu_node *node = &plan->nodes[k];
-    for (int i = 0; i < WML_MAX_OPERANDS; i++) extend(plan, node->op.in[i], k);
-    for (int i = 0; i < 3; i++) extend(plan, node->op.out[i], k);
-    extend(plan, node->pooled, k);
-  }
-  size_t n = (size_t)plan->n_tensors;
-  wml_lifetime *life = take(plan->device, n, sizeof *life);
-  int *order = take(plan->device, n, sizeof *order);
-  wml_result result = life && order ? WML_OK : WML_OUT_OF_MEMORY;
-  for (size_t i = 0; result == WML_OK && i < n; i++) {
-    const cpu_tensor *t = &plan->tensors[i];
-    bool placed = t->info.role == WML_ROLE_VALUE && t->alias < 0 && t->first >= 0 && !t->entry;
-    life[i] = (wml_lifetime){placed ? t->bytes : 0, t->first, t->last, 0};
-  }
-  if (result == WML_OK) {
-    plan->arena_bytes = wml_pack(life, (int)n, order);
-    for (size_t i = 0; i < n; i++) plan->tensors[i].offset = life[i].offset;
-  }
-  plan->device->host.release(life);
-  plan->device->host.release(order);
-  return result;
-}
+static const frame_rules rules = {.alignment = WML_PACKING_ALIGNMENT, .in_place = in_place};
 
 /* ---- the plan as a whole ---- */
 
@@ -271,13 +159,15 @@ static bool small_enough(const wml_plan *plan) {
 }
 
 static wml_result build(wml_plan *plan, const wml_graph *g) {
-  plan->nodes = take(plan->device, (size_t)g->n_ops, sizeof *plan->nodes);
+  plan->nodes = frame_take(plan->device, (size_t)g->n_ops, sizeof *plan->nodes);
   plan->graph.tensors = NULL;
   plan->graph.ops = NULL;
   plan->graph.outputs = NULL;
-  plan->graph.update.items =
-      copy(plan->device, g->update.items, (size_t)g->update.n_items, sizeof *g->update.items);
-  if (!plan->nodes || !plan->graph.update.items) return WML_OUT_OF_MEMORY;
+  wml_update_item *items =
+      frame_take(plan->device, (size_t)g->update.n_items, sizeof *g->update.items);
+  plan->graph.update.items = items;
+  if (!plan->nodes || !items) return WML_OUT_OF_MEMORY;
+  for (int i = 0; i < g->update.n_items; i++) items[i] = g->update.items[i];
   plan->n_nodes = g->n_ops;
   bool trains = false;
   for (int k = 0; k < g->n_ops; k++) {
@@ -297,7 +187,7 @@ static wml_result build(wml_plan *plan, const wml_graph *g) {
   if (result != WML_OK) return result;
   settle_layouts(plan);
   plan->inline_ = small_enough(plan);
-  return place(plan);
+  return frame_place(plan, &rules);
 }
 
 wml_result cpu_plan_create(wml_store *store, const wml_graph *g, wml_plan **out) {
@@ -305,7 +195,7 @@ wml_result cpu_plan_create(wml_store *store, const wml_graph *g, wml_plan **out)
     store->device->host.error("mixed_bfloat16 needs a GPU; the CPU computes in float32");
     return WML_UNSUPPORTED;
   }
-  wml_plan *plan = take(store->device, 1, sizeof *plan);
+  wml_plan *plan = frame_take(store->device, 1, sizeof *plan);
   if (!plan) return WML_OUT_OF_MEMORY;
   plan->store = store;
   plan->device = store->device;
@@ -364,28 +254,26 @@ void cpu_plan_memory(const wml_plan *plan, wml_memory *memory) {
     else
       memory->state += entry_bytes(t->entry);
   }
-  int forward =
-      0; /* values that outlive the last forward operation's step into the backward ones */
-  while (forward < plan->n_nodes && plan->nodes[forward].op.kind != WML_OP_LOSS) forward++;
-  for (int i = 0; i < plan->n_tensors && forward < plan->n_nodes; i++) {
-    const cpu_tensor *t = &plan->tensors[i];
-    if (t->info.role == WML_ROLE_VALUE && t->alias < 0 && t->first < forward && t->last > forward)
-      memory->saved += t->bytes;
-  }
+  memory->saved = frame_saved(plan);
   memory->scratch -= memory->saved < memory->scratch ? memory->saved : memory->scratch;
 }
 
-/* One block for the entries that have no bytes yet, in the order given: neighbours stay neighbours,
- * which makes the update's buffers flat. */
+/* Weights that the plan has folded are its own; the others have one block of the store, in the
+ * order given. */
 static wml_result allocate_entries(wml_plan *plan, const int *tensors, int n) {
   size_t total = 0;
-  for (int i = 0; i < n; i++)
-    if (!plan->tensors[tensors[i]].entry->data)
-      total += entry_bytes(plan->tensors[tensors[i]].entry);
+  for (int i = 0; i < n; i++) {
+    cpu_entry *e = plan->tensors[tensors[i]].entry;
+    if (e->data) continue;
+    if (tensors[i] < plan->graph.n_tensors)
+      total += entry_bytes(e);
+    else if (!(e->data = frame_take(plan->device, 1, entry_bytes(e))))
+      return WML_OUT_OF_MEMORY;
+  }
   if (total == 0) return WML_OK;
   const wml_host *host = &plan->device->host;
-  cpu_block *block = take(plan->device, 1, sizeof *block);
-  float *data = block ? take(plan->device, 1, total) : NULL;
+  cpu_block *block = frame_take(plan->device, 1, sizeof *block);
+  float *data = block ? frame_take(plan->device, 1, total) : NULL;
   if (!data) {
     host->release(block);
     return WML_OUT_OF_MEMORY;
@@ -401,46 +289,18 @@ static wml_result allocate_entries(wml_plan *plan, const int *tensors, int n) {
   return WML_OK;
 }
 
-/* column 0: parameters, 1: gradients, 2..: slots */
-static int item_tensor(const wml_update_item *item, int column) {
-  return column == 0 ? item->param : column == 1 ? item->grad : item->slot[column - 2];
-}
-
-static wml_result allocate_persistent(wml_plan *plan) {
-  const wml_update *u = &plan->graph.update;
-  int *list = take(plan->device, (size_t)plan->n_tensors, sizeof *list);
-  wml_result result = list ? WML_OK : WML_OUT_OF_MEMORY;
-  for (int column = 0; column < 2 + WML_MAX_SLOTS && result == WML_OK; column++) {
-    int n = 0;
-    for (int i = 0; i < u->n_items; i++)
-      if (item_tensor(&u->items[i], column) >= 0) list[n++] = item_tensor(&u->items[i], column);
-    result = allocate_entries(plan, list, n);
-  }
-  int n = 0;
-  for (int i = 0; result == WML_OK && i < plan->n_tensors; i++) {
-    cpu_entry *e = plan->tensors[i].entry;
-    bool folded = e && i >= plan->graph.n_tensors;
-    if (folded && !e->data && !(e->data = take(plan->device, 1, entry_bytes(e))))
-      result = WML_OUT_OF_MEMORY;
-    if (e && !folded) list[n++] = i;
-  }
-  if (result == WML_OK) result = allocate_entries(plan, list, n);
-  plan->device->host.release(list);
-  return result;
-}
-
 wml_result cpu_plan_prepare(wml_plan *plan) {
   if (plan->prepared) return WML_OK;
-  wml_result result = allocate_persistent(plan);
+  wml_result result = frame_persistent(plan, allocate_entries);
   if (result != WML_OK) return result;
-  plan->arena = take(plan->device, 1, plan->arena_bytes);
+  plan->arena = frame_take(plan->device, 1, plan->arena_bytes);
   if (!plan->arena) return WML_OUT_OF_MEMORY;
   for (int i = 0; i < plan->n_tensors; i++) {
     cpu_tensor *t = &plan->tensors[i];
     if (t->entry)
       t->data = t->entry->data;
     else if (t->info.role == WML_ROLE_VALUE)
-      t->data = plan->arena + plan->tensors[root_of(plan, i)].offset;
+      t->data = plan->arena + plan->tensors[frame_root(plan, i)].offset;
   }
   for (int k = 0; k < plan->n_nodes; k++)
     for (int i = 0; i < plan->nodes[k].n_primitives; i++) {

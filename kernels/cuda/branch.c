@@ -19,7 +19,7 @@ enum { SHARE_OF_MEMORY = 32 };
 static int author_of(const wml_plan *plan, int gradient) {
   int found = -1;
   for (int k = 0; k < plan->n_nodes; k++)
-    if (cuda_writes(&plan->nodes[k], gradient)) found = k;
+    if (cuda_writes(plan, k, gradient)) found = k;
   return found;
 }
 
@@ -165,14 +165,11 @@ static wml_result wait_for(cuda_call *call, cudaEvent_t event) {
   return WML_OK;
 }
 
-static bool touches(const cuda_node *node, int tensor) {
-  return cuda_reads(node, tensor) || cuda_writes(node, tensor);
-}
-
-static bool touches_range(const wml_plan *plan, const cuda_node *node, const cuda_range *range) {
+static bool touches(const wml_plan *plan, int node, const cuda_range *range) {
   const wml_update_item *items = &plan->graph.update.items[range->first];
   for (int i = 0; i < range->count; i++)
-    if (touches(node, items[i].param) || touches(node, items[i].grad)) return true;
+    if (cuda_reads(plan, node, items[i].param) || cuda_writes(plan, node, items[i].grad))
+      return true;
   return false;
 }
 
@@ -195,7 +192,7 @@ wml_result cuda_branch_before(cuda_call *call, int node) {
     if (update) /* this step's branches: what they saw of their gradients */
       result = wait_for(call, range->looked);
     else if (node < 0 ? has_penalty(plan, range)
-                      : range->node >= node && touches_range(plan, &plan->nodes[node], range)) {
+                      : range->node >= node && touches(plan, node, range)) {
       result = wait_for(call, range->done); /* the step before's */
       range->pending = false;
     }

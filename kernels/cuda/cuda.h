@@ -218,8 +218,8 @@ struct wml_plan {
 wml_result cuda_plan_create(wml_store *store, const wml_graph *graph, wml_plan **plan);
 void cuda_plan_memory(const wml_plan *plan, wml_memory *memory);
 bool cuda_same_bytes(const wml_plan *plan, int a, int b); /* tensors, either may be -1: false */
-bool cuda_reads(const cuda_node *node, int tensor);
-bool cuda_writes(const cuda_node *node, int tensor);
+bool cuda_reads(const wml_plan *plan, int node, int tensor);
+bool cuda_writes(const wml_plan *plan, int node, int tensor);
 /* A stream of higher or lower priority: what a step waits for goes before what may wait. */
 wml_result cuda_new_stream(wml_device *device, bool urgent, cudaStream_t *stream);
 wml_result cuda_plan_prepare(wml_plan *plan);

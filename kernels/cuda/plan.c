@@ -2,8 +2,7 @@
 #include "cuda.h"
 #include "vendor.h"
 
-#include <math.h>
-#include <string.h>
+#include "../common/frame.h"
 
 static const cuda_implementation *const implementations[WML_N_OPS] = {
     [WML_OP_GATHER] = cuda_gather,
@@ -34,22 +33,7 @@ enum {
 };
 
 int cuda_add_temporary(wml_plan *plan, size_t bytes) {
-  if (plan->n_tensors == plan->capacity) {
-    int capacity = plan->capacity * 2 + 16;
-    cuda_tensor *grown = cuda_take(plan->device, (size_t)capacity, sizeof *grown);
-    if (!grown) return -1;
-    memcpy(grown, plan->tensors, (size_t)plan->n_tensors * sizeof *grown);
-    plan->device->host.release(plan->tensors);
-    plan->tensors = grown;
-    plan->capacity = capacity;
-  }
-  cuda_tensor *t = &plan->tensors[plan->n_tensors];
-  memset(t, 0, sizeof *t);
-  t->info.role = WML_ROLE_VALUE;
-  t->info.name = "";
-  t->bytes = bytes;
-  t->alias = t->first = t->last = -1; /* place() finds it among the operation's temporaries */
-  return plan->n_tensors++;
+  return frame_add_temporary(plan, bytes, -1);
 }
 
 static cuda_entry *find_or_add(wml_store *store, const wml_tensor *t) {
@@ -162,27 +146,14 @@ cuda_view cuda_weight(const wml_plan *plan, int tensor) {
 
 /* ---- fusion ---- */
 
-bool cuda_writes(const cuda_node *node, int tensor) {
+bool cuda_writes(const wml_plan *plan, int node, int tensor) {
   for (int i = 0; i < 3; i++)
-    if (node->op.out[i] == tensor) return true;
+    if (plan->nodes[node].op.out[i] == tensor) return true;
   return false;
 }
 
-bool cuda_reads(const cuda_node *node, int tensor) {
-  if (node->pooled == tensor) return true;
-  for (int i = 0; i < WML_MAX_OPERANDS; i++)
-    if (node->op.in[i] == tensor) return true;
-  return false;
-}
-
-static int consumers(const wml_plan *plan, int tensor) {
-  int count = plan->tensors[tensor].pinned;
-  for (int k = 0; k < plan->n_nodes; k++) count += cuda_reads(&plan->nodes[k], tensor);
-  return count;
-}
-
-static bool is_plain_relu(const wml_activation *a) {
-  return a->kind == WML_RELU && a->alpha == 0.0f && a->threshold == 0.0f && isinf(a->max_value);
+bool cuda_reads(const wml_plan *plan, int node, int tensor) {
+  return frame_reads(plan, node, tensor);
 }
 
 /* relu joins the convolution or dense layer before it where nothing else reads what lies between.
@@ -190,27 +161,8 @@ static bool is_plain_relu(const wml_activation *a) {
 static bool joins_layer(const wml_plan *plan, const cuda_node *before, const cuda_node *node) {
   return node->op.kind == WML_OP_ACTIVATION && !before->relu &&
          (before->op.kind == WML_OP_CONV2D || before->op.kind == WML_OP_DENSE) &&
-         before->op.out[0] == node->op.in[0] && consumers(plan, node->op.in[0]) == 1 &&
-         is_plain_relu(&node->op.u.activation);
-}
-
-/* relu, then pooling: going back, the pooled value says whether the winner was positive, so the
- * large activation is neither read nor kept. */
-static bool joins_pooling(const wml_plan *plan, const cuda_node *before, const cuda_node *node,
-                          int *pooled) {
-  if (node->op.kind != WML_OP_ACTIVATION_BWD || before->op.kind != WML_OP_MAXPOOL_BWD ||
-      before->op.out[0] != node->op.in[0] || consumers(plan, node->op.in[0]) != 1 ||
-      !is_plain_relu(&node->op.u.activation))
-    return false;
-  for (int k = 0; k < plan->n_nodes; k++) {
-    const wml_op *pool = &plan->nodes[k].op;
-    if (pool->kind == WML_OP_MAXPOOL && pool->in[0] == node->op.in[1] &&
-        pool->out[1] == before->op.in[1]) {
-      *pooled = pool->out[0];
-      return true;
-    }
-  }
-  return false;
+         before->op.out[0] == node->op.in[0] && frame_consumers(plan, node->op.in[0]) == 1 &&
+         frame_is_plain_relu(&node->op.u.activation);
 }
 
 static void forget(cuda_node *node) {
@@ -223,11 +175,11 @@ static void fuse_activations(wml_plan *plan) {
   int kept = 0;
   for (int k = 0; k < plan->n_nodes; k++) {
     cuda_node *node = &plan->nodes[k], *before = kept ? &plan->nodes[kept - 1] : NULL;
-    int pooled;
+    int pooled = before ? frame_pooled(plan, &before->op, &node->op) : -1;
     if (before && joins_layer(plan, before, node)) {
       before->relu = true;
       before->op.out[0] = node->op.out[0];
-    } else if (before && joins_pooling(plan, before, node, &pooled)) {
+    } else if (pooled >= 0) {
       before->pooled = pooled;
       before->op.out[0] = node->op.out[0];
     } else {
@@ -252,7 +204,7 @@ static cuda_node *only_reader(wml_plan *plan, int tensor) {
   cuda_node *found = NULL;
   if (plan->tensors[tensor].pinned) return NULL;
   for (int k = 0; k < plan->n_nodes; k++)
-    if (cuda_reads(&plan->nodes[k], tensor)) {
+    if (frame_reads(plan, k, tensor)) {
       if (found) return NULL;
       found = &plan->nodes[k];
     }
@@ -330,87 +282,27 @@ static void settle_layouts(wml_plan *plan) {
 
 /* ---- memory ---- */
 
-static int root_of(const wml_plan *plan, int t) {
-  while (plan->tensors[t].alias >= 0) t = plan->tensors[t].alias;
-  return t;
-}
-
 bool cuda_same_bytes(const wml_plan *plan, int a, int b) {
-  return a >= 0 && b >= 0 && root_of(plan, a) == root_of(plan, b);
+  return a >= 0 && b >= 0 && frame_root(plan, a) == frame_root(plan, b);
 }
 
-static void extend(wml_plan *plan, int tensor, int node) {
-  if (tensor < 0) return;
-  cuda_tensor *t = &plan->tensors[root_of(plan, tensor)];
-  if (t->first < 0 || node < t->first) t->first = node;
-  if (node > t->last) t->last = node;
-  if (plan->tensors[tensor].pinned) t->last = plan->n_nodes;
-}
-
-static bool elementwise(const wml_op *op) {
+static bool in_place(const wml_plan *plan, const wml_op *op) {
   bool activation = op->kind == WML_OP_ACTIVATION || op->kind == WML_OP_ACTIVATION_BWD;
   if (activation && WML_ACTIVATION_IS_ROW(op->u.activation.kind)) return false;
-  return activation || op->kind == WML_OP_DROPOUT || op->kind == WML_OP_BATCHNORM_INFER;
+  if (!activation && op->kind != WML_OP_DROPOUT && op->kind != WML_OP_BATCHNORM_INFER) return false;
+  return plan->tensors[op->in[0]].type == plan->tensors[op->out[0]].type;
 }
 
-static bool read_after(const wml_plan *plan, int tensor, int node) {
-  int root = root_of(plan, tensor);
-  for (int t = 0; t < plan->n_tensors; t++) {
-    if (plan->tensors[t].info.role != WML_ROLE_VALUE || root_of(plan, t) != root) continue;
-    if (plan->tensors[t].pinned) return true;
-    for (int k = 0; k < plan->n_nodes; k++)
-      if ((k > node || plan->nodes[k].aside) && cuda_reads(&plan->nodes[k], t)) return true;
-  }
-  return false;
-}
-
-/* Views share their bytes always, element-wise results with an input that nobody reads again. */
-static void alias_in_place(wml_plan *plan) {
-  for (int k = 0; k < plan->n_nodes; k++) {
-    const wml_op *op = &plan->nodes[k].op;
-    int in = op->in[0], out = op->out[0];
-    if (op->kind != WML_OP_RESHAPE && !elementwise(op)) continue;
-    if (plan->tensors[in].info.role != WML_ROLE_VALUE ||
-        plan->tensors[in].type != plan->tensors[out].type ||
-        (op->kind != WML_OP_RESHAPE && read_after(plan, in, k)))
-      continue;
-    plan->tensors[out].alias = in;
-  }
-}
-
-/* Operation k touches the tensor. */
-static void touch(wml_plan *plan, int tensor, int k) {
-  extend(plan, tensor, k);
-  if (plan->nodes[k].aside) extend(plan, tensor, cuda_aside_until(plan, k));
+static bool is_aside(const wml_plan *plan, int node) {
+  return plan->nodes[node].aside;
 }
 
 static wml_result place_tensors(wml_plan *plan) {
+  static const frame_rules rules = {ALIGNMENT, in_place, is_aside, cuda_aside_until};
   for (int i = 0; i < plan->n_tensors; i++)
     plan->tensors[i].alias = plan->tensors[i].first = plan->tensors[i].last = -1;
   cuda_aside_plan(plan);
-  alias_in_place(plan);
-  for (int k = 0; k < plan->n_nodes; k++) {
-    const cuda_node *node = &plan->nodes[k];
-    for (int i = 0; i < WML_MAX_OPERANDS; i++) touch(plan, node->op.in[i], k);
-    for (int i = 0; i < 3; i++) touch(plan, node->op.out[i], k), touch(plan, node->temp[i], k);
-    touch(plan, node->pooled, k);
-  }
-  size_t n = (size_t)plan->n_tensors;
-  wml_lifetime *life = cuda_take(plan->device, n, sizeof *life);
-  int *order = cuda_take(plan->device, n, sizeof *order);
-  wml_result result = life && order ? WML_OK : WML_OUT_OF_MEMORY;
-  for (size_t i = 0; result == WML_OK && i < n; i++) {
-    const cuda_tensor *t = &plan->tensors[i];
-    bool placed = t->info.role == WML_ROLE_VALUE && t->alias < 0 && t->first >= 0 && !t->entry;
-    life[i] = (wml_lifetime){placed ? wml_round_up(t->bytes, ALIGNMENT) : 0, t->first, t->last, 0};
-  }
-  if (result == WML_OK) {
-    plan->arena_bytes = wml_pack(life, (int)n, order);
-    for (size_t i = 0; i < n; i++) plan->tensors[i].offset = life[i].offset;
-  }
-  plan->device->host.release(life);
-  plan->device->host.release(order);
-  return result;
+  return frame_place(plan, &rules);
 }
 
 static wml_result place(wml_plan *plan) {
@@ -541,13 +433,7 @@ void cuda_plan_memory(const wml_plan *plan, wml_memory *memory) {
   }
   for (int r = 0; r < plan->n_ranges; r++)
     memory->state += cuda_branch_bytes(plan, &plan->ranges[r]);
-  int forward = 0; /* values that outlive the last forward operation */
-  while (forward < plan->n_nodes && plan->nodes[forward].op.kind != WML_OP_LOSS) forward++;
-  for (int i = 0; i < plan->n_tensors && forward < plan->n_nodes; i++) {
-    const cuda_tensor *t = &plan->tensors[i];
-    if (t->info.role == WML_ROLE_VALUE && t->alias < 0 && t->first < forward && t->last > forward)
-      memory->saved += t->bytes;
-  }
+  memory->saved = frame_saved(plan);
   memory->scratch -= memory->saved < memory->scratch ? memory->saved : memory->scratch;
 }
 
@@ -579,32 +465,9 @@ static wml_result allocate_entries(wml_plan *plan, const int *tensors, int n) {
   return WML_OK;
 }
 
-/* column 0: parameters, 1: gradients, 2..: slots */
-static int item_tensor(const wml_update_item *item, int column) {
-  return column == 0 ? item->param : column == 1 ? item->grad : item->slot[column - 2];
-}
-
-static wml_result allocate_persistent(wml_plan *plan) {
-  const wml_update *u = &plan->graph.update;
-  int *list = cuda_take(plan->device, (size_t)plan->n_tensors, sizeof *list);
-  wml_result result = list ? WML_OK : WML_OUT_OF_MEMORY;
-  for (int column = 0; column < 2 + WML_MAX_SLOTS && result == WML_OK; column++) {
-    int n = 0;
-    for (int i = 0; i < u->n_items; i++)
-      if (item_tensor(&u->items[i], column) >= 0) list[n++] = item_tensor(&u->items[i], column);
-    result = allocate_entries(plan, list, n);
-  }
-  int n = 0;
-  for (int i = 0; result == WML_OK && i < plan->n_tensors; i++)
-    if (plan->tensors[i].entry) list[n++] = i;
-  if (result == WML_OK) result = allocate_entries(plan, list, n);
-  plan->device->host.release(list);
-  return result;
-}
-
 wml_result cuda_plan_prepare(wml_plan *plan) {
   if (plan->prepared) return WML_OK;
-  wml_result result = allocate_persistent(plan);
+  wml_result result = frame_persistent(plan, allocate_entries);
   void *arena = NULL;
   if (result == WML_OK) result = cuda_allocate(plan->device, plan->arena_bytes, &arena);
   if (result != WML_OK) return result;
@@ -612,7 +475,7 @@ wml_result cuda_plan_prepare(wml_plan *plan) {
   for (int i = 0; i < plan->n_tensors; i++) {
     cuda_tensor *t = &plan->tensors[i];
     if (!t->entry && t->info.role == WML_ROLE_VALUE)
-      t->data = plan->arena + plan->tensors[root_of(plan, i)].offset;
+      t->data = plan->arena + plan->tensors[frame_root(plan, i)].offset;
   }
   result = cuda_check(plan->device, cudaEventCreateWithFlags(&plan->fork, cudaEventDisableTiming),
                       "cudaEventCreateWithFlags");
