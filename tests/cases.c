@@ -92,6 +92,12 @@ const op_case op_cases[] = {
     POOLED_CASE("3x3, grey", 2, "[37,10,1]", "33", "3", "same"),
     POOLED_CASE("3x3, coloured, wide", 1, "[6,70,3]", "64", "3", "valid"),
     POOLED_CASE("5x5, grey, odd", 5, "[13,41,1]", "9", "5", "same"),
+    {"pooled without relu", 19,
+     NET("[8,9,2]",
+         CONV("'filters':21,'kernel_size':3,'padding':'same'") "," POOL("") "," FLAT
+                                                                            "," DENSE("'units':2"),
+         MSE),
+     false},
     {"grey input, pooled", 3,
      NET("[10,10,1]",
          CONV("'filters':8,'kernel_size':3,'activation':'relu'") "," POOL("") "," FLAT "," DENSE(

@@ -586,10 +586,16 @@ static void check_gpu(const char *only) {
   for (size_t i = 0; i < sizeof subjects / sizeof *subjects; i++) check_subject(&subjects[i], only);
 }
 
-/* ops_test gpu [WORDS]: the GPU alone, and of the cases those with these words in their names. */
+/* ops_test gpu [WORDS]: the GPU alone, and of the cases those with these words in their names.
+ * ops_test cpu: the CPU alone, for the instruction set that WEBML_ISA names. */
 int main(int argc, char **argv) {
   if (argc > 1 && strcmp(argv[1], "gpu") == 0) {
     check_gpu(argc > 2 ? argv[2] : NULL);
+    return test_report();
+  }
+  const subject cpu = {"cpu", &wml_backend_cpu, WML_FLOAT32, 2e-4, false};
+  if (argc > 1 && strcmp(argv[1], "cpu") == 0) {
+    check_subject(&cpu, NULL);
     return test_report();
   }
   const wml_backend *emulated = wml_backend_module(WML_BACKEND_VERSION);

@@ -211,4 +211,5 @@ static wml_result plan_bwd_weights(wml_plan *plan, cpu_node *node) {
 
 const cpu_implementation cpu_conv2d[] = {{plan_forward}, {NULL}};
 const cpu_implementation cpu_conv2d_bwd_data[] = {{plan_bwd_data}, {NULL}};
-const cpu_implementation cpu_conv2d_bwd_weights[] = {{plan_bwd_weights}, {NULL}};
+const cpu_implementation cpu_conv2d_bwd_weights[] = {
+    {cpu_plan_pooled_weights}, {plan_bwd_weights}, {NULL}};

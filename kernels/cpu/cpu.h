@@ -81,6 +81,8 @@ struct cpu_node {
   wml_op op;           /* operands are tensors of the plan */
   wml_activation post; /* activation fused behind a convolution or a dense layer */
   int pooled;          /* MAXPOOL_BWD: relu before the pooling is undone by this value; or -1 */
+  bool pools;          /* CONV2D_BWD_WEIGHTS: takes the gradient from behind a pooling, whose index
+                          is in[2] */
   const char *name;    /* of the implementation */
   const char *why;     /* an implementation that declined says why */
   bool inline_;        /* can run on the caller's thread */
@@ -164,6 +166,10 @@ extern const cpu_implementation cpu_batchnorm_train[], cpu_batchnorm_infer[], cp
 extern const cpu_implementation cpu_gather[], cpu_dropout[], cpu_reshape[], cpu_loss[],
     cpu_metric[];
 extern const cpu_implementation cpu_update[];
+
+/* conv2d_pooled.c */
+bool cpu_conv_can_pool(const wml_plan *plan, const cpu_node *pool, const cpu_node *weights);
+wml_result cpu_plan_pooled_weights(wml_plan *plan, cpu_node *node); /* of nodes with `pools` */
 
 /* fold.c */
 wml_result cpu_fold_plan(wml_plan *plan);    /* rewrites nodes of an inference plan */

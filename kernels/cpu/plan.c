@@ -99,6 +99,27 @@ static void fuse(wml_plan *plan) {
   plan->n_nodes = kept;
 }
 
+/* The gradient of a first convolution's weights joins the pooling behind it (conv2d_pooled.c). */
+static void fuse_pooled(wml_plan *plan) {
+  int kept = 0;
+  for (int k = 0; k < plan->n_nodes; k++) {
+    const cpu_node *pool = &plan->nodes[k];
+    cpu_node *weights = k + 1 < plan->n_nodes ? &plan->nodes[k + 1] : NULL;
+    bool joins =
+        pool->op.kind == WML_OP_MAXPOOL_BWD && weights &&
+        weights->op.kind == WML_OP_CONV2D_BWD_WEIGHTS && weights->op.in[1] == pool->op.out[0] &&
+        frame_consumers(plan, pool->op.out[0]) == 1 && cpu_conv_can_pool(plan, pool, weights);
+    if (joins) {
+      weights->op.in[1] = pool->op.in[0];
+      weights->op.in[2] = pool->op.in[1];
+      weights->pooled = pool->pooled;
+      weights->pools = true;
+    } else
+      plan->nodes[kept++] = *pool;
+  }
+  plan->n_nodes = kept;
+}
+
 /* ---- implementations ---- */
 
 static wml_result choose(wml_plan *plan, cpu_node *node) {
@@ -178,7 +199,10 @@ static wml_result build(wml_plan *plan, const wml_graph *g) {
   }
   wml_result result = adopt_tensors(plan, g);
   if (result == WML_OK && !trains) result = cpu_fold_plan(plan);
-  if (result == WML_OK) fuse(plan);
+  if (result == WML_OK) {
+    fuse(plan);
+    fuse_pooled(plan);
+  }
   for (int k = 0; k < plan->n_nodes && result == WML_OK; k++) {
     settle_layouts(
         plan); /* a gradient lies as its parameter, whose forward operation came before */

@@ -178,6 +178,114 @@ static void pool_bwd(const vec_pool *p, const float *dy, const uint8_t *index, c
   }
 }
 
+/* ---- weights of a convolution behind relu and 2x2 pooling ---- */
+
+#if defined(__AVX512F__)
+enum { WIDTH = 16 };
+#elif defined(__AVX__)
+enum { WIDTH = 8 };
+#else
+enum { WIDTH = 4 };
+#endif
+typedef float lanes_f __attribute__((vector_size(4 * WIDTH)));
+typedef int32_t lanes_i __attribute__((vector_size(4 * WIDTH)));
+
+WML_FN lanes_f load_lanes(const float *p) {
+  lanes_f v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+
+WML_FN void store_lanes(float *p, lanes_f v) {
+  memcpy(p, &v, sizeof v);
+}
+
+/* By a loop: the compiler's vectoriser does it in one instruction, its __builtin_convertvector in
+ * forty. */
+WML_FN lanes_i widen_lanes(const uint8_t *p) {
+  int32_t wide[WIDTH];
+  lanes_i v;
+  for (int i = 0; i < WIDTH; i++) wide[i] = p[i];
+  memcpy(&v, wide, sizeof v);
+  return v;
+}
+
+WML_FN lanes_f select_lanes(lanes_i mask, lanes_f v) {
+  return (lanes_f)(mask & (lanes_i)v);
+}
+
+/* X(i) for the sums of a kernel row; those from n on are never used. Variables, not an array: they
+ * must lie in registers. */
+#define ROW_SUMS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+
+/* Row kh of the kernel (n values) for WIDTH filters from f0 on, over one row of windows. */
+WML_FN void pooled_row(const vec_pooled *p, const int n, int64_t ph, int64_t kh, int64_t f0,
+                       const float *x, const float *dy, const uint8_t *index, const float *y,
+                       float *sum) {
+  float *own = sum + kh * n * p->f + f0, *bias = sum + p->kh * n * p->f + f0;
+  const float *x0 = x + (2 * ph + kh) * p->w * p->c, *x2 = x0 + p->w * p->c;
+#define LOAD(i) lanes_f s##i = n > i ? load_lanes(own + i * p->f) : (lanes_f){0};
+  ROW_SUMS(LOAD)
+#undef LOAD
+  lanes_f b = load_lanes(bias);
+  for (int64_t pw = 0; pw < p->pw; pw++, x0 += 2 * p->c, x2 += 2 * p->c) {
+    int64_t at = (ph * p->pw + pw) * p->f + f0;
+    const float *x1 = x0 + p->c, *x3 = x2 + p->c;
+    lanes_f g = load_lanes(dy + at);
+    lanes_i place = widen_lanes(index + at);
+    if (y) g = select_lanes(load_lanes(y + at) > 0.0f, g);
+    lanes_f g0 = select_lanes(place == 0, g), g1 = select_lanes(place == 1, g),
+            g2 = select_lanes(place == 2, g), g3 = select_lanes(place == 3, g);
+    b += g;
+#define ADD(i)                                                                                     \
+  if (n > i) {                                                                                     \
+    s##i += g0 * x0[i];                                                                            \
+    s##i += g1 * x1[i];                                                                            \
+    s##i += g2 * x2[i];                                                                            \
+    s##i += g3 * x3[i];                                                                            \
+  }
+    ROW_SUMS(ADD)
+#undef ADD
+  }
+#define STORE(i)                                                                                   \
+  if (n > i) store_lanes(own + i * p->f, s##i);
+  ROW_SUMS(STORE)
+#undef STORE
+  if (kh == 0) store_lanes(bias, b);
+}
+
+/* The same for one filter. */
+static void pooled_filter(const vec_pooled *p, int64_t f, const float *x, const float *dy,
+                          const uint8_t *index, const float *y, float *sum) {
+  int64_t n = p->kw * p->c;
+  for (int64_t i = 0; i < p->ph * p->pw; i++) {
+    int64_t at = i * p->f + f, h = 2 * (i / p->pw) + index[at] / 2,
+            w = 2 * (i % p->pw) + index[at] % 2;
+    float g = y && !(y[at] > 0.0f) ? 0.0f : dy[at];
+    sum[p->kh * n * p->f + f] += g;
+    for (int64_t k = 0; k < p->kh * n; k++)
+      sum[k * p->f + f] += g * x[((h + k / n) * p->w + w) * p->c + k % n];
+  }
+}
+
+/* A row of windows stays in the first-level cache for all rows of the kernel and all filters. */
+static void pooled_weights(const vec_pooled *p, const float *x, const float *dy,
+                           const uint8_t *index, const float *y, float *sum) {
+  int64_t whole = p->f / WIDTH * WIDTH;
+  for (int64_t ph = 0; ph < p->ph; ph++)
+    for (int64_t f0 = 0; f0 < whole; f0 += WIDTH)
+      for (int64_t kh = 0; kh < p->kh; kh++) switch (p->kw * p->c) {
+#define CASE(n)                                                                                    \
+  case n: pooled_row(p, n, ph, kh, f0, x, dy, index, y, sum); break;
+          CASE(1)
+          CASE(2)
+          CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(12) CASE(15)
+#undef CASE
+              default : break; /* vec_pooled_takes() has said so */
+        }
+  for (int64_t f = whole; f < p->f; f++) pooled_filter(p, f, x, dy, index, y, sum);
+}
+
 enum { NORM_BLOCK = 32 };
 
 static void norm_sums(const float *x, const float *mean, double *sum, int64_t rows, int64_t c) {
@@ -393,6 +501,7 @@ const vec_table VEC_TABLE = {
     .dense = dense,
     .pool = pool,
     .pool_bwd = pool_bwd,
+    .pooled_weights = pooled_weights,
     .norm_sums = norm_sums,
     .norm = norm,
     .norm_bwd_sums = norm_bwd_sums,

@@ -11,6 +11,18 @@ typedef struct vec_pool {
   const wml_window *window;
 } vec_pool;
 
+/* A convolution of stride 1 with 2x2 pooling behind it. */
+typedef struct vec_pooled {
+  int64_t w, c; /* of the picture, with what it is padded by */
+  int64_t kh, kw;
+  int64_t ph, pw, f; /* pooled */
+} vec_pooled;
+
+/* Whether there is code for kernels whose rows have so many values (width times channels). */
+static inline bool vec_pooled_takes(int64_t row) {
+  return (row >= 1 && row <= 9) || row == 12 || row == 15;
+}
+
 typedef struct vec_norm { /* per channel, [c] */
   const float *gamma, *beta, *mean, *var;
   float epsilon;
@@ -40,6 +52,10 @@ typedef struct vec_table {
   /* y: NULL, or the pooled values: gradient passes only where they are positive (relu before) */
   void (*pool_bwd)(const vec_pool *p, const float *dy, const uint8_t *index, const float *y,
                    float *dx);
+  /* One picture: sum[kh, kw, c, f] and behind it [f] += the gradient of the convolution's weights
+   * and bias. dy, index, y: [ph, pw, f] as for pool_bwd. */
+  void (*pooled_weights)(const vec_pooled *p, const float *x, const float *dy, const uint8_t *index,
+                         const float *y, float *sum);
   /* sum[c] += x, or (x - mean)^2 with mean */
   void (*norm_sums)(const float *x, const float *mean, double *sum, int64_t rows, int64_t c);
   void (*norm)(const vec_norm *n, const float *x, float *y, int64_t rows);
