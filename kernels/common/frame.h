@@ -26,22 +26,12 @@ typedef struct frame_rules {
   int (*until)(const wml_plan *plan, int node);
 } frame_rules;
 
-/* Zeroed; NULL: the error is set. */
-static void *frame_take(const wml_device *device, size_t n, size_t size) {
-  void *p = device->host.alloc(n > 0 && size > 0 ? n * size : 1, 64);
-  if (p)
-    memset(p, 0, n * size);
-  else
-    device->host.error("out of memory for a plan");
-  return p;
-}
-
 /* A value of one operation; node -1: it is found among the operation's `temp`. Returns its index,
  * -1: no memory. */
 static int frame_add_temporary(wml_plan *plan, size_t bytes, int node) {
   if (plan->n_tensors == plan->capacity) {
     int capacity = plan->capacity * 2 + 16;
-    void *grown = frame_take(plan->device, (size_t)capacity, sizeof *plan->tensors);
+    void *grown = wml_take(&plan->device->host, (size_t)capacity, sizeof *plan->tensors);
     if (!grown) return -1;
     memcpy(grown, plan->tensors, (size_t)plan->n_tensors * sizeof *plan->tensors);
     plan->device->host.release(plan->tensors);
@@ -161,8 +151,8 @@ static wml_result frame_place(wml_plan *plan, const frame_rules *rules) {
     frame_touch(plan, rules, node->pooled, k);
   }
   size_t n = (size_t)plan->n_tensors;
-  wml_lifetime *life = frame_take(plan->device, n, sizeof *life);
-  int *order = frame_take(plan->device, n, sizeof *order);
+  wml_lifetime *life = wml_take(&plan->device->host, n, sizeof *life);
+  int *order = wml_take(&plan->device->host, n, sizeof *order);
   wml_result result = life && order ? WML_OK : WML_OUT_OF_MEMORY;
   for (size_t i = 0; result == WML_OK && i < n; i++) {
     __typeof__(plan->tensors) t = &plan->tensors[i];
@@ -199,7 +189,7 @@ static wml_result frame_persistent(wml_plan *plan,
                                    wml_result (*allocate)(wml_plan *plan, const int *tensors,
                                                           int n)) {
   const wml_update *u = &plan->graph.update;
-  int *list = frame_take(plan->device, (size_t)plan->n_tensors, sizeof *list);
+  int *list = wml_take(&plan->device->host, (size_t)plan->n_tensors, sizeof *list);
   wml_result result = list ? WML_OK : WML_OUT_OF_MEMORY;
   for (int column = 0; column < 2 + WML_MAX_SLOTS && result == WML_OK; column++) {
     int n = 0;

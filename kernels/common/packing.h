@@ -3,7 +3,10 @@
 #ifndef WML_COMMON_PACKING_H
 #define WML_COMMON_PACKING_H
 
+#include "../backend.h"
+
 #include <stddef.h>
+#include <string.h>
 
 typedef struct wml_lifetime {
   size_t bytes;    /* 0: not placed */
@@ -15,6 +18,16 @@ enum { WML_PACKING_ALIGNMENT = 64 };
 
 static inline size_t wml_round_up(size_t n, size_t to) {
   return (n + to - 1) / to * to;
+}
+
+/* n zeroed elements; NULL: the error is set. */
+static inline void *wml_take(const wml_host *host, size_t n, size_t size) {
+  void *p = host->alloc(n > 0 && size > 0 ? n * size : 1, 64);
+  if (p)
+    memset(p, 0, n * size);
+  else
+    host->error("out of memory for a plan");
+  return p;
 }
 
 /* Lowest offset at which `b` meets none of the placed buffers that live when it does. */

@@ -45,7 +45,7 @@ static cpu_entry *find_or_add(wml_store *store, const wml_tensor *t) {
 
 static wml_result adopt_tensors(wml_plan *plan, const wml_graph *g) {
   plan->capacity = g->n_tensors + 16;
-  plan->tensors = frame_take(plan->device, (size_t)plan->capacity, sizeof *plan->tensors);
+  plan->tensors = wml_take(&plan->device->host, (size_t)plan->capacity, sizeof *plan->tensors);
   if (!plan->tensors) return WML_OUT_OF_MEMORY;
   plan->n_tensors = g->n_tensors;
   for (int i = 0; i < g->n_tensors; i++) {
@@ -180,12 +180,12 @@ static bool small_enough(const wml_plan *plan) {
 }
 
 static wml_result build(wml_plan *plan, const wml_graph *g) {
-  plan->nodes = frame_take(plan->device, (size_t)g->n_ops, sizeof *plan->nodes);
+  plan->nodes = wml_take(&plan->device->host, (size_t)g->n_ops, sizeof *plan->nodes);
   plan->graph.tensors = NULL;
   plan->graph.ops = NULL;
   plan->graph.outputs = NULL;
   wml_update_item *items =
-      frame_take(plan->device, (size_t)g->update.n_items, sizeof *g->update.items);
+      wml_take(&plan->device->host, (size_t)g->update.n_items, sizeof *g->update.items);
   plan->graph.update.items = items;
   if (!plan->nodes || !items) return WML_OUT_OF_MEMORY;
   for (int i = 0; i < g->update.n_items; i++) items[i] = g->update.items[i];
@@ -219,7 +219,7 @@ wml_result cpu_plan_create(wml_store *store, const wml_graph *g, wml_plan **out)
     store->device->host.error("mixed_bfloat16 needs a GPU; the CPU computes in float32");
     return WML_UNSUPPORTED;
   }
-  wml_plan *plan = frame_take(store->device, 1, sizeof *plan);
+  wml_plan *plan = wml_take(&store->device->host, 1, sizeof *plan);
   if (!plan) return WML_OUT_OF_MEMORY;
   plan->store = store;
   plan->device = store->device;
@@ -291,13 +291,13 @@ static wml_result allocate_entries(wml_plan *plan, const int *tensors, int n) {
     if (e->data) continue;
     if (tensors[i] < plan->graph.n_tensors)
       total += entry_bytes(e);
-    else if (!(e->data = frame_take(plan->device, 1, entry_bytes(e))))
+    else if (!(e->data = wml_take(&plan->device->host, 1, entry_bytes(e))))
       return WML_OUT_OF_MEMORY;
   }
   if (total == 0) return WML_OK;
   const wml_host *host = &plan->device->host;
-  cpu_block *block = frame_take(plan->device, 1, sizeof *block);
-  float *data = block ? frame_take(plan->device, 1, total) : NULL;
+  cpu_block *block = wml_take(&plan->device->host, 1, sizeof *block);
+  float *data = block ? wml_take(&plan->device->host, 1, total) : NULL;
   if (!data) {
     host->release(block);
     return WML_OUT_OF_MEMORY;
@@ -317,7 +317,7 @@ wml_result cpu_plan_prepare(wml_plan *plan) {
   if (plan->prepared) return WML_OK;
   wml_result result = frame_persistent(plan, allocate_entries);
   if (result != WML_OK) return result;
-  plan->arena = frame_take(plan->device, 1, plan->arena_bytes);
+  plan->arena = wml_take(&plan->device->host, 1, plan->arena_bytes);
   if (!plan->arena) return WML_OUT_OF_MEMORY;
   for (int i = 0; i < plan->n_tensors; i++) {
     cpu_tensor *t = &plan->tensors[i];

@@ -218,6 +218,9 @@ WML_FN lanes_f select_lanes(lanes_i mask, lanes_f v) {
  * must lie in registers. */
 #define ROW_SUMS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 
+/* As vec_pooled_takes() says. */
+#define ROW_LENGTHS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(12) X(15)
+
 /* Row kh of the kernel (n values) for WIDTH filters from f0 on, over one row of windows. */
 WML_FN void pooled_row(const vec_pooled *p, const int n, int64_t ph, int64_t kh, int64_t f0,
                        const float *x, const float *dy, const uint8_t *index, const float *y,
@@ -277,11 +280,9 @@ static void pooled_weights(const vec_pooled *p, const float *x, const float *dy,
       for (int64_t kh = 0; kh < p->kh; kh++) switch (p->kw * p->c) {
 #define CASE(n)                                                                                    \
   case n: pooled_row(p, n, ph, kh, f0, x, dy, index, y, sum); break;
-          CASE(1)
-          CASE(2)
-          CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(12) CASE(15)
+          ROW_LENGTHS(CASE)
 #undef CASE
-              default : break; /* vec_pooled_takes() has said so */
+        default: break; /* vec_pooled_takes() has said so */
         }
   for (int64_t f = whole; f < p->f; f++) pooled_filter(p, f, x, dy, index, y, sum);
 }

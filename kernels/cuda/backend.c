@@ -62,12 +62,7 @@ static wml_result enter(wml_device *device) {
 }
 
 void *cuda_take(const wml_device *device, size_t n, size_t size) {
-  void *p = device->host.alloc(n > 0 && size > 0 ? n * size : 1, 64);
-  if (p)
-    memset(p, 0, n * size);
-  else
-    device->host.error("out of memory for a plan");
-  return p;
+  return wml_take(&device->host, n, size);
 }
 
 wml_result cuda_allocate(wml_device *device, size_t bytes, void **pointer) {

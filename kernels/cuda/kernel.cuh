@@ -54,19 +54,24 @@ CUDA_FN float bf16_to_float(uint16_t bits) {
   return v.f;
 }
 
+CUDA_FN uint32_t float_bits(float x) {
+  union {
+    float f;
+    uint32_t u;
+  } v;
+  v.f = x;
+  return v.u;
+}
+
 CUDA_FN uint16_t bf16_from_float(float x) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
   uint16_t bits;
   asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(x));
   return bits;
 #else
-  union {
-    float f;
-    uint32_t u;
-  } v;
-  v.f = x;
+  uint32_t u = float_bits(x);
   if (x != x) return 0x7FFF;
-  return (uint16_t)((v.u + 0x7FFFu + (v.u >> 16 & 1)) >> 16);
+  return (uint16_t)((u + 0x7FFFu + (u >> 16 & 1)) >> 16);
 #endif
 }
 

@@ -33,12 +33,7 @@ template <> struct tensor<float> {
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x[0]));
     return bits;
 #else
-    union {
-      float f;
-      uint32_t u;
-    } v;
-    v.f = x[0];
-    return v.u;
+    return float_bits(x[0]);
 #endif
   }
   static __device__ inline float from(float x) {
@@ -54,28 +49,23 @@ template <typename T> static __device__ inline int tensor_at(int t, int half) {
 }
 
 #if defined(__CUDACC__)
-static __device__ inline void tensor_add(uint16_t, float *c, const uint32_t *a, const uint32_t *b) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-               "{%8,%9}, {%0,%1,%2,%3};"
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+#define TENSOR_ADD(instruction, c, a, b)                                                           \
+  asm volatile("mma.sync.aligned." instruction                                                     \
+               " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"                            \
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                    \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]))
 #else
-  (void)c, (void)a, (void)b;
-  __trap();
+#define TENSOR_ADD(instruction, c, a, b)                                                           \
+  (void)c, (void)a, (void)b;                                                                       \
+  __trap()
 #endif
+static __device__ inline void tensor_add(uint16_t, float *c, const uint32_t *a, const uint32_t *b) {
+  TENSOR_ADD("m16n8k16.row.col.f32.bf16.bf16.f32", c, a, b);
 }
 
 static __device__ inline void tensor_add(float, float *c, const uint32_t *a, const uint32_t *b) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-               "{%8,%9}, {%0,%1,%2,%3};"
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-#else
-  (void)c, (void)a, (void)b;
-  __trap();
-#endif
+  TENSOR_ADD("m16n8k8.row.col.f32.tf32.tf32.f32", c, a, b);
 }
 #else
 static inline float tensor_element(uint16_t, uint32_t bits, int i) {
