@@ -68,6 +68,13 @@ static bool frame_is_plain_relu(const wml_activation *a) {
   return a->kind == WML_RELU && a->alpha == 0.0f && a->threshold == 0.0f && isinf(a->max_value);
 }
 
+/* A pooling of 2x2 windows that lie side by side. */
+static bool frame_halves(const wml_window *w) {
+  for (int i = 0; i < 2; i++)
+    if (w->size[i] != 2 || w->stride[i] != 2 || w->pad_before[i] || w->pad_after[i]) return false;
+  return true;
+}
+
 /* relu, then pooling: going back, the pooled value says whether the winner was positive, so the
  * large activation is neither read nor kept. Returns that value when the gradient of relu (`op`)
  * can join that of the pooling (`before`), else -1. */

@@ -8,15 +8,9 @@
 
 enum { PIECES = 16 }; /* of the batch: summed apart, whatever the number of threads */
 
-static bool halves(const wml_window *w) {
-  for (int i = 0; i < 2; i++)
-    if (w->size[i] != 2 || w->stride[i] != 2 || w->pad_before[i] || w->pad_after[i]) return false;
-  return true;
-}
-
-bool cpu_conv_can_pool(const wml_plan *plan, const cpu_node *pool, const cpu_node *weights) {
+bool cpu_conv_can_pool(const wml_plan *plan, const cpu_node *weights) {
   const wml_window *w = &weights->op.u.window;
-  bool simple = w->groups == 1 && weights->op.out[0] >= 0 && halves(&pool->op.u.window);
+  bool simple = w->groups == 1 && weights->op.out[0] >= 0;
   for (int i = 0; i < 2; i++) simple = simple && w->stride[i] == 1 && w->dilation[i] == 1;
   if (!simple) return false;
   const int64_t *k = cpu_info(plan, weights->op.out[0])->dim;

@@ -168,7 +168,7 @@ extern const cpu_implementation cpu_gather[], cpu_dropout[], cpu_reshape[], cpu_
 extern const cpu_implementation cpu_update[];
 
 /* conv2d_pooled.c */
-bool cpu_conv_can_pool(const wml_plan *plan, const cpu_node *pool, const cpu_node *weights);
+bool cpu_conv_can_pool(const wml_plan *plan, const cpu_node *weights);
 wml_result cpu_plan_pooled_weights(wml_plan *plan, cpu_node *node); /* of nodes with `pools` */
 
 /* fold.c */

@@ -105,10 +105,11 @@ static void fuse_pooled(wml_plan *plan) {
   for (int k = 0; k < plan->n_nodes; k++) {
     const cpu_node *pool = &plan->nodes[k];
     cpu_node *weights = k + 1 < plan->n_nodes ? &plan->nodes[k + 1] : NULL;
-    bool joins =
-        pool->op.kind == WML_OP_MAXPOOL_BWD && weights &&
-        weights->op.kind == WML_OP_CONV2D_BWD_WEIGHTS && weights->op.in[1] == pool->op.out[0] &&
-        frame_consumers(plan, pool->op.out[0]) == 1 && cpu_conv_can_pool(plan, pool, weights);
+    bool joins = pool->op.kind == WML_OP_MAXPOOL_BWD && weights &&
+                 weights->op.kind == WML_OP_CONV2D_BWD_WEIGHTS &&
+                 weights->op.in[1] == pool->op.out[0] &&
+                 frame_consumers(plan, pool->op.out[0]) == 1 && frame_halves(&pool->op.u.window) &&
+                 cpu_conv_can_pool(plan, weights);
     if (joins) {
       weights->op.in[1] = pool->op.in[0];
       weights->op.in[2] = pool->op.in[1];

@@ -61,10 +61,7 @@ wml_result cuda_aside_start(wml_plan *plan) {
   for (int k = 0; k < plan->n_nodes && result == WML_OK; k++) {
     if (!plan->nodes[k].aside) continue;
     if (!plan->side) result = cuda_new_stream(device, true, &plan->side);
-    if (result == WML_OK)
-      result =
-          cuda_check(device, cudaEventCreateWithFlags(&plan->nodes[k].ran, cudaEventDisableTiming),
-                     "cudaEventCreateWithFlags");
+    if (result == WML_OK) result = cuda_new_event(device, &plan->nodes[k].ran);
   }
   return result;
 }
@@ -102,7 +99,7 @@ wml_result cuda_aside_before(cuda_call *call, int node) {
 
 wml_result cuda_aside_after(cuda_call *call, int node) {
   const wml_plan *plan = call->plan;
-  if (node < plan->n_nodes && plan->nodes[node].aside)
+  if (plan->nodes[node].aside)
     CUDA_TRY(plan->device, cudaEventRecord(plan->nodes[node].ran, plan->side));
   return WML_OK;
 }

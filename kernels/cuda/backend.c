@@ -307,6 +307,11 @@ wml_result cuda_new_stream(wml_device *device, bool urgent, cudaStream_t *stream
   return WML_OK;
 }
 
+wml_result cuda_new_event(wml_device *device, cudaEvent_t *event) {
+  CUDA_TRY(device, cudaEventCreateWithFlags(event, cudaEventDisableTiming));
+  return WML_OK;
+}
+
 wml_result cuda_store_block(wml_store *store, size_t bytes, void **data) {
   wml_device *device = store->device;
   cuda_block *block = cuda_take(device, 1, sizeof *block);

@@ -105,11 +105,6 @@ static wml_result second_side(wml_plan *plan, const cuda_range *range, int colum
   return WML_OK;
 }
 
-static wml_result new_event(wml_device *device, cudaEvent_t *event) {
-  CUDA_TRY(device, cudaEventCreateWithFlags(event, cudaEventDisableTiming));
-  return WML_OK;
-}
-
 static wml_result start_branches(wml_plan *plan) {
   wml_device *device = plan->device;
   wml_result result = cuda_new_stream(device, false, &plan->branch);
@@ -118,8 +113,8 @@ static wml_result start_branches(wml_plan *plan) {
     if (range->node < 0) continue;
     int columns = 1 + wml_optimizer_slots(&plan->graph.update.optimizer);
     for (int i = 0; i < columns && result == WML_OK; i++) result = second_side(plan, range, i);
-    if (result == WML_OK) result = new_event(device, &range->looked);
-    if (result == WML_OK) result = new_event(device, &range->done);
+    if (result == WML_OK) result = cuda_new_event(device, &range->looked);
+    if (result == WML_OK) result = cuda_new_event(device, &range->done);
   }
   return result;
 }

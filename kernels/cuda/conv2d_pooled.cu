@@ -172,24 +172,20 @@ static const pooled_tensor *on_tensor_cores(const wml_plan *plan, const int64_t 
   return allowed ? pooled_tensor_find(kernel, type) : NULL;
 }
 
-static pooled forward_of(const wml_plan *plan, const cuda_node *node) {
+static const pooled_tensor *forward_on_tensor_cores(const wml_plan *plan, const cuda_node *node) {
+  return on_tensor_cores(plan, cuda_info(plan, node->op.in[1])->dim, node->op.in[0], -1);
+}
+
+static void run_forward(cuda_call *call, const cuda_node *node) {
+  const wml_plan *plan = call->plan;
   const wml_op *op = &node->op;
+  const pooled_tensor *tensor = forward_on_tensor_cores(plan, node);
   pooled p = pooled_of(plan, node, op->out[0]);
   p.kernel = cuda_weight(plan, op->in[1]);
   p.bias = cuda_f32(plan, op->in[2]);
   p.index = (uint8_t *)cuda_view_of(plan, op->out[1]).data;
-  return p;
-}
-
-static void run_forward(cuda_call *call, const cuda_node *node) {
-  const int64_t *kernel = cuda_info(call->plan, node->op.in[1])->dim;
-  shapes[shape_of(kernel)].forward(call->stream, forward_of(call->plan, node));
-}
-
-static void run_forward_tensor(cuda_call *call, const cuda_node *node) {
-  const int64_t *kernel = cuda_info(call->plan, node->op.in[1])->dim;
-  on_tensor_cores(call->plan, kernel, node->op.in[0], -1)
-      ->forward(call->stream, forward_of(call->plan, node));
+  int shape = shape_of(cuda_info(plan, op->in[1])->dim);
+  (tensor ? tensor->forward : shapes[shape].forward)(call->stream, p);
 }
 
 /* Blocks that take the items in turn, so that none has much more than another. */
@@ -225,11 +221,9 @@ static void run_weights(cuda_call *call, const cuda_node *node) {
 
 wml_result cuda_plan_pooled(wml_plan *plan, cuda_node *node) {
   if (!node->pools) return WML_UNSUPPORTED;
-  const int64_t *kernel = cuda_info(plan, node->op.in[1])->dim;
-  bool tensor = on_tensor_cores(plan, kernel, node->op.in[0], -1) != NULL;
-  node->name =
-      tensor ? "own:convolution+relu+pooling on tensor cores" : "own:convolution+relu+pooling";
-  node->run = tensor ? run_forward_tensor : run_forward;
+  node->name = forward_on_tensor_cores(plan, node) ? "own:convolution+relu+pooling on tensor cores"
+                                                   : "own:convolution+relu+pooling";
+  node->run = run_forward;
   return WML_OK;
 }
 

@@ -220,8 +220,6 @@ void cuda_plan_memory(const wml_plan *plan, wml_memory *memory);
 bool cuda_same_bytes(const wml_plan *plan, int a, int b); /* tensors, either may be -1: false */
 bool cuda_reads(const wml_plan *plan, int node, int tensor);
 bool cuda_writes(const wml_plan *plan, int node, int tensor);
-/* A stream of higher or lower priority: what a step waits for goes before what may wait. */
-wml_result cuda_new_stream(wml_device *device, bool urgent, cudaStream_t *stream);
 wml_result cuda_plan_prepare(wml_plan *plan);
 void cuda_plan_destroy(wml_plan *plan);
 /* A tensor's index, or -1: no memory. The caller puts it into its node's `temp`. */
@@ -311,6 +309,9 @@ wml_result cuda_check(wml_device *device, cudaError_t error, const char *call);
 void *cuda_take(const wml_device *device, size_t n, size_t size); /* zeroed; NULL: error is set */
 /* Device memory; the error names the bytes. */
 wml_result cuda_allocate(wml_device *device, size_t bytes, void **pointer);
+/* A stream of higher or lower priority: what a step waits for goes before what may wait. */
+wml_result cuda_new_stream(wml_device *device, bool urgent, cudaStream_t *stream);
+wml_result cuda_new_event(wml_device *device, cudaEvent_t *event); /* tells no time */
 cuda_entry *cuda_entry_create(const wml_device *device, const wml_tensor *t);
 wml_result cuda_store_block(wml_store *store, size_t bytes, void **data); /* zeroed; the store's */
 

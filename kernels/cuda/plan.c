@@ -193,12 +193,6 @@ static void fuse_activations(wml_plan *plan) {
   plan->n_nodes = kept;
 }
 
-static bool halves(const wml_window *w) {
-  for (int i = 0; i < 2; i++)
-    if (w->size[i] != 2 || w->stride[i] != 2 || w->pad_before[i] || w->pad_after[i]) return false;
-  return true;
-}
-
 /* The node that reads the tensor, when it is the only one. */
 static cuda_node *only_reader(wml_plan *plan, int tensor) {
   cuda_node *found = NULL;
@@ -219,7 +213,7 @@ static void fuse_pooled(wml_plan *plan) {
     cuda_node *conv = &plan->nodes[k];
     if (conv->op.kind != WML_OP_CONV2D || !conv->relu || !cuda_conv_can_pool(plan, conv)) continue;
     cuda_node *pool = only_reader(plan, conv->op.out[0]);
-    if (!pool || pool->op.kind != WML_OP_MAXPOOL || !halves(&pool->op.u.window)) continue;
+    if (!pool || pool->op.kind != WML_OP_MAXPOOL || !frame_halves(&pool->op.u.window)) continue;
     int index = pool->op.out[1];
     if (index >= 0) { /* training: its way back must fuse, too */
       cuda_node *back = only_reader(plan, index);
@@ -477,8 +471,7 @@ wml_result cuda_plan_prepare(wml_plan *plan) {
     if (!t->entry && t->info.role == WML_ROLE_VALUE)
       t->data = plan->arena + plan->tensors[frame_root(plan, i)].offset;
   }
-  result = cuda_check(plan->device, cudaEventCreateWithFlags(&plan->fork, cudaEventDisableTiming),
-                      "cudaEventCreateWithFlags");
+  result = cuda_new_event(plan->device, &plan->fork);
   if (result == WML_OK) result = cuda_aside_start(plan);
   if (result == WML_OK) result = cuda_branch_start(plan);
   cuda_face(plan, 0);

@@ -165,8 +165,7 @@ static wml_result start_buffer(wml_plan *plan, int which) {
   b->state = p[0], b->rows = p[1], b->rates = p[2];
   plan->rows[which] = p[3], plan->rates[which] = p[4];
   if (result != WML_OK) return result;
-  return cuda_check(device, cudaEventCreateWithFlags(&b->done, cudaEventDisableTiming),
-                    "cudaEventCreateWithFlags");
+  return cuda_new_event(device, &b->done);
 }
 
 static wml_result start_outputs(wml_plan *plan) {
