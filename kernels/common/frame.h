@@ -3,7 +3,8 @@
  *
  * A back end's plan.c includes this behind its own header. The functions work on its wml_plan by
  * the names of members: device->host; graph; n_tensors, capacity and tensors (info, bytes, alias,
- * first, last, pinned, offset, entry); n_nodes and nodes (op, pooled, temp); arena_bytes. */
+ * first, last, pinned, narrow, offset, entry); n_nodes and nodes (op, pooled, temp);
+ * arena_bytes. */
 #ifndef WML_COMMON_FRAME_H
 #define WML_COMMON_FRAME_H
 
@@ -46,6 +47,31 @@ static int frame_add_temporary(wml_plan *plan, size_t bytes, int node) {
   t->alias = -1;
   t->first = t->last = node;
   return plan->n_tensors++;
+}
+
+/* ---- types ---- */
+
+/* Which values are bfloat16 under mixed precision: all but what the loss, the metrics and the
+ * caller read, and statistics. A view has the type of what it looks at. */
+static void frame_settle_narrow(wml_plan *plan) {
+  __typeof__(plan->tensors) t = plan->tensors;
+  for (int i = 0; i < plan->n_tensors; i++)
+    t[i].narrow = t[i].info.role == WML_ROLE_VALUE && t[i].info.dtype == WML_F32 && !t[i].pinned;
+  for (int k = 0; k < plan->n_nodes; k++) {
+    const wml_op *op = &plan->nodes[k].op;
+    if (op->kind == WML_OP_BATCHNORM_TRAIN) t[op->out[1]].narrow = t[op->out[2]].narrow = false;
+    if (op->kind != WML_OP_LOSS && op->kind != WML_OP_METRIC) continue;
+    for (int i = 0; i < 3; i++)
+      if (op->in[i] >= 0) t[op->in[i]].narrow = false;
+  }
+  for (int k = plan->n_nodes - 1; k >= 0; k--) {
+    const wml_op *op = &plan->nodes[k].op;
+    if (op->kind == WML_OP_RESHAPE && !t[op->out[0]].narrow) t[op->in[0]].narrow = false;
+  }
+  for (int k = 0; k < plan->n_nodes; k++) {
+    const wml_op *op = &plan->nodes[k].op;
+    if (op->kind == WML_OP_RESHAPE) t[op->out[0]].narrow = t[op->in[0]].narrow;
+  }
 }
 
 /* ---- fusion ---- */

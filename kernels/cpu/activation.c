@@ -4,33 +4,44 @@
 typedef struct act_job {
   const vec_table *vec;
   const wml_activation *act;
-  const float *dy, *x, *y;
-  float *out;
-  int64_t n; /* of a row */
+  const void *dy, *x, *y;
+  void *out;
+  bool narrow; /* of single elements only */
+  int64_t n;   /* of a row */
 } act_job;
+
+static const void *from(const act_job *j, const void *values, int64_t at) {
+  return values ? (const uint8_t *)values + at * (j->narrow ? 2 : 4) : NULL;
+}
 
 static void forward_range(void *arg, int64_t begin, int64_t end) {
   const act_job *j = arg;
   if (!WML_ACTIVATION_IS_ROW(j->act->kind)) {
-    j->vec->activation(j->act, j->x + begin, j->out + begin, end - begin);
+    j->vec->activation(j->act, from(j, j->x, begin), (void *)(uintptr_t)from(j, j->out, begin),
+                       end - begin, j->narrow);
     return;
   }
   int64_t width = wml_activation_width(j->act->kind, j->n);
+  const float *x = j->x;
+  float *out = j->out;
   for (int64_t r = begin; r < end; r++)
-    wml_activation_row_forward(j->act->kind, j->x + r * j->n, j->out + r * width, j->n);
+    wml_activation_row_forward(j->act->kind, x + r * j->n, out + r * width, j->n);
 }
 
 static void backward_range(void *arg, int64_t begin, int64_t end) {
   const act_job *j = arg;
   if (!WML_ACTIVATION_IS_ROW(j->act->kind)) {
-    j->vec->activation_bwd(j->act, j->dy + begin, j->y + begin, j->x ? j->x + begin : NULL,
-                           j->out + begin, end - begin);
+    j->vec->activation_bwd(j->act, from(j, j->dy, begin), from(j, j->y, begin),
+                           from(j, j->x, begin), (void *)(uintptr_t)from(j, j->out, begin),
+                           end - begin, j->narrow);
     return;
   }
   int64_t width = wml_activation_width(j->act->kind, j->n);
+  const float *dy = j->dy, *x = j->x, *y = j->y;
+  float *out = j->out;
   for (int64_t r = begin; r < end; r++)
-    wml_activation_row_backward(j->act->kind, j->dy + r * width, j->x ? j->x + r * j->n : NULL,
-                                j->y + r * width, j->out + r * j->n, j->n);
+    wml_activation_row_backward(j->act->kind, dy + r * width, x ? x + r * j->n : NULL,
+                                y + r * width, out + r * j->n, j->n);
 }
 
 /* Elements, or rows, in pieces that are worth a thread. */
@@ -47,6 +58,7 @@ static void run_forward(cpu_step *step, cpu_node *node) {
                  .act = &node->op.u.activation,
                  .x = cpu_f32(plan, node->op.in[0]),
                  .out = cpu_f32(plan, node->op.out[0]),
+                 .narrow = cpu_is_narrow(plan, node->op.out[0]),
                  .n = t->dim[t->rank - 1]};
   split(&job, t, forward_range);
 }
@@ -60,12 +72,21 @@ static void run_backward(cpu_step *step, cpu_node *node) {
                  .y = cpu_f32(plan, node->op.in[1]),
                  .x = cpu_f32(plan, node->op.in[2]),
                  .out = cpu_f32(plan, node->op.out[0]),
+                 .narrow = cpu_is_narrow(plan, node->op.out[0]),
                  .n = t->dim[t->rank - 1]};
   split(&job, t, backward_range);
 }
 
+/* Values all of one type; rows in float32 only. */
+static bool takes(const wml_plan *plan, const wml_op *op) {
+  bool narrow = cpu_is_narrow(plan, op->out[0]);
+  for (int i = 0; i < 3; i++)
+    if (op->in[i] >= 0 && cpu_is_narrow(plan, op->in[i]) != narrow) return false;
+  return !narrow || !WML_ACTIVATION_IS_ROW(op->u.activation.kind);
+}
+
 static wml_result plan_forward(wml_plan *plan, cpu_node *node) {
-  (void)plan;
+  if (!takes(plan, &node->op)) return WML_UNSUPPORTED;
   node->name = "own";
   node->inline_ = true;
   node->run = run_forward;
@@ -73,11 +94,12 @@ static wml_result plan_forward(wml_plan *plan, cpu_node *node) {
 }
 
 static wml_result plan_backward(wml_plan *plan, cpu_node *node) {
-  (void)plan;
+  if (!takes(plan, &node->op)) return WML_UNSUPPORTED;
   node->name = "own";
   node->run = run_backward;
   return WML_OK;
 }
 
-const cpu_implementation cpu_activation[] = {{plan_forward}, {NULL}};
-const cpu_implementation cpu_activation_bwd[] = {{plan_backward}, {NULL}};
+const cpu_implementation cpu_activation[] = {
+    {cpu_plan_convert, true}, {plan_forward, true}, {NULL, false}};
+const cpu_implementation cpu_activation_bwd[] = {{plan_backward, true}, {NULL, false}};

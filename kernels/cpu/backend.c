@@ -118,6 +118,9 @@ cpu_entry *cpu_entry_create(const wml_device *device, const wml_tensor *t) {
 }
 
 void cpu_entry_destroy(const wml_device *device, cpu_entry *e) {
+  dnnl_primitive_destroy(e->reorder);
+  dnnl_memory_destroy(e->from);
+  dnnl_memory_destroy(e->to);
   device->host.release(e->name);
   device->host.release(e);
 }
@@ -138,6 +141,11 @@ static void cpu_store_destroy(wml_store *store) {
   const wml_host *host = &store->device->host;
   for (cpu_entry *e = store->entries, *next; e; e = next) {
     next = e->next;
+    cpu_entry_destroy(store->device, e);
+  }
+  for (cpu_entry *e = store->copies, *next; e; e = next) {
+    next = e->next;
+    host->release(e->data);
     cpu_entry_destroy(store->device, e);
   }
   for (cpu_block *b = store->blocks, *next; b; b = next) {

@@ -7,11 +7,11 @@
 enum { NORM_ROWS = 1024 }; /* rows of one partial sum */
 
 typedef struct norm_job {
-  const vec_table *vec;
+  const wml_plan *plan;
   vec_norm norm;
-  const float *x, *dy, *mean; /* mean: NULL in the first pass */
+  int x, dy, out;    /* tensors; dy: -1 in forward passes */
+  const float *mean; /* NULL in the first pass */
   const float *sums;
-  float *out;
   double *partial; /* [pieces, width] */
   int64_t rows, c, width;
 } norm_job;
@@ -26,14 +26,16 @@ static int64_t rows_of(const wml_tensor *t) {
 
 static void sums_range(void *arg, int64_t begin, int64_t end) {
   const norm_job *j = arg;
+  const vec_table *vec = j->plan->device->vec;
   for (int64_t p = begin; p < end; p++) {
     int64_t r0 = p * NORM_ROWS, n = j->rows - r0 < NORM_ROWS ? j->rows - r0 : NORM_ROWS;
     double *sum = j->partial + p * j->width;
     memset(sum, 0, (size_t)j->width * sizeof *sum);
-    if (j->dy)
-      j->vec->norm_bwd_sums(&j->norm, j->dy + r0 * j->c, j->x + r0 * j->c, sum, n);
+    const void *x = cpu_at(j->plan, j->x, r0 * j->c);
+    if (j->dy >= 0)
+      vec->norm_bwd_sums(&j->norm, cpu_at(j->plan, j->dy, r0 * j->c), x, sum, n);
     else
-      j->vec->norm_sums(j->x + r0 * j->c, j->mean, sum, n, j->c);
+      vec->norm_sums(&j->norm, x, j->mean, sum, n);
   }
 }
 
@@ -47,22 +49,27 @@ static void total(norm_job *j) {
 
 static void apply_range(void *arg, int64_t begin, int64_t end) {
   const norm_job *j = arg;
-  int64_t at = begin * j->c;
-  if (j->dy)
-    j->vec->norm_bwd(&j->norm, j->dy + at, j->x + at, j->sums, j->out + at, end - begin);
+  const vec_table *vec = j->plan->device->vec;
+  const void *x = cpu_at(j->plan, j->x, begin * j->c);
+  void *out = cpu_at(j->plan, j->out, begin * j->c);
+  if (j->dy >= 0)
+    vec->norm_bwd(&j->norm, cpu_at(j->plan, j->dy, begin * j->c), x, j->sums, out, end - begin);
   else
-    j->vec->norm(&j->norm, j->x + at, j->out + at, end - begin);
+    vec->norm(&j->norm, x, out, end - begin);
 }
 
 static norm_job job_of(const cpu_step *step, const cpu_node *node, int x) {
   const wml_plan *plan = step->plan;
   const wml_tensor *t = cpu_info(plan, x);
-  norm_job j = {.vec = plan->device->vec,
-                .x = cpu_f32(plan, x),
+  norm_job j = {.plan = plan,
+                .x = x,
+                .dy = -1,
+                .out = node->op.out[0],
                 .rows = rows_of(t),
                 .c = t->dim[t->rank - 1]};
   j.width = j.c;
   j.norm.c = j.c;
+  j.norm.narrow = cpu_is_narrow(plan, x);
   j.norm.epsilon = node->op.u.batchnorm.epsilon;
   j.partial = node->temp[0] >= 0 ? plan->tensors[node->temp[0]].data : NULL;
   return j;
@@ -88,7 +95,6 @@ static void run_train(cpu_step *step, cpu_node *node) {
   j.norm.beta = cpu_f32(plan, op->in[2]);
   j.norm.mean = mean;
   j.norm.var = var;
-  j.out = cpu_f32(plan, op->out[0]);
   cpu_parallel(j.rows, 1 + 4096 / j.c, apply_range, &j);
 }
 
@@ -100,7 +106,6 @@ static void run_infer(cpu_step *step, cpu_node *node) {
   j.norm.beta = cpu_f32(plan, op->in[2]);
   j.norm.mean = cpu_f32(plan, op->in[3]);
   j.norm.var = cpu_f32(plan, op->in[4]);
-  j.out = cpu_f32(plan, op->out[0]);
   cpu_parallel(j.rows, 1 + 4096 / j.c, apply_range, &j);
 }
 
@@ -110,11 +115,10 @@ static void run_backward(cpu_step *step, cpu_node *node) {
   norm_job j = job_of(step, node, op->in[1]);
   bool batch_statistics = op->kind == WML_OP_BATCHNORM_BWD;
   j.width = 2 * j.c;
-  j.dy = cpu_f32(plan, op->in[0]);
+  j.dy = op->in[0];
   j.norm.gamma = cpu_f32(plan, op->in[2]);
   j.norm.mean = cpu_f32(plan, op->in[3]);
   j.norm.var = cpu_f32(plan, op->in[4]);
-  j.out = cpu_f32(plan, op->out[0]);
   float *dgamma = cpu_f32(plan, op->out[1]), *dbeta = cpu_f32(plan, op->out[2]);
   float *sums = cpu_f32(plan, node->temp[1]);
   total(&j);
@@ -125,10 +129,18 @@ static void run_backward(cpu_step *step, cpu_node *node) {
   double count = batch_statistics ? 1.0 / (double)j.rows : 0.0;
   for (int64_t i = 0; i < j.width; i++) sums[i] = (float)(j.partial[i] * count);
   j.sums = sums;
-  if (j.out) cpu_parallel(j.rows, 1 + 4096 / j.c, apply_range, &j);
+  if (j.out >= 0) cpu_parallel(j.rows, 1 + 4096 / j.c, apply_range, &j);
+}
+
+/* Values all of one type. */
+static bool takes(const wml_plan *plan, const wml_op *op, int x) {
+  int y = op->out[0] >= 0 ? op->out[0] : x;
+  return cpu_is_narrow(plan, x) == cpu_is_narrow(plan, y) &&
+         cpu_is_narrow(plan, x) == cpu_is_narrow(plan, op->in[0]);
 }
 
 static wml_result plan_with(wml_plan *plan, cpu_node *node, int x, int64_t width_factor) {
+  if (!takes(plan, &node->op, x)) return WML_UNSUPPORTED;
   const wml_tensor *t = cpu_info(plan, x);
   int64_t c = t->dim[t->rank - 1], at = node - plan->nodes;
   size_t bytes = (size_t)(pieces_of(rows_of(t)) * c * width_factor) * sizeof(double);
@@ -144,7 +156,7 @@ static wml_result plan_train(wml_plan *plan, cpu_node *node) {
 }
 
 static wml_result plan_infer(wml_plan *plan, cpu_node *node) {
-  (void)plan;
+  if (!takes(plan, &node->op, node->op.in[0])) return WML_UNSUPPORTED;
   node->name = "own:nhwc";
   node->inline_ = true;
   node->run = run_infer;
@@ -156,6 +168,6 @@ static wml_result plan_backward(wml_plan *plan, cpu_node *node) {
   return plan_with(plan, node, node->op.in[1], 2);
 }
 
-const cpu_implementation cpu_batchnorm_train[] = {{plan_train}, {NULL}};
-const cpu_implementation cpu_batchnorm_infer[] = {{plan_infer}, {NULL}};
-const cpu_implementation cpu_batchnorm_bwd[] = {{plan_backward}, {NULL}};
+const cpu_implementation cpu_batchnorm_train[] = {{plan_train, true}, {NULL, false}};
+const cpu_implementation cpu_batchnorm_infer[] = {{plan_infer, true}, {NULL, false}};
+const cpu_implementation cpu_batchnorm_bwd[] = {{plan_backward, true}, {NULL, false}};

@@ -34,15 +34,21 @@ static conv_shape shape_of(const wml_plan *plan, const cpu_node *node, int kerne
   return s;
 }
 
-static void any_layout(const dnnl_memory_desc_t *like, dnnl_memory_desc_t *md) {
-  dnnl_memory_desc_init_by_tag(md, like->ndims, like->dims, dnnl_f32, dnnl_format_tag_any);
+static void any_layout(const dnnl_memory_desc_t *like, dnnl_data_type_t type,
+                       dnnl_memory_desc_t *md) {
+  dnnl_memory_desc_init_by_tag(md, like->ndims, like->dims, type, dnnl_format_tag_any);
 }
 
 /* The three passes differ in prop kind and in which tensors are read and written. */
 typedef struct conv_pass {
   dnnl_prop_kind_t prop;
   int x, weights, bias, y; /* tensors (of gradients, in the backward passes) */
+  bool narrow;             /* multiplies in bfloat16; gradients of weights are float32 always */
 } conv_pass;
+
+static dnnl_data_type_t type_of(const conv_pass *pass) {
+  return pass->narrow ? dnnl_bf16 : dnnl_f32;
+}
 
 static dnnl_status_t describe(const conv_pass *pass, const conv_shape *s, dnnl_alg_kind_t algorithm,
                               const dnnl_memory_desc_t *x, const dnnl_memory_desc_t *w,
@@ -59,10 +65,11 @@ static dnnl_status_t describe(const conv_pass *pass, const conv_shape *s, dnnl_a
 }
 
 /* A backward primitive descriptor needs a forward one as its hint; any layout will do for it. */
-static wml_result forward_hint(wml_plan *plan, const conv_shape *s, const dnnl_memory_desc_t *x,
-                               const dnnl_memory_desc_t *y, dnnl_primitive_desc_t *hint) {
+static wml_result forward_hint(wml_plan *plan, const conv_pass *pass, const conv_shape *s,
+                               const dnnl_memory_desc_t *x, const dnnl_memory_desc_t *y,
+                               dnnl_primitive_desc_t *hint) {
   dnnl_memory_desc_t w, fx = *x, fy = *y;
-  any_layout(&s->plain, &w);
+  any_layout(&s->plain, type_of(pass), &w);
   dnnl_convolution_desc_t d;
   dnnl_status_t status = dnnl_dilated_convolution_forward_desc_init(
       &d, dnnl_forward_training, dnnl_convolution_direct, &fx, &w, NULL, &fy, s->stride,
@@ -82,21 +89,21 @@ typedef struct conv_layouts {
 static wml_result try_layout(wml_plan *plan, cpu_node *node, const conv_pass *pass,
                              const conv_shape *s, conv_layouts layouts, dnnl_primitive_desc_t *pd) {
   dnnl_memory_desc_t x, y, w, b;
-  cpu_describe(cpu_info(plan, pass->x), &x);
-  cpu_describe(cpu_info(plan, pass->y), &y);
+  cpu_describe(plan, pass->x, &x);
+  cpu_describe(plan, pass->y, &y);
   if (layouts.own) {
-    any_layout(&x, &x);
-    any_layout(&y, &y);
+    any_layout(&x, x.data_type, &x);
+    any_layout(&y, y.data_type, &y);
   }
   const cpu_entry *entry = plan->tensors[pass->weights].entry;
-  any_layout(&s->plain, &w);
+  any_layout(&s->plain, pass->prop == dnnl_backward_weights ? dnnl_f32 : type_of(pass), &w);
   if (entry->fixed && !layouts.own_weights) w = entry->own;
-  if (pass->bias >= 0) cpu_describe(cpu_info(plan, pass->bias), &b);
+  if (pass->bias >= 0) cpu_describe(plan, pass->bias, &b);
   dnnl_primitive_attr_t attr = NULL;
   dnnl_primitive_desc_t hint = NULL;
   wml_result result = cpu_attributes(plan, &node->post, &attr);
   bool forward = pass->prop == dnnl_forward_training || pass->prop == dnnl_forward_inference;
-  if (result == WML_OK && !forward) result = forward_hint(plan, s, &x, &y, &hint);
+  if (result == WML_OK && !forward) result = forward_hint(plan, pass, s, &x, &y, &hint);
   if (result == WML_OK) {
     dnnl_convolution_desc_t d;
     dnnl_status_t status =
@@ -144,16 +151,19 @@ static wml_result finish(wml_plan *plan, cpu_node *node, const conv_pass *pass, 
   cpu_entry *entry = plan->tensors[pass->weights].entry;
   if (!entry->fixed) {
     entry->plain = s->plain;
-    entry->own = *mw;
+    entry->own = pass->narrow ? s->plain : *mw;
     entry->fixed = true;
   }
   dnnl_memory_desc_t nx, ny;
-  cpu_describe(cpu_info(plan, pass->x), &nx);
-  cpu_describe(cpu_info(plan, pass->y), &ny);
+  cpu_describe(plan, pass->x, &nx);
+  cpu_describe(plan, pass->y, &ny);
   wml_result result = WML_OK;
-  int x = convert(plan, node, pass->x, &nx, mx, !data, &result);
-  int w = result == WML_OK ? convert(plan, node, pass->weights, &entry->own, mw, !weights, &result)
-                           : -1;
+  int x = convert(plan, node, pass->x, &nx, mx, !data, &result), w = -1;
+  if (result == WML_OK && pass->narrow && !weights) {
+    w = cpu_narrow_weight(plan, pass->weights, mw);
+    if (w < 0) result = WML_OUT_OF_MEMORY;
+  } else if (result == WML_OK)
+    w = convert(plan, node, pass->weights, &entry->own, mw, !weights, &result);
   int y = result == WML_OK ? convert(plan, node, pass->y, &ny, my, !forward, &result) : -1;
   if (result != WML_OK) return result;
   cpu_arg args[] = {{data ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, x, mx},
@@ -178,8 +188,10 @@ static wml_result plan_pass(wml_plan *plan, cpu_node *node, const conv_pass *pas
                                             {true, false, false},  {true, true, false},
                                             {false, false, true},  {false, true, true}};
   wml_result result = WML_UNSUPPORTED;
-  for (size_t i = 0; i < sizeof candidates / sizeof *candidates && result == WML_UNSUPPORTED; i++)
+  for (size_t i = 0; i < sizeof candidates / sizeof *candidates && result == WML_UNSUPPORTED; i++) {
+    if (pass->narrow && (!candidates[i].own_weights || candidates[i].last_resort)) continue;
     result = try_layout(plan, node, pass, &s, candidates[i], &pd);
+  }
   if (result != WML_OK) {
     node->why = "oneDNN has no convolution for these shapes";
     return result;
@@ -193,23 +205,26 @@ static wml_result plan_pass(wml_plan *plan, cpu_node *node, const conv_pass *pas
 
 static wml_result plan_forward(wml_plan *plan, cpu_node *node) {
   const wml_op *op = &node->op;
-  conv_pass pass = {dnnl_forward_training, op->in[0], op->in[1], op->in[2], op->out[0]};
+  conv_pass pass = {dnnl_forward_training,         op->in[0], op->in[1], op->in[2], op->out[0],
+                    cpu_is_narrow(plan, op->in[0])};
   return plan_pass(plan, node, &pass, op->in[1]);
 }
 
 static wml_result plan_bwd_data(wml_plan *plan, cpu_node *node) {
   const wml_op *op = &node->op;
-  conv_pass pass = {dnnl_backward_data, op->out[0], op->in[1], -1, op->in[0]};
+  conv_pass pass = {
+      dnnl_backward_data, op->out[0], op->in[1], -1, op->in[0], cpu_is_narrow(plan, op->in[0])};
   return plan_pass(plan, node, &pass, op->in[1]);
 }
 
 static wml_result plan_bwd_weights(wml_plan *plan, cpu_node *node) {
   const wml_op *op = &node->op;
-  conv_pass pass = {dnnl_backward_weights, op->in[0], op->out[0], op->out[1], op->in[1]};
+  conv_pass pass = {dnnl_backward_weights,         op->in[0], op->out[0], op->out[1], op->in[1],
+                    cpu_is_narrow(plan, op->in[0])};
   return plan_pass(plan, node, &pass, op->out[0]);
 }
 
-const cpu_implementation cpu_conv2d[] = {{plan_forward}, {NULL}};
-const cpu_implementation cpu_conv2d_bwd_data[] = {{plan_bwd_data}, {NULL}};
+const cpu_implementation cpu_conv2d[] = {{plan_forward, true}, {NULL, false}};
+const cpu_implementation cpu_conv2d_bwd_data[] = {{plan_bwd_data, true}, {NULL, false}};
 const cpu_implementation cpu_conv2d_bwd_weights[] = {
-    {cpu_plan_pooled_weights}, {plan_bwd_weights}, {NULL}};
+    {cpu_plan_pooled_weights, true}, {plan_bwd_weights, true}, {NULL, false}};

@@ -25,15 +25,22 @@ typedef struct job {
   float *sums, *padded;                 /* [pieces, result]; [pieces, image] or NULL */
 } job;
 
-/* The picture with zeros around it. */
-static const float *pad(const job *j, const float *x, float *to) {
-  const int64_t *d = cpu_info(j->step->plan, j->node->op.in[0])->dim;
+/* Picture n in float32 with zeros around it. */
+static const float *pad(const job *j, int64_t n, float *to) {
+  const wml_plan *plan = j->step->plan;
+  int x = j->node->op.in[0];
+  const int64_t *d = cpu_info(plan, x)->dim;
   const wml_window *w = &j->node->op.u.window;
   int64_t row = d[2] * d[3];
   memset(to, 0, (size_t)j->image * sizeof *to);
-  for (int64_t h = 0; h < d[1]; h++)
-    memcpy(to + ((h + w->pad_before[0]) * j->shape.w + w->pad_before[1]) * d[3], x + h * row,
-           (size_t)row * sizeof *to);
+  for (int64_t h = 0; h < d[1]; h++) {
+    float *place = to + ((h + w->pad_before[0]) * j->shape.w + w->pad_before[1]) * d[3];
+    const void *from = cpu_at(plan, x, (n * d[1] + h) * row);
+    if (cpu_is_narrow(plan, x))
+      plan->device->vec->widen(from, place, row);
+    else
+      memcpy(place, from, (size_t)row * sizeof *to);
+  }
   return to;
 }
 
@@ -42,18 +49,17 @@ static void sum_pieces(void *arg, int64_t begin, int64_t end) {
   const wml_plan *plan = j->step->plan;
   const wml_op *op = &j->node->op;
   const int64_t *d = cpu_info(plan, op->in[0])->dim;
-  const float *x = cpu_f32(plan, op->in[0]), *dy = cpu_f32(plan, op->in[1]),
-              *y = cpu_f32(plan, j->node->pooled);
   const uint8_t *place = plan->tensors[op->in[2]].data;
   int64_t in = d[1] * d[2] * d[3], out = j->shape.ph * j->shape.pw * j->shape.f;
   for (int64_t p = begin; p < end; p++) {
     float *sum = j->sums + p * j->result;
     memset(sum, 0, (size_t)j->result * sizeof *sum);
     for (int64_t n = p * j->batch / j->pieces; n < (p + 1) * j->batch / j->pieces; n++) {
-      const float *picture = x + n * in;
-      if (j->padded) picture = pad(j, picture, j->padded + p * j->image);
-      plan->device->vec->pooled_weights(&j->shape, picture, dy + n * out, place + n * out,
-                                        y ? y + n * out : NULL, sum);
+      const float *x = j->padded ? pad(j, n, j->padded + p * j->image)
+                                 : (const float *)cpu_at(plan, op->in[0], n * in);
+      plan->device->vec->pooled_weights(&j->shape, x, cpu_at(plan, op->in[1], n * out),
+                                        place + n * out, cpu_at(plan, j->node->pooled, n * out),
+                                        sum);
     }
   }
 }
@@ -71,14 +77,18 @@ static job job_of(const wml_plan *plan, const cpu_node *node) {
                          .kw = k[1],
                          .ph = y[1],
                          .pw = y[2],
-                         .f = y[3]};
+                         .f = y[3],
+                         .narrow = cpu_is_narrow(plan, op->in[1])};
   j.image = h * j.shape.w * x[3];
   j.result = (k[0] * k[1] * k[2] + 1) * k[3];
   return j;
 }
 
-static bool pads(const wml_window *w) {
-  return w->pad_before[0] || w->pad_before[1] || w->pad_after[0] || w->pad_after[1];
+/* Whether the pictures are copied, into float32 and what pads them. */
+static bool pads(const wml_plan *plan, const wml_op *op) {
+  const wml_window *w = &op->u.window;
+  return w->pad_before[0] || w->pad_before[1] || w->pad_after[0] || w->pad_after[1] ||
+         cpu_is_narrow(plan, op->in[0]);
 }
 
 static void run(cpu_step *step, cpu_node *node) {
@@ -86,7 +96,7 @@ static void run(cpu_step *step, cpu_node *node) {
   job j = job_of(plan, node);
   j.step = step;
   j.sums = cpu_f32(plan, node->temp[0]);
-  j.padded = pads(&node->op.u.window) ? cpu_f32(plan, node->temp[1]) : NULL;
+  j.padded = pads(plan, &node->op) ? cpu_f32(plan, node->temp[1]) : NULL;
   cpu_parallel(j.pieces, 1, sum_pieces, &j);
   int64_t kernel = j.result - j.shape.f;
   bool reorders = node->n_primitives > 0; /* from the first piece's sums */
@@ -104,13 +114,15 @@ static void run(cpu_step *step, cpu_node *node) {
 }
 
 wml_result cpu_plan_pooled_weights(wml_plan *plan, cpu_node *node) {
-  if (!node->pools) return WML_UNSUPPORTED;
+  if (!node->pools || (node->pooled >= 0 &&
+                       cpu_is_narrow(plan, node->pooled) != cpu_is_narrow(plan, node->op.in[1])))
+    return WML_UNSUPPORTED;
   job j = job_of(plan, node);
   int at = (int)(node - plan->nodes);
   const cpu_entry *e = plan->tensors[node->op.out[0]].entry;
   node->temp[0] = cpu_add_temporary(plan, (size_t)(j.pieces * j.result) * sizeof(float), at);
   node->temp[1] = cpu_add_temporary(
-      plan, pads(&node->op.u.window) ? (size_t)(j.pieces * j.image) * sizeof(float) : 0, at);
+      plan, pads(plan, &node->op) ? (size_t)(j.pieces * j.image) * sizeof(float) : 0, at);
   if (node->temp[0] < 0 || node->temp[1] < 0) return WML_OUT_OF_MEMORY;
   node->name = "own:pooling+relu+weights";
   node->run = run;

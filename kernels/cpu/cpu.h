@@ -30,7 +30,12 @@ typedef struct cpu_entry {
   int64_t elements;
   dnnl_memory_desc_t plain, own; /* layout of put() and get(); layout in the store */
   bool fixed;                    /* a plan has chosen `own` */
-  float *data;
+  void *data;
+  /* Of a bfloat16 copy (narrow.c): what it is made from, and when. */
+  const struct cpu_entry *source;
+  uint64_t version; /* of the store then; 0: never */
+  dnnl_primitive_t reorder;
+  dnnl_memory_t from, to;
 } cpu_entry;
 
 typedef struct cpu_block {
@@ -42,7 +47,9 @@ struct wml_store {
   wml_device *device;
   cpu_entry *entries;
   cpu_block *blocks;
-  uint64_t version; /* changes with every put() and update: folded weights are made anew */
+  cpu_entry *copies; /* of weights, in bfloat16 */
+  uint64_t version;  /* changes with every put() and update: folded weights and copies are made anew
+                      */
 };
 
 /* A tensor of the plan: one of the graph's or a temporary of one operation. */
@@ -52,6 +59,7 @@ typedef struct cpu_tensor {
   int alias;       /* shares the bytes of this tensor, or -1 */
   int first, last; /* nodes between which it lives */
   bool pinned;     /* an output: lives to the end of the step */
+  bool narrow;     /* a bfloat16 value */
   size_t offset;
   cpu_entry *entry; /* of a persistent tensor */
   void *data;       /* after prepare() */
@@ -112,17 +120,29 @@ struct wml_plan {
   size_t arena_bytes;
   uint8_t *arena;
   cpu_fold *folds;
-  cpu_entry *own_entries; /* folded weights */
+  cpu_entry *own_entries; /* folded weights, and their copies */
   bool inline_;           /* small enough to run on the caller's thread */
   bool prepared;
 };
 
 /* ---- plan.c ---- */
 int cpu_add_temporary(wml_plan *plan, size_t bytes, int node); /* tensor index, -1: no memory */
+/* A value like the tensor, in float32. Returns its index, -1: no memory. */
+int cpu_add_wide(wml_plan *plan, int tensor);
+/* Makes room for a node before node `at`: it and those behind move up. */
+wml_result cpu_insert_node(wml_plan *plan, int at);
 /* How often the tensor is read: by nodes, and by the caller when it is an output. */
 int cpu_consumers(const wml_plan *plan, int tensor);
 static inline float *cpu_f32(const wml_plan *plan, int tensor) {
   return tensor < 0 ? NULL : (float *)plan->tensors[tensor].data;
+}
+static inline bool cpu_is_narrow(const wml_plan *plan, int tensor) {
+  return tensor >= 0 && plan->tensors[tensor].narrow;
+}
+/* A value from element `at` on. */
+static inline void *cpu_at(const wml_plan *plan, int tensor, int64_t at) {
+  if (tensor < 0) return NULL;
+  return (uint8_t *)plan->tensors[tensor].data + at * (plan->tensors[tensor].narrow ? 2 : 4);
 }
 static inline const wml_tensor *cpu_info(const wml_plan *plan, int tensor) {
   return &plan->tensors[tensor].info;
@@ -132,7 +152,10 @@ static inline const wml_tensor *cpu_info(const wml_plan *plan, int tensor) {
 wml_result cpu_check(const wml_device *device, dnnl_status_t status, const char *call);
 /* Descriptor of a row-major tensor of any rank, as oneDNN's logical NCHW over NHWC bytes for
  * rank 4. */
-void cpu_describe(const wml_tensor *t, dnnl_memory_desc_t *md);
+void cpu_describe(const wml_plan *plan, int tensor, dnnl_memory_desc_t *md);
+static inline dnnl_data_type_t cpu_type(const wml_plan *plan, int tensor) {
+  return cpu_is_narrow(plan, tensor) ? dnnl_bf16 : dnnl_f32;
+}
 /* Adds a primitive to the node; the scratchpad becomes a temporary. args ends with tensor -1. */
 typedef struct cpu_arg {
   int arg;
@@ -156,6 +179,7 @@ const char *cpu_implementation_name(dnnl_primitive_desc_t pd);
 typedef struct cpu_implementation {
   /* WML_UNSUPPORTED with node->why when it does not apply. */
   wml_result (*plan)(wml_plan *plan, cpu_node *node);
+  bool narrow; /* knows bfloat16; asked only then for operations that have such operands */
 } cpu_implementation;
 
 extern const cpu_implementation cpu_conv2d[], cpu_conv2d_bwd_data[], cpu_conv2d_bwd_weights[];
@@ -171,12 +195,26 @@ extern const cpu_implementation cpu_update[];
 bool cpu_conv_can_pool(const wml_plan *plan, const cpu_node *weights);
 wml_result cpu_plan_pooled_weights(wml_plan *plan, cpu_node *node); /* of nodes with `pools` */
 
+/* narrow.c */
+/* Whether the processor computes in bfloat16. */
+bool cpu_can_narrow(void);
+bool cpu_has_narrow(const wml_plan *plan, const cpu_node *node);
+/* Rewrites node `at` to work on float32, with a conversion before or behind it for each bfloat16
+ * operand. */
+wml_result cpu_widen_node(wml_plan *plan, int at);
+wml_result cpu_plan_convert(wml_plan *plan, cpu_node *node);
+/* The bfloat16 copy of a weight in the layout, as a tensor of the plan; -1: no memory. */
+int cpu_narrow_weight(wml_plan *plan, int tensor, const dnnl_memory_desc_t *md);
+wml_result cpu_prepare_copies(wml_plan *plan); /* when all weights have their bytes */
+void cpu_refresh_copies(wml_plan *plan); /* makes those anew that are older than the weights */
+
 /* fold.c */
 wml_result cpu_fold_plan(wml_plan *plan);    /* rewrites nodes of an inference plan */
 wml_result cpu_fold_refresh(wml_plan *plan); /* makes folded weights anew where the store changed */
 
 /* backend.c */
 cpu_entry *cpu_entry_create(const wml_device *device, const wml_tensor *t);
+/* Not its data. */
 void cpu_entry_destroy(const wml_device *device, cpu_entry *entry);
 
 /* step.c: regularisers' share of the loss. */

@@ -15,17 +15,17 @@ static dense_shape shape_of(const wml_plan *plan, int x, int kernel) {
 }
 
 static void matrix(int64_t rows, int64_t columns, int64_t row_stride, int64_t column_stride,
-                   dnnl_memory_desc_t *md) {
+                   dnnl_data_type_t type, dnnl_memory_desc_t *md) {
   dnnl_dims_t d = {rows, columns}, s = {row_stride, column_stride};
-  dnnl_memory_desc_init_by_strides(md, 2, d, dnnl_f32, s);
+  dnnl_memory_desc_init_by_strides(md, 2, d, type, s);
 }
 
 /* oneDNN's logical weights are [out, in]. The choice depends on nothing but the shape. */
 static void fix_layout(cpu_entry *e, const dense_shape *s) {
   if (e->fixed) return;
-  matrix(s->out, s->in, 1, s->out, &e->plain);
+  matrix(s->out, s->in, 1, s->out, dnnl_f32, &e->plain);
   if (s->in * s->out >= DENSE_TRANSPOSED_FROM)
-    matrix(s->out, s->in, s->in, 1, &e->own);
+    matrix(s->out, s->in, s->in, 1, dnnl_f32, &e->own);
   else
     e->own = e->plain;
   e->fixed = true;
@@ -39,7 +39,7 @@ static void run_small(cpu_step *step, cpu_node *node) {
   float *y = cpu_f32(plan, op->out[0]);
   vec->dense(cpu_f32(plan, op->in[0]), cpu_f32(plan, op->in[1]), cpu_f32(plan, op->in[2]), y,
              s.rows, s.in, s.out);
-  if (node->post.kind != WML_LINEAR) vec->activation(&node->post, y, y, s.rows * s.out);
+  if (node->post.kind != WML_LINEAR) vec->activation(&node->post, y, y, s.rows * s.out, false);
 }
 
 static wml_result plan_small(wml_plan *plan, cpu_node *node) {
@@ -56,109 +56,132 @@ static wml_result plan_small(wml_plan *plan, cpu_node *node) {
   return WML_OK;
 }
 
-static wml_result add(wml_plan *plan, cpu_node *node, const void *desc, const cpu_arg *args,
-                      dnnl_primitive_desc_t hint) {
-  dnnl_primitive_attr_t attr = NULL;
-  dnnl_primitive_desc_t pd = NULL;
-  wml_result result = cpu_attributes(plan, &node->post, &attr);
-  if (result == WML_OK)
-    result = cpu_check(plan->device,
-                       dnnl_primitive_desc_create(&pd, desc, attr, plan->device->engine, hint),
-                       "inner_product");
-  if (result == WML_OK) {
-    node->name = cpu_implementation_name(pd);
-    node->run = cpu_run_primitives;
-    result = cpu_add_primitive(plan, node, pd, args);
-  }
-  dnnl_primitive_desc_destroy(pd);
-  dnnl_primitive_attr_destroy(attr);
-  return result;
-}
+/* ---- oneDNN ---- */
+
+/* A pass: which operands are x, kernel, bias and y (or their gradients). */
+typedef struct dense_pass {
+  dnnl_prop_kind_t prop;
+  int x, kernel, bias, y;
+  bool narrow; /* multiplies in bfloat16, weights in oneDNN's own layout */
+} dense_pass;
 
 typedef struct dense_layouts {
   dnnl_memory_desc_t x, w, y, b;
 } dense_layouts;
 
-static dense_layouts layouts_of(wml_plan *plan, int x, int kernel) {
-  dense_shape s = shape_of(plan, x, kernel);
+static dense_layouts layouts_of(wml_plan *plan, const dense_pass *pass) {
+  dense_shape s = shape_of(plan, pass->x, pass->kernel);
   dense_layouts l;
-  cpu_entry *e = plan->tensors[kernel].entry;
+  cpu_entry *e = plan->tensors[pass->kernel].entry;
   fix_layout(e, &s);
-  matrix(s.rows, s.in, s.in, 1, &l.x);
-  matrix(s.rows, s.out, s.out, 1, &l.y);
+  matrix(s.rows, s.in, s.in, 1, cpu_type(plan, pass->x), &l.x);
+  matrix(s.rows, s.out, s.out, 1, cpu_type(plan, pass->y), &l.y);
   l.w = e->own;
+  if (pass->narrow)
+    dnnl_memory_desc_init_by_tag(&l.w, 2, e->own.dims,
+                                 pass->prop == dnnl_backward_weights ? dnnl_f32 : dnnl_bf16,
+                                 dnnl_format_tag_any);
   dnnl_memory_desc_init_by_tag(&l.b, 1, (dnnl_dims_t){s.out}, dnnl_f32, dnnl_x);
   return l;
 }
 
-static wml_result plan_forward(wml_plan *plan, cpu_node *node) {
-  const wml_op *op = &node->op;
-  dense_layouts l = layouts_of(plan, op->in[0], op->in[1]);
-  dnnl_inner_product_desc_t d;
-  wml_result result =
-      cpu_check(plan->device,
-                dnnl_inner_product_forward_desc_init(&d, dnnl_forward_training, &l.x, &l.w,
-                                                     op->in[2] >= 0 ? &l.b : NULL, &l.y),
-                "inner_product_forward");
-  if (result != WML_OK) return result;
-  cpu_arg args[] = {{DNNL_ARG_SRC, op->in[0], &l.x},
-                    {DNNL_ARG_WEIGHTS, op->in[1], &l.w},
-                    {DNNL_ARG_DST, op->out[0], &l.y},
-                    {DNNL_ARG_BIAS, op->in[2], &l.b},
-                    {0, -1, NULL}};
-  return add(plan, node, &d, args, NULL);
+static dnnl_status_t describe(const dense_pass *pass, const dense_layouts *l,
+                              dnnl_inner_product_desc_t *d) {
+  const dnnl_memory_desc_t *b = pass->bias >= 0 ? &l->b : NULL;
+  if (pass->prop == dnnl_backward_data)
+    return dnnl_inner_product_backward_data_desc_init(d, &l->x, &l->w, &l->y);
+  if (pass->prop == dnnl_backward_weights)
+    return dnnl_inner_product_backward_weights_desc_init(d, &l->x, &l->w, b, &l->y);
+  return dnnl_inner_product_forward_desc_init(d, pass->prop, &l->x, &l->w, b, &l->y);
 }
 
 /* Any forward descriptor serves as the hint of the backward ones. */
-static wml_result forward_hint(wml_plan *plan, const dense_layouts *l,
+static wml_result forward_hint(wml_plan *plan, const dense_pass *pass, const dense_layouts *l,
                                dnnl_primitive_desc_t *hint) {
   dnnl_inner_product_desc_t d;
+  dnnl_memory_desc_t w = l->w;
+  if (pass->narrow) w.data_type = dnnl_bf16;
   dnnl_status_t s =
-      dnnl_inner_product_forward_desc_init(&d, dnnl_forward_training, &l->x, &l->w, NULL, &l->y);
+      dnnl_inner_product_forward_desc_init(&d, dnnl_forward_training, &l->x, &w, NULL, &l->y);
   if (s == dnnl_success) s = dnnl_primitive_desc_create(hint, &d, NULL, plan->device->engine, NULL);
   return cpu_check(plan->device, s, "inner_product hint");
 }
 
+/* The weights as the primitive wants them: as they lie, a bfloat16 copy, or, for gradients, a
+ * temporary that is reordered behind it. */
+static int weights_for(wml_plan *plan, const cpu_node *node, const dense_pass *pass,
+                       const dnnl_memory_desc_t *md) {
+  const cpu_entry *e = plan->tensors[pass->kernel].entry;
+  if (dnnl_memory_desc_equal(md, &e->own)) return pass->kernel;
+  if (pass->prop != dnnl_backward_weights) return cpu_narrow_weight(plan, pass->kernel, md);
+  return cpu_add_temporary(plan, dnnl_memory_desc_get_size(md), (int)(node - plan->nodes));
+}
+
+static wml_result add(wml_plan *plan, cpu_node *node, const dense_pass *pass,
+                      const dense_layouts *l, dnnl_primitive_desc_t pd) {
+  bool forward = pass->prop == dnnl_forward_training, data = pass->prop == dnnl_backward_data,
+       weights = pass->prop == dnnl_backward_weights;
+  const dnnl_memory_desc_t *mw = dnnl_primitive_desc_query_md(
+      pd, weights ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
+  int w = weights_for(plan, node, pass, mw);
+  if (w < 0) return WML_OUT_OF_MEMORY;
+  cpu_arg args[] = {{data ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, pass->x, &l->x},
+                    {weights ? DNNL_ARG_DIFF_WEIGHTS : DNNL_ARG_WEIGHTS, w, mw},
+                    {forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, pass->y, &l->y},
+                    {weights ? DNNL_ARG_DIFF_BIAS : DNNL_ARG_BIAS, pass->bias, &l->b},
+                    {0, -1, NULL}};
+  node->name = cpu_implementation_name(pd);
+  node->run = cpu_run_primitives;
+  wml_result result = cpu_add_primitive(plan, node, pd, args);
+  if (result == WML_OK && weights && w != pass->kernel)
+    result =
+        cpu_add_reorder(plan, node, w, mw, pass->kernel, &plan->tensors[pass->kernel].entry->own);
+  return result;
+}
+
+static wml_result plan_pass(wml_plan *plan, cpu_node *node, const dense_pass *pass) {
+  dense_layouts l = layouts_of(plan, pass);
+  dnnl_inner_product_desc_t d;
+  dnnl_primitive_attr_t attr = NULL;
+  dnnl_primitive_desc_t hint = NULL, pd = NULL;
+  wml_result result = cpu_attributes(plan, &node->post, &attr);
+  if (result == WML_OK && pass->prop != dnnl_forward_training)
+    result = forward_hint(plan, pass, &l, &hint);
+  if (result == WML_OK) {
+    dnnl_status_t s = describe(pass, &l, &d);
+    if (s == dnnl_success)
+      s = dnnl_primitive_desc_create(&pd, &d, attr, plan->device->engine, hint);
+    result = cpu_check(plan->device, s, "inner_product");
+  }
+  if (result == WML_OK) result = add(plan, node, pass, &l, pd);
+  if (result == WML_UNSUPPORTED) node->why = "oneDNN has no inner product for these shapes";
+  dnnl_primitive_desc_destroy(hint);
+  dnnl_primitive_desc_destroy(pd);
+  dnnl_primitive_attr_destroy(attr);
+  return result;
+}
+
+static wml_result plan_forward(wml_plan *plan, cpu_node *node) {
+  const wml_op *op = &node->op;
+  dense_pass pass = {dnnl_forward_training,         op->in[0], op->in[1], op->in[2], op->out[0],
+                     cpu_is_narrow(plan, op->in[0])};
+  return plan_pass(plan, node, &pass);
+}
+
 static wml_result plan_bwd_data(wml_plan *plan, cpu_node *node) {
   const wml_op *op = &node->op;
-  dense_layouts l = layouts_of(plan, op->out[0], op->in[1]);
-  dnnl_primitive_desc_t hint = NULL;
-  wml_result result = forward_hint(plan, &l, &hint);
-  dnnl_inner_product_desc_t d;
-  if (result == WML_OK)
-    result =
-        cpu_check(plan->device, dnnl_inner_product_backward_data_desc_init(&d, &l.x, &l.w, &l.y),
-                  "inner_product_backward_data");
-  cpu_arg args[] = {{DNNL_ARG_DIFF_SRC, op->out[0], &l.x},
-                    {DNNL_ARG_WEIGHTS, op->in[1], &l.w},
-                    {DNNL_ARG_DIFF_DST, op->in[0], &l.y},
-                    {0, -1, NULL}};
-  if (result == WML_OK) result = add(plan, node, &d, args, hint);
-  dnnl_primitive_desc_destroy(hint);
-  return result;
+  dense_pass pass = {
+      dnnl_backward_data, op->out[0], op->in[1], -1, op->in[0], cpu_is_narrow(plan, op->in[0])};
+  return plan_pass(plan, node, &pass);
 }
 
 static wml_result plan_bwd_weights(wml_plan *plan, cpu_node *node) {
   const wml_op *op = &node->op;
-  dense_layouts l = layouts_of(plan, op->in[0], op->out[0]);
-  dnnl_primitive_desc_t hint = NULL;
-  wml_result result = forward_hint(plan, &l, &hint);
-  dnnl_inner_product_desc_t d;
-  if (result == WML_OK)
-    result = cpu_check(plan->device,
-                       dnnl_inner_product_backward_weights_desc_init(
-                           &d, &l.x, &l.w, op->out[1] >= 0 ? &l.b : NULL, &l.y),
-                       "inner_product_backward_weights");
-  cpu_arg args[] = {{DNNL_ARG_SRC, op->in[0], &l.x},
-                    {DNNL_ARG_DIFF_WEIGHTS, op->out[0], &l.w},
-                    {DNNL_ARG_DIFF_DST, op->in[1], &l.y},
-                    {DNNL_ARG_DIFF_BIAS, op->out[1], &l.b},
-                    {0, -1, NULL}};
-  if (result == WML_OK) result = add(plan, node, &d, args, hint);
-  dnnl_primitive_desc_destroy(hint);
-  return result;
+  dense_pass pass = {dnnl_backward_weights,         op->in[0], op->out[0], op->out[1], op->in[1],
+                     cpu_is_narrow(plan, op->in[0])};
+  return plan_pass(plan, node, &pass);
 }
 
-const cpu_implementation cpu_dense[] = {{plan_small}, {plan_forward}, {NULL}};
-const cpu_implementation cpu_dense_bwd_data[] = {{plan_bwd_data}, {NULL}};
-const cpu_implementation cpu_dense_bwd_weights[] = {{plan_bwd_weights}, {NULL}};
+const cpu_implementation cpu_dense[] = {{plan_small, false}, {plan_forward, true}, {NULL, false}};
+const cpu_implementation cpu_dense_bwd_data[] = {{plan_bwd_data, true}, {NULL, false}};
+const cpu_implementation cpu_dense_bwd_weights[] = {{plan_bwd_weights, true}, {NULL, false}};

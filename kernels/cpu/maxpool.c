@@ -10,19 +10,21 @@ typedef struct pool_job {
 
 static pool_job job_of(const cpu_step *step, const cpu_node *node, int x, int y) {
   const int64_t *xd = cpu_info(step->plan, x)->dim, *yd = cpu_info(step->plan, y)->dim;
-  return (pool_job){step, node, {xd[1], xd[2], xd[3], yd[1], yd[2], &node->op.u.window}};
+  return (pool_job){
+      step,
+      node,
+      {xd[1], xd[2], xd[3], yd[1], yd[2], &node->op.u.window, cpu_is_narrow(step->plan, x)}};
 }
 
 static void forward_range(void *arg, int64_t begin, int64_t end) {
   const pool_job *j = arg;
   const wml_plan *plan = j->step->plan;
   int64_t xs = j->pool.h * j->pool.w * j->pool.c, ys = j->pool.oh * j->pool.ow * j->pool.c;
-  const float *x = cpu_f32(plan, j->node->op.in[0]);
-  float *y = cpu_f32(plan, j->node->op.out[0]);
-  int index = j->node->op.out[1];
-  uint8_t *place = index < 0 ? NULL : plan->tensors[index].data;
+  const wml_op *op = &j->node->op;
+  uint8_t *place = op->out[1] < 0 ? NULL : plan->tensors[op->out[1]].data;
   for (int64_t n = begin; n < end; n++)
-    plan->device->vec->pool(&j->pool, x + n * xs, y + n * ys, place ? place + n * ys : NULL);
+    plan->device->vec->pool(&j->pool, cpu_at(plan, op->in[0], n * xs),
+                            cpu_at(plan, op->out[0], n * ys), place ? place + n * ys : NULL);
 }
 
 static void run_forward(cpu_step *step, cpu_node *node) {
@@ -31,6 +33,8 @@ static void run_forward(cpu_step *step, cpu_node *node) {
 }
 
 static wml_result plan_forward(wml_plan *plan, cpu_node *node) {
+  if (cpu_is_narrow(plan, node->op.in[0]) != cpu_is_narrow(plan, node->op.out[0]))
+    return WML_UNSUPPORTED;
   if (node->op.out[1] >= 0) /* at most 16 x 16 places: a byte each */
     plan->tensors[node->op.out[1]].bytes = (size_t)wml_elements(cpu_info(plan, node->op.out[1]));
   node->name = "own:nhwc";
@@ -42,12 +46,12 @@ static void backward_range(void *arg, int64_t begin, int64_t end) {
   const pool_job *j = arg;
   const wml_plan *plan = j->step->plan;
   int64_t xs = j->pool.h * j->pool.w * j->pool.c, ys = j->pool.oh * j->pool.ow * j->pool.c;
-  const float *dy = cpu_f32(plan, j->node->op.in[0]), *y = cpu_f32(plan, j->node->pooled);
-  const uint8_t *place = plan->tensors[j->node->op.in[1]].data;
-  float *dx = cpu_f32(plan, j->node->op.out[0]);
+  const wml_op *op = &j->node->op;
+  const uint8_t *place = plan->tensors[op->in[1]].data;
   for (int64_t n = begin; n < end; n++)
-    plan->device->vec->pool_bwd(&j->pool, dy + n * ys, place + n * ys, y ? y + n * ys : NULL,
-                                dx + n * xs);
+    plan->device->vec->pool_bwd(&j->pool, cpu_at(plan, op->in[0], n * ys), place + n * ys,
+                                cpu_at(plan, j->node->pooled, n * ys),
+                                cpu_at(plan, op->out[0], n * xs));
 }
 
 static void run_backward(cpu_step *step, cpu_node *node) {
@@ -56,11 +60,17 @@ static void run_backward(cpu_step *step, cpu_node *node) {
 }
 
 static wml_result plan_backward(wml_plan *plan, cpu_node *node) {
-  (void)plan;
+  const wml_op *op = &node->op;
+  bool narrow = cpu_is_narrow(plan, op->out[0]);
+  if (cpu_is_narrow(plan, op->in[0]) != narrow ||
+      (node->pooled >= 0 && cpu_is_narrow(plan, node->pooled) != narrow) ||
+      (narrow && (vec_pool_overlaps(&op->u.window) ||
+                  cpu_info(plan, op->out[0])->dim[3] > VEC_POOL_CHANNELS)))
+    return WML_UNSUPPORTED;
   node->name = node->pooled >= 0 ? "own:nhwc+relu" : "own:nhwc";
   node->run = run_backward;
   return WML_OK;
 }
 
-const cpu_implementation cpu_maxpool[] = {{plan_forward}, {NULL}};
-const cpu_implementation cpu_maxpool_bwd[] = {{plan_backward}, {NULL}};
+const cpu_implementation cpu_maxpool[] = {{plan_forward, true}, {NULL, false}};
+const cpu_implementation cpu_maxpool_bwd[] = {{plan_backward, true}, {NULL, false}};

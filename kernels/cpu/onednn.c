@@ -11,7 +11,8 @@ wml_result cpu_check(const wml_device *device, dnnl_status_t status, const char 
   return status == dnnl_out_of_memory ? WML_OUT_OF_MEMORY : WML_DEVICE_FAILED;
 }
 
-void cpu_describe(const wml_tensor *t, dnnl_memory_desc_t *md) {
+void cpu_describe(const wml_plan *plan, int tensor, dnnl_memory_desc_t *md) {
+  const wml_tensor *t = cpu_info(plan, tensor);
   dnnl_dims_t d = {0}, s = {0};
   if (t->rank == 4) {
     d[0] = t->dim[0], d[1] = t->dim[3], d[2] = t->dim[1], d[3] = t->dim[2];
@@ -21,7 +22,7 @@ void cpu_describe(const wml_tensor *t, dnnl_memory_desc_t *md) {
     int64_t stride = 1;
     for (int i = t->rank - 1; i >= 0; i--) s[i] = stride, stride *= t->dim[i];
   }
-  dnnl_memory_desc_init_by_strides(md, t->rank, d, dnnl_f32, s);
+  dnnl_memory_desc_init_by_strides(md, t->rank, d, cpu_type(plan, tensor), s);
 }
 
 /* Memories are made without a buffer; prepare() sets their handles once. A non-empty scratchpad

@@ -62,6 +62,36 @@ static wml_result adopt_tensors(wml_plan *plan, const wml_graph *g) {
   return WML_OK;
 }
 
+int cpu_add_wide(wml_plan *plan, int tensor) {
+  wml_tensor like = *cpu_info(plan, tensor);
+  int wide = frame_add_temporary(plan, (size_t)wml_elements(&like) * sizeof(float), -1);
+  if (wide < 0) return -1;
+  plan->tensors[wide].info = like;
+  plan->tensors[wide].info.name = "";
+  return wide;
+}
+
+wml_result cpu_insert_node(wml_plan *plan, int at) {
+  size_t n = (size_t)plan->n_nodes;
+  cpu_node *nodes = wml_take(&plan->device->host, n + 1, sizeof *nodes);
+  if (!nodes) return WML_OUT_OF_MEMORY;
+  memcpy(nodes, plan->nodes, (size_t)at * sizeof *nodes);
+  memcpy(nodes + at + 1, plan->nodes + at, (n - (size_t)at) * sizeof *nodes);
+  plan->device->host.release(plan->nodes);
+  plan->nodes = nodes;
+  plan->n_nodes++;
+  return WML_OK;
+}
+
+/* ---- types ---- */
+
+static void settle_types(wml_plan *plan) {
+  if (plan->graph.precision != WML_MIXED_BFLOAT16) return;
+  frame_settle_narrow(plan);
+  for (int i = 0; i < plan->n_tensors; i++)
+    if (plan->tensors[i].narrow) plan->tensors[i].bytes /= 2;
+}
+
 /* ---- fusion ---- */
 
 int cpu_consumers(const wml_plan *plan, int tensor) {
@@ -77,8 +107,6 @@ static bool joins_layer(const wml_plan *plan, const cpu_node *before, const cpu_
          cpu_post_activation(&node->op.u.activation);
 }
 
-enum { POOLED_CHANNELS = 1024 }; /* that the fused kernel has room for */
-
 static void fuse(wml_plan *plan) {
   int kept = 0;
   for (int k = 0; k < plan->n_nodes; k++) {
@@ -87,7 +115,7 @@ static void fuse(wml_plan *plan) {
     if (before && joins_layer(plan, before, node)) {
       before->post = node->op.u.activation;
       before->op.out[0] = node->op.out[0];
-    } else if (pooled >= 0 && plan->tensors[pooled].info.dim[3] <= POOLED_CHANNELS) {
+    } else if (pooled >= 0 && plan->tensors[pooled].info.dim[3] <= VEC_POOL_CHANNELS) {
       before->pooled = pooled;
       before->op.out[0] = node->op.out[0];
     } else {
@@ -123,18 +151,33 @@ static void fuse_pooled(wml_plan *plan) {
 
 /* ---- implementations ---- */
 
-static wml_result choose(wml_plan *plan, cpu_node *node) {
+static wml_result choose_for(wml_plan *plan, cpu_node *node) {
   const cpu_implementation *list = implementations[node->op.kind];
-  const char *why = "no implementation";
+  bool narrow = cpu_has_narrow(plan, node);
   for (; list->plan; list++) {
+    if (narrow && !list->narrow) continue;
     int n_tensors = plan->n_tensors;
     node->n_primitives = 0;
     wml_result result = list->plan(plan, node);
     if (result != WML_UNSUPPORTED) return result;
     plan->n_tensors = n_tensors;
-    if (node->why) why = node->why;
   }
-  plan->device->host.error("layer %s: %s", node->op.layer ? node->op.layer : "?", why);
+  return WML_UNSUPPORTED;
+}
+
+/* What has no implementation in bfloat16 is computed in float32; its node may move up then, behind
+ * conversions that are the next to be chosen for. */
+static wml_result choose(wml_plan *plan, int *at) {
+  cpu_node *node = &plan->nodes[*at];
+  wml_result result = choose_for(plan, node);
+  if (result != WML_UNSUPPORTED) return result;
+  if (cpu_has_narrow(plan, node)) {
+    result = cpu_widen_node(plan, *at);
+    --*at;
+    return result;
+  }
+  plan->device->host.error("layer %s: %s", node->op.layer ? node->op.layer : "?",
+                           node->why ? node->why : "no implementation");
   return WML_UNSUPPORTED;
 }
 
@@ -155,7 +198,7 @@ static void settle_layouts(wml_plan *plan) {
 /* ---- memory ---- */
 
 static bool in_place(const wml_plan *plan, const wml_op *op) {
-  (void)plan;
+  if (cpu_is_narrow(plan, op->in[0]) != cpu_is_narrow(plan, op->out[0])) return false;
   bool activation = op->kind == WML_OP_ACTIVATION || op->kind == WML_OP_ACTIVATION_BWD;
   if (activation) return op->u.activation.kind != WML_GLU;
   return op->kind == WML_OP_DROPOUT || op->kind == WML_OP_BATCHNORM_INFER;
@@ -203,11 +246,12 @@ static wml_result build(wml_plan *plan, const wml_graph *g) {
   if (result == WML_OK) {
     fuse(plan);
     fuse_pooled(plan);
+    settle_types(plan);
   }
   for (int k = 0; k < plan->n_nodes && result == WML_OK; k++) {
     settle_layouts(
         plan); /* a gradient lies as its parameter, whose forward operation came before */
-    result = choose(plan, &plan->nodes[k]);
+    result = choose(plan, &k);
   }
   if (result != WML_OK) return result;
   settle_layouts(plan);
@@ -216,8 +260,9 @@ static wml_result build(wml_plan *plan, const wml_graph *g) {
 }
 
 wml_result cpu_plan_create(wml_store *store, const wml_graph *g, wml_plan **out) {
-  if (g->precision == WML_MIXED_BFLOAT16) {
-    store->device->host.error("mixed_bfloat16 needs a GPU; the CPU computes in float32");
+  if (g->precision == WML_MIXED_BFLOAT16 && !cpu_can_narrow()) {
+    store->device->host.error("mixed_bfloat16 needs a processor that computes in bfloat16 "
+                              "(AVX512_BF16 or AMX), or a GPU; use float32 here");
     return WML_UNSUPPORTED;
   }
   wml_plan *plan = wml_take(&store->device->host, 1, sizeof *plan);
@@ -336,11 +381,13 @@ wml_result cpu_plan_prepare(wml_plan *plan) {
             dnnl_memory_set_data_handle(p->arg[a].memory, plan->tensors[p->tensor[a]].data),
             "memory_set_data_handle");
     }
+  if (result == WML_OK) result = cpu_prepare_copies(plan);
   plan->prepared = result == WML_OK;
   return result;
 }
 
 static void one_step(wml_plan *plan, cpu_step *step) {
+  cpu_refresh_copies(plan);
   step->loss = cpu_penalty(plan);
   for (int k = 0; k < plan->n_nodes; k++) plan->nodes[k].run(step, &plan->nodes[k]);
 }

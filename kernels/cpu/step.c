@@ -21,21 +21,28 @@ static void gather_range(void *arg, int64_t begin, int64_t end) {
   const wml_gather *gather = &j->node->op.u.gather;
   int64_t width = wml_row_elements(cpu_info(plan, j->node->op.out[0]));
   size_t bytes = (size_t)j->n * wml_dtype_size(t->dtype);
-  uint8_t *out = plan->tensors[j->node->op.out[0]].data;
+  int to = j->node->op.out[0];
+  bool narrow = cpu_is_narrow(plan, to);
+  const vec_table *vec = plan->device->vec;
   for (int64_t i = begin; i < end; i++) {
     int64_t sample = wml_run_row(run, j->step->index * plan->graph.batch + i);
     const uint8_t *row = j->base + (size_t)sample * bytes;
-    float *pixels = (float *)(void *)out + i * width;
+    if (t->dtype == WML_U8 && !wml_augment_is_on(&gather->augment)) {
+      vec->from_u8(row, cpu_at(plan, to, i * width), j->n, gather->scale, narrow);
+      continue;
+    }
+    /* narrow: in float32 first, at a place of this range */
+    float *pixels = narrow ? cpu_f32(plan, j->node->temp[0]) + begin * width
+                           : (float *)cpu_at(plan, to, i * width);
     if (gather->widths)
       wml_expand_row((const float *)(const void *)row, gather->widths, j->n, pixels);
-    else if (t->dtype == WML_U8 && wml_augment_is_on(&gather->augment)) {
+    else if (t->dtype == WML_U8) {
       wml_warp warp = wml_augment_sample(&gather->augment, run->seed, run->epoch, (uint64_t)sample,
                                          (long)t->dim[1], (long)t->dim[2]);
-      plan->device->vec->warp(&warp, row, t->dim[1], t->dim[2], t->dim[3], gather->scale, pixels);
-    } else if (t->dtype == WML_U8)
-      plan->device->vec->from_u8(row, pixels, j->n, gather->scale);
-    else
-      memcpy(out + (size_t)i * bytes, row, bytes);
+      vec->warp(&warp, row, t->dim[1], t->dim[2], t->dim[3], gather->scale, pixels);
+    } else
+      memcpy(pixels, row, bytes);
+    if (narrow) vec->narrow(pixels, cpu_at(plan, to, i * width), width);
   }
 }
 
@@ -58,8 +65,8 @@ static void dropout_range(void *arg, int64_t begin, int64_t end) {
   const wml_run *run = j->step->run;
   plan->device->vec->dropout(run->seed, run->step + j->step->index, j->op->u.dropout.stream,
                              j->op->u.dropout.rate, (uint64_t)begin / 4,
-                             cpu_f32(plan, j->op->in[0]) + begin,
-                             cpu_f32(plan, j->op->out[0]) + begin, end - begin);
+                             cpu_at(plan, j->op->in[0], begin), cpu_at(plan, j->op->out[0], begin),
+                             end - begin, cpu_is_narrow(plan, j->op->in[0]));
 }
 
 static void run_dropout(cpu_step *step, cpu_node *node) {
@@ -117,7 +124,11 @@ static void run_metric(cpu_step *step, cpu_node *node) {
 }
 
 static wml_result plan_gather(wml_plan *plan, cpu_node *node) {
-  (void)plan;
+  int out = node->op.out[0];
+  if (cpu_is_narrow(plan, out)) {
+    node->temp[0] = cpu_add_wide(plan, out);
+    if (node->temp[0] < 0) return WML_OUT_OF_MEMORY;
+  }
   node->name = "own";
   node->inline_ = true;
   node->run = run_gather;
@@ -125,7 +136,8 @@ static wml_result plan_gather(wml_plan *plan, cpu_node *node) {
 }
 
 static wml_result plan_dropout(wml_plan *plan, cpu_node *node) {
-  (void)plan;
+  if (cpu_is_narrow(plan, node->op.in[0]) != cpu_is_narrow(plan, node->op.out[0]))
+    return WML_UNSUPPORTED;
   node->name = "own";
   node->run = run_dropout;
   return WML_OK;
@@ -156,8 +168,8 @@ static wml_result plan_metric(wml_plan *plan, cpu_node *node) {
   return WML_OK;
 }
 
-const cpu_implementation cpu_gather[] = {{plan_gather}, {NULL}};
-const cpu_implementation cpu_dropout[] = {{plan_dropout}, {NULL}};
-const cpu_implementation cpu_reshape[] = {{plan_reshape}, {NULL}};
-const cpu_implementation cpu_loss[] = {{plan_loss}, {NULL}};
-const cpu_implementation cpu_metric[] = {{plan_metric}, {NULL}};
+const cpu_implementation cpu_gather[] = {{plan_gather, true}, {NULL, false}};
+const cpu_implementation cpu_dropout[] = {{plan_dropout, true}, {NULL, false}};
+const cpu_implementation cpu_reshape[] = {{plan_reshape, true}, {NULL, false}};
+const cpu_implementation cpu_loss[] = {{plan_loss, false}, {NULL, false}};
+const cpu_implementation cpu_metric[] = {{plan_metric, false}, {NULL, false}};

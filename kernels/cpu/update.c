@@ -128,7 +128,7 @@ static void update_items(cpu_step *step, update_job *j, int first, int count, do
 }
 
 static void run_update(cpu_step *step, cpu_node *node) {
-  const wml_plan *plan = step->plan;
+  wml_plan *plan = step->plan;
   const wml_update *u = &plan->graph.update;
   update_job j = {.vec = plan->device->vec,
                   .square = plan->tensors[node->temp[0]].data,
@@ -144,6 +144,7 @@ static void run_update(cpu_step *step, cpu_node *node) {
   double square = look(&j, cpu_f32(plan, u->items[0].grad), all, &step->finite);
   if (!isfinite(step->loss)) step->finite = false;
   if (!step->finite) return;
+  plan->store->version++;
   wml_optimizer_step s = wml_optimizer_prepare(&u->optimizer, step->run->learning_rate[step->index],
                                                step->run->step + step->index + 1);
   j.u.optimizer = &u->optimizer;
@@ -177,4 +178,4 @@ static wml_result plan_update(wml_plan *plan, cpu_node *node) {
   return node->temp[0] < 0 || node->temp[1] < 0 ? WML_OUT_OF_MEMORY : WML_OK;
 }
 
-const cpu_implementation cpu_update[] = {{plan_update}, {NULL}};
+const cpu_implementation cpu_update[] = {{plan_update, false}, {NULL, false}};

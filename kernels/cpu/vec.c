@@ -5,6 +5,7 @@
 
 #include "vec.h"
 
+#include "../common/bfloat16.h"
 #include "../common/dropout.h"
 
 #include <string.h>
@@ -12,8 +13,43 @@
 #define VEC_STRING2(x) #x
 #define VEC_STRING(x) VEC_STRING2(x)
 
-static void from_u8(const uint8_t *restrict x, float *restrict y, int64_t n, float scale) {
-  for (int64_t i = 0; i < n; i++) y[i] = (float)x[i] * scale;
+/* ---- values; with a constant `narrow` the choice is gone before a loop is compiled ---- */
+
+WML_FN float get(const void *x, int64_t i, bool narrow) {
+  return narrow ? wml_bf16_to_float(((const uint16_t *)x)[i]) : ((const float *)x)[i];
+}
+
+WML_FN void set(void *y, int64_t i, float v, bool narrow) {
+  if (narrow)
+    ((uint16_t *)y)[i] = wml_bf16_from_float(v);
+  else
+    ((float *)y)[i] = v;
+}
+
+/* name(...) as name_of(..., false) or name_of(..., true) */
+#define BY_TYPE(is_narrow, name, ...)                                                              \
+  do {                                                                                             \
+    if (is_narrow)                                                                                 \
+      name##_of(__VA_ARGS__, true);                                                                \
+    else                                                                                           \
+      name##_of(__VA_ARGS__, false);                                                               \
+  } while (0)
+
+static void widen(const uint16_t *restrict x, float *restrict y, int64_t n) {
+  for (int64_t i = 0; i < n; i++) y[i] = wml_bf16_to_float(x[i]);
+}
+
+static void narrow(const float *restrict x, uint16_t *restrict y, int64_t n) {
+  for (int64_t i = 0; i < n; i++) y[i] = wml_bf16_from_float(x[i]);
+}
+
+WML_FN void from_u8_of(const uint8_t *restrict x, void *restrict y, int64_t n, float scale,
+                       const bool narrow) {
+  for (int64_t i = 0; i < n; i++) set(y, i, (float)x[i] * scale, narrow);
+}
+
+static void from_u8(const uint8_t *x, void *y, int64_t n, float scale, bool narrow) {
+  BY_TYPE(narrow, from_u8, x, y, n, scale);
 }
 
 /* A constant number of channels lets the compiler unroll the innermost loop. */
@@ -39,34 +75,51 @@ static bool plain_relu(const wml_activation *a) {
     for (int64_t i = 0; i < n; i++) BODY;                                                          \
     return;
 
-static void activation(const wml_activation *act, const float *x, float *y, int64_t n) {
+WML_FN void activation_of(const wml_activation *act, const void *x, void *y, int64_t n,
+                          const bool narrow) {
   wml_activation a = *act;
   if (plain_relu(act)) {
-    for (int64_t i = 0; i < n; i++) y[i] = x[i] <= 0.0f ? 0.0f : x[i];
+    for (int64_t i = 0; i < n; i++) {
+      float v = get(x, i, narrow);
+      set(y, i, v <= 0.0f ? 0.0f : v, narrow);
+    }
     return;
   }
   switch (act->kind) {
-#define BODY y[i] = wml_activation_forward(&a, x[i])
+#define BODY set(y, i, wml_activation_forward(&a, get(x, i, narrow)), narrow)
     WML_ACTIVATIONS(WITH_CONSTANT_KIND)
 #undef BODY
   default: return;
   }
 }
 
-static void activation_bwd(const wml_activation *act, const float *dy, const float *y,
-                           const float *x, float *dx, int64_t n) {
+static void activation(const wml_activation *act, const void *x, void *y, int64_t n, bool narrow) {
+  BY_TYPE(narrow, activation, act, x, y, n);
+}
+
+WML_FN void activation_bwd_of(const wml_activation *act, const void *dy, const void *y,
+                              const void *x, void *dx, int64_t n, const bool narrow) {
   wml_activation a = *act;
   if (plain_relu(act)) {
-    for (int64_t i = 0; i < n; i++) dx[i] = y[i] > 0.0f ? dy[i] : 0.0f;
+    for (int64_t i = 0; i < n; i++)
+      set(dx, i, get(y, i, narrow) > 0.0f ? get(dy, i, narrow) : 0.0f, narrow);
     return;
   }
   if (!x) x = y; /* not read then */
   switch (act->kind) {
-#define BODY dx[i] = dy[i] * wml_activation_derivative(&a, x[i], y[i])
+#define BODY                                                                                       \
+  set(dx, i,                                                                                       \
+      get(dy, i, narrow) * wml_activation_derivative(&a, get(x, i, narrow), get(y, i, narrow)),    \
+      narrow)
     WML_ACTIVATIONS(WITH_CONSTANT_KIND)
 #undef BODY
   default: return;
   }
+}
+
+static void activation_bwd(const wml_activation *act, const void *dy, const void *y, const void *x,
+                           void *dx, int64_t n, bool narrow) {
+  BY_TYPE(narrow, activation_bwd, act, dy, y, x, dx, n);
 }
 
 enum { DENSE_BLOCK = 32 };
@@ -95,8 +148,8 @@ static void dense(const float *restrict x, const float *restrict kernel, const f
 
 enum { POOL_BLOCK = 64 };
 
-static void pool_pixel(const vec_pool *p, const float *x, int64_t oh, int64_t ow, int64_t c0, int n,
-                       float *restrict best, int32_t *restrict place) {
+WML_FN void pool_pixel(const vec_pool *p, const void *x, int64_t oh, int64_t ow, int64_t c0, int n,
+                       float *restrict best, int32_t *restrict place, const bool narrow) {
   const wml_window *o = p->window;
   bool first = true;
   for (int kh = 0; kh < o->size[0]; kh++)
@@ -104,21 +157,22 @@ static void pool_pixel(const vec_pool *p, const float *x, int64_t oh, int64_t ow
       int64_t h = oh * o->stride[0] - o->pad_before[0] + kh;
       int64_t w = ow * o->stride[1] - o->pad_before[1] + kw;
       if (h < 0 || h >= p->h || w < 0 || w >= p->w) continue;
-      const float *v = x + (h * p->w + w) * p->c + c0;
+      int64_t at = (h * p->w + w) * p->c + c0;
       int32_t k = kh * o->size[1] + kw;
       if (first)
-        for (int j = 0; j < n; j++) best[j] = v[j], place[j] = k;
+        for (int j = 0; j < n; j++) best[j] = get(x, at + j, narrow), place[j] = k;
       else
         for (int j = 0; j < n; j++) {
-          bool wins = (v[j] > best[j]) | (v[j] != v[j]);
-          best[j] = wins ? v[j] : best[j];
+          float v = get(x, at + j, narrow);
+          bool wins = (v > best[j]) | (v != v);
+          best[j] = wins ? v : best[j];
           place[j] = wins ? k : place[j];
         }
       first = false;
     }
 }
 
-static void pool(const vec_pool *p, const float *x, float *y, uint8_t *index) {
+WML_FN void pool_of(const vec_pool *p, const void *x, void *y, uint8_t *index, const bool narrow) {
   for (int64_t oh = 0; oh < p->oh; oh++)
     for (int64_t ow = 0; ow < p->ow; ow++)
       for (int64_t c0 = 0; c0 < p->c; c0 += POOL_BLOCK) {
@@ -126,56 +180,64 @@ static void pool(const vec_pool *p, const float *x, float *y, uint8_t *index) {
         int32_t place[POOL_BLOCK];
         int64_t at = (oh * p->ow + ow) * p->c + c0;
         if (p->c - c0 >= POOL_BLOCK) { /* constant trip counts for the common case */
-          pool_pixel(p, x, oh, ow, c0, POOL_BLOCK, best, place);
-          memcpy(y + at, best, sizeof best);
+          pool_pixel(p, x, oh, ow, c0, POOL_BLOCK, best, place, narrow);
+          for (int j = 0; j < POOL_BLOCK; j++) set(y, at + j, best[j], narrow);
           if (index)
             for (int j = 0; j < POOL_BLOCK; j++) index[at + j] = (uint8_t)place[j];
         } else {
           int n = (int)(p->c - c0);
-          pool_pixel(p, x, oh, ow, c0, n, best, place);
-          memcpy(y + at, best, (size_t)n * sizeof *best);
+          pool_pixel(p, x, oh, ow, c0, n, best, place, narrow);
+          for (int j = 0; j < n; j++) set(y, at + j, best[j], narrow);
           for (int j = 0; index && j < n; j++) index[at + j] = (uint8_t)place[j];
         }
       }
 }
 
-/* Gradient of one window: element k of the window gets dy where the index says k. */
-static void pool_bwd_window(const vec_pool *p, int64_t oh, int64_t ow, const float *restrict g,
-                            const uint8_t *restrict index, float *restrict dx, bool overlap) {
+static void pool(const vec_pool *p, const void *x, void *y, uint8_t *index) {
+  BY_TYPE(p->narrow, pool, p, x, y, index);
+}
+
+/* Gradient of one window: element k of the window gets g where the index says k. */
+WML_FN void pool_bwd_window(const vec_pool *p, int64_t oh, int64_t ow, const float *restrict g,
+                            const uint8_t *restrict index, void *restrict dx, bool overlap,
+                            const bool narrow) {
   const wml_window *o = p->window;
   for (int kh = 0; kh < o->size[0]; kh++)
     for (int kw = 0; kw < o->size[1]; kw++) {
       int64_t h = oh * o->stride[0] - o->pad_before[0] + kh;
       int64_t w = ow * o->stride[1] - o->pad_before[1] + kw;
       if (h < 0 || h >= p->h || w < 0 || w >= p->w) continue;
-      float *d = dx + (h * p->w + w) * p->c;
+      int64_t at = (h * p->w + w) * p->c;
       uint8_t k = (uint8_t)(kh * o->size[1] + kw);
-      if (overlap)
-        for (int64_t c = 0; c < p->c; c++) d[c] += index[c] == k ? g[c] : 0.0f;
+      if (overlap && !narrow)
+        for (int64_t c = 0; c < p->c; c++) ((float *)dx)[at + c] += index[c] == k ? g[c] : 0.0f;
       else
-        for (int64_t c = 0; c < p->c; c++) d[c] = index[c] == k ? g[c] : 0.0f;
+        for (int64_t c = 0; c < p->c; c++) set(dx, at + c, index[c] == k ? g[c] : 0.0f, narrow);
     }
 }
 
-static void pool_bwd(const vec_pool *p, const float *dy, const uint8_t *index, const float *y,
-                     float *dx) {
+WML_FN void pool_bwd_of(const vec_pool *p, const void *dy, const uint8_t *index, const void *y,
+                        void *dx, const bool narrow) {
   const wml_window *o = p->window;
-  bool overlap = o->stride[0] < o->size[0] || o->stride[1] < o->size[1];
+  bool overlap = vec_pool_overlaps(o);
   bool covers = !overlap && o->stride[0] == o->size[0] && o->stride[1] == o->size[1] &&
                 p->oh * o->size[0] >= p->h && p->ow * o->size[1] >= p->w;
-  if (!covers) memset(dx, 0, (size_t)(p->h * p->w * p->c) * sizeof *dx);
-  float masked[POOL_BLOCK * 16];
-  bool fits = p->c <= POOL_BLOCK * 16;
+  if (!covers) memset(dx, 0, (size_t)(p->h * p->w * p->c) * (narrow ? 2 : 4));
+  float own[VEC_POOL_CHANNELS];
   for (int64_t i = 0; i < p->oh * p->ow; i++) {
-    const float *g = dy + i * p->c;
-    const uint8_t *place = index + i * p->c;
-    if (y && fits) {
-      const float *v = y + i * p->c;
-      for (int64_t c = 0; c < p->c; c++) masked[c] = v[c] > 0.0f ? g[c] : 0.0f;
-      g = masked;
-    }
-    pool_bwd_window(p, i / p->ow, i % p->ow, g, place, dx, overlap);
+    const float *g = own;
+    if (narrow || y) {
+      for (int64_t c = 0, at = i * p->c; c < p->c; c++)
+        own[c] = !y || get(y, at + c, narrow) > 0.0f ? get(dy, at + c, narrow) : 0.0f;
+    } else
+      g = (const float *)dy + i * p->c;
+    pool_bwd_window(p, i / p->ow, i % p->ow, g, index + i * p->c, dx, overlap, narrow);
   }
+}
+
+static void pool_bwd(const vec_pool *p, const void *dy, const uint8_t *index, const void *y,
+                     void *dx) {
+  BY_TYPE(p->narrow, pool_bwd, p, dy, index, y, dx);
 }
 
 /* ---- weights of a convolution behind relu and 2x2 pooling ---- */
@@ -202,6 +264,12 @@ WML_FN void store_lanes(float *p, lanes_f v) {
 
 /* By a loop: the compiler's vectoriser does it in one instruction, its __builtin_convertvector in
  * forty. */
+WML_FN lanes_f load_values(const void *p, int64_t at, const bool narrow) {
+  float v[WIDTH];
+  for (int i = 0; i < WIDTH; i++) v[i] = get(p, at + i, narrow);
+  return load_lanes(v);
+}
+
 WML_FN lanes_i widen_lanes(const uint8_t *p) {
   int32_t wide[WIDTH];
   lanes_i v;
@@ -223,8 +291,8 @@ WML_FN lanes_f select_lanes(lanes_i mask, lanes_f v) {
 
 /* Row kh of the kernel (n values) for WIDTH filters from f0 on, over one row of windows. */
 WML_FN void pooled_row(const vec_pooled *p, const int n, int64_t ph, int64_t kh, int64_t f0,
-                       const float *x, const float *dy, const uint8_t *index, const float *y,
-                       float *sum) {
+                       const float *x, const void *dy, const uint8_t *index, const void *y,
+                       float *sum, const bool narrow) {
   float *own = sum + kh * n * p->f + f0, *bias = sum + p->kh * n * p->f + f0;
   const float *x0 = x + (2 * ph + kh) * p->w * p->c, *x2 = x0 + p->w * p->c;
 #define LOAD(i) lanes_f s##i = n > i ? load_lanes(own + i * p->f) : (lanes_f){0};
@@ -234,9 +302,9 @@ WML_FN void pooled_row(const vec_pooled *p, const int n, int64_t ph, int64_t kh,
   for (int64_t pw = 0; pw < p->pw; pw++, x0 += 2 * p->c, x2 += 2 * p->c) {
     int64_t at = (ph * p->pw + pw) * p->f + f0;
     const float *x1 = x0 + p->c, *x3 = x2 + p->c;
-    lanes_f g = load_lanes(dy + at);
+    lanes_f g = load_values(dy, at, narrow);
     lanes_i place = widen_lanes(index + at);
-    if (y) g = select_lanes(load_lanes(y + at) > 0.0f, g);
+    if (y) g = select_lanes(load_values(y, at, narrow) > 0.0f, g);
     lanes_f g0 = select_lanes(place == 0, g), g1 = select_lanes(place == 1, g),
             g2 = select_lanes(place == 2, g), g3 = select_lanes(place == 3, g);
     b += g;
@@ -258,13 +326,13 @@ WML_FN void pooled_row(const vec_pooled *p, const int n, int64_t ph, int64_t kh,
 }
 
 /* The same for one filter. */
-static void pooled_filter(const vec_pooled *p, int64_t f, const float *x, const float *dy,
-                          const uint8_t *index, const float *y, float *sum) {
+WML_FN void pooled_filter(const vec_pooled *p, int64_t f, const float *x, const void *dy,
+                          const uint8_t *index, const void *y, float *sum, const bool narrow) {
   int64_t n = p->kw * p->c;
   for (int64_t i = 0; i < p->ph * p->pw; i++) {
     int64_t at = i * p->f + f, h = 2 * (i / p->pw) + index[at] / 2,
             w = 2 * (i % p->pw) + index[at] % 2;
-    float g = y && !(y[at] > 0.0f) ? 0.0f : dy[at];
+    float g = y && !(get(y, at, narrow) > 0.0f) ? 0.0f : get(dy, at, narrow);
     sum[p->kh * n * p->f + f] += g;
     for (int64_t k = 0; k < p->kh * n; k++)
       sum[k * p->f + f] += g * x[((h + k / n) * p->w + w) * p->c + k % n];
@@ -272,48 +340,61 @@ static void pooled_filter(const vec_pooled *p, int64_t f, const float *x, const 
 }
 
 /* A row of windows stays in the first-level cache for all rows of the kernel and all filters. */
-static void pooled_weights(const vec_pooled *p, const float *x, const float *dy,
-                           const uint8_t *index, const float *y, float *sum) {
+WML_FN void pooled_weights_of(const vec_pooled *p, const float *x, const void *dy,
+                              const uint8_t *index, const void *y, float *sum, const bool narrow) {
   int64_t whole = p->f / WIDTH * WIDTH;
   for (int64_t ph = 0; ph < p->ph; ph++)
     for (int64_t f0 = 0; f0 < whole; f0 += WIDTH)
       for (int64_t kh = 0; kh < p->kh; kh++) switch (p->kw * p->c) {
 #define CASE(n)                                                                                    \
-  case n: pooled_row(p, n, ph, kh, f0, x, dy, index, y, sum); break;
+  case n: pooled_row(p, n, ph, kh, f0, x, dy, index, y, sum, narrow); break;
           ROW_LENGTHS(CASE)
 #undef CASE
         default: break; /* vec_pooled_takes() has said so */
         }
-  for (int64_t f = whole; f < p->f; f++) pooled_filter(p, f, x, dy, index, y, sum);
+  for (int64_t f = whole; f < p->f; f++) pooled_filter(p, f, x, dy, index, y, sum, narrow);
+}
+
+static void pooled_weights(const vec_pooled *p, const float *x, const void *dy,
+                           const uint8_t *index, const void *y, float *sum) {
+  BY_TYPE(p->narrow, pooled_weights, p, x, dy, index, y, sum);
 }
 
 enum { NORM_BLOCK = 32 };
 
-static void norm_sums(const float *x, const float *mean, double *sum, int64_t rows, int64_t c) {
-  for (int64_t c0 = 0; c0 < c; c0 += NORM_BLOCK) {
-    int n = c - c0 < NORM_BLOCK ? (int)(c - c0) : NORM_BLOCK;
+WML_FN void norm_sums_of(const vec_norm *n, const void *x, const float *mean, double *sum,
+                         int64_t rows, const bool narrow) {
+  for (int64_t c0 = 0; c0 < n->c; c0 += NORM_BLOCK) {
+    int k = n->c - c0 < NORM_BLOCK ? (int)(n->c - c0) : NORM_BLOCK;
     float m[NORM_BLOCK] = {0};
-    for (int j = 0; mean && j < n; j++) m[j] = mean[c0 + j];
+    for (int j = 0; mean && j < k; j++) m[j] = mean[c0 + j];
     for (int64_t r0 = 0; r0 < rows; r0 += 64) { /* short float sums, then double */
       float s[NORM_BLOCK] = {0};
       int64_t end = r0 + 64 < rows ? r0 + 64 : rows;
-      for (int64_t r = r0; r < end; r++) {
-        const float *v = x + r * c + c0;
+      for (int64_t r = r0, at = r0 * n->c + c0; r < end; r++, at += n->c) {
         if (mean)
-          for (int j = 0; j < n; j++) s[j] += (v[j] - m[j]) * (v[j] - m[j]);
+          for (int j = 0; j < k; j++) {
+            float d = get(x, at + j, narrow) - m[j];
+            s[j] += d * d;
+          }
         else
-          for (int j = 0; j < n; j++) s[j] += v[j];
+          for (int j = 0; j < k; j++) s[j] += get(x, at + j, narrow);
       }
-      for (int j = 0; j < n; j++) sum[c0 + j] += (double)s[j];
+      for (int j = 0; j < k; j++) sum[c0 + j] += (double)s[j];
     }
   }
+}
+
+static void norm_sums(const vec_norm *n, const void *x, const float *mean, double *sum,
+                      int64_t rows) {
+  BY_TYPE(n->narrow, norm_sums, n, x, mean, sum, rows);
 }
 
 static float norm_inverse(const vec_norm *n, int64_t c) {
   return 1.0f / sqrtf(n->var[c] + n->epsilon);
 }
 
-static void norm(const vec_norm *n, const float *x, float *y, int64_t rows) {
+WML_FN void norm_of(const vec_norm *n, const void *x, void *y, int64_t rows, const bool narrow) {
   for (int64_t c0 = 0; c0 < n->c; c0 += NORM_BLOCK) {
     int m = n->c - c0 < NORM_BLOCK ? (int)(n->c - c0) : NORM_BLOCK;
     float a[NORM_BLOCK], mean[NORM_BLOCK], b[NORM_BLOCK];
@@ -322,16 +403,18 @@ static void norm(const vec_norm *n, const float *x, float *y, int64_t rows) {
       mean[j] = n->mean[c0 + j];
       b[j] = n->beta ? n->beta[c0 + j] : 0.0f;
     }
-    for (int64_t r = 0; r < rows; r++) {
-      const float *v = x + r * n->c + c0;
-      float *w = y + r * n->c + c0;
-      for (int j = 0; j < m; j++) w[j] = (v[j] - mean[j]) * a[j] + b[j];
-    }
+    for (int64_t r = 0, at = c0; r < rows; r++, at += n->c)
+      for (int j = 0; j < m; j++)
+        set(y, at + j, (get(x, at + j, narrow) - mean[j]) * a[j] + b[j], narrow);
   }
 }
 
-static void norm_bwd_sums(const vec_norm *n, const float *dy, const float *x, double *sum,
-                          int64_t rows) {
+static void norm(const vec_norm *n, const void *x, void *y, int64_t rows) {
+  BY_TYPE(n->narrow, norm, n, x, y, rows);
+}
+
+WML_FN void norm_bwd_sums_of(const vec_norm *n, const void *dy, const void *x, double *sum,
+                             int64_t rows, const bool narrow) {
   for (int64_t c0 = 0; c0 < n->c; c0 += NORM_BLOCK) {
     int m = n->c - c0 < NORM_BLOCK ? (int)(n->c - c0) : NORM_BLOCK;
     float inverse[NORM_BLOCK], mean[NORM_BLOCK];
@@ -339,13 +422,12 @@ static void norm_bwd_sums(const vec_norm *n, const float *dy, const float *x, do
     for (int64_t r0 = 0; r0 < rows; r0 += 64) {
       float s[NORM_BLOCK] = {0}, t[NORM_BLOCK] = {0};
       int64_t end = r0 + 64 < rows ? r0 + 64 : rows;
-      for (int64_t r = r0; r < end; r++) {
-        const float *g = dy + r * n->c + c0, *v = x + r * n->c + c0;
+      for (int64_t r = r0, at = r0 * n->c + c0; r < end; r++, at += n->c)
         for (int j = 0; j < m; j++) {
-          s[j] += g[j];
-          t[j] += g[j] * ((v[j] - mean[j]) * inverse[j]);
+          float g = get(dy, at + j, narrow);
+          s[j] += g;
+          t[j] += g * ((get(x, at + j, narrow) - mean[j]) * inverse[j]);
         }
-      }
       for (int j = 0; j < m; j++) {
         sum[c0 + j] += (double)s[j];
         sum[n->c + c0 + j] += (double)t[j];
@@ -354,8 +436,13 @@ static void norm_bwd_sums(const vec_norm *n, const float *dy, const float *x, do
   }
 }
 
-static void norm_bwd(const vec_norm *n, const float *dy, const float *x, const float *sum,
-                     float *dx, int64_t rows) {
+static void norm_bwd_sums(const vec_norm *n, const void *dy, const void *x, double *sum,
+                          int64_t rows) {
+  BY_TYPE(n->narrow, norm_bwd_sums, n, dy, x, sum, rows);
+}
+
+WML_FN void norm_bwd_of(const vec_norm *n, const void *dy, const void *x, const float *sum,
+                        void *dx, int64_t rows, const bool narrow) {
   for (int64_t c0 = 0; c0 < n->c; c0 += NORM_BLOCK) {
     int m = n->c - c0 < NORM_BLOCK ? (int)(n->c - c0) : NORM_BLOCK;
     float inverse[NORM_BLOCK], mean[NORM_BLOCK], gain[NORM_BLOCK], s[NORM_BLOCK], t[NORM_BLOCK];
@@ -366,13 +453,17 @@ static void norm_bwd(const vec_norm *n, const float *dy, const float *x, const f
       s[j] = sum[c0 + j];
       t[j] = sum[n->c + c0 + j];
     }
-    for (int64_t r = 0; r < rows; r++) {
-      const float *g = dy + r * n->c + c0, *v = x + r * n->c + c0;
-      float *d = dx + r * n->c + c0;
-      for (int j = 0; j < m; j++)
-        d[j] = gain[j] * (g[j] - s[j] - (v[j] - mean[j]) * inverse[j] * t[j]);
-    }
+    for (int64_t r = 0, at = c0; r < rows; r++, at += n->c)
+      for (int j = 0; j < m; j++) {
+        float xhat = (get(x, at + j, narrow) - mean[j]) * inverse[j];
+        set(dx, at + j, gain[j] * (get(dy, at + j, narrow) - s[j] - xhat * t[j]), narrow);
+      }
   }
+}
+
+static void norm_bwd(const vec_norm *n, const void *dy, const void *x, const float *sum, void *dx,
+                     int64_t rows) {
+  BY_TYPE(n->narrow, norm_bwd, n, dy, x, sum, dx, rows);
 }
 
 enum { DROPOUT_GROUP = 16 };
@@ -402,22 +493,30 @@ static void dropout_group(uint64_t seed, uint32_t lane, uint32_t stream, uint64_
   }
 }
 
-static void dropout(uint64_t seed, int64_t step, uint32_t stream, float rate, uint64_t first,
-                    const float *x, float *y, int64_t n) {
-  const int64_t block = 4 * DROPOUT_GROUP;
+WML_FN void dropout_of(uint64_t seed, int64_t step, uint32_t stream, float rate, uint64_t first,
+                       const void *x, void *y, int64_t n, const bool narrow) {
+  enum { BLOCK = 4 * DROPOUT_GROUP };
   float scale = wml_dropout_scale(rate);
   uint32_t lane = wml_random_lane(WML_RANDOM_DROPOUT, stream);
   int64_t i = 0;
-  for (; i + block <= n; i += block) {
+  for (; i + BLOCK <= n; i += BLOCK) {
     uint32_t word[4][DROPOUT_GROUP];
     dropout_group(seed, lane, (uint32_t)step, first + (uint64_t)i / 4, word);
     for (int j = 0; j < DROPOUT_GROUP; j++)
       for (int k = 0; k < 4; k++) {
-        float value = x[i + 4 * j + k] * scale;
-        y[i + 4 * j + k] = wml_uniform(word[k][j]) >= rate ? value : 0.0f;
+        float value = get(x, i + 4 * j + k, narrow) * scale;
+        set(y, i + 4 * j + k, wml_uniform(word[k][j]) >= rate ? value : 0.0f, narrow);
       }
   }
-  wml_dropout_apply(seed, step, stream, rate, first + (uint64_t)i / 4, x + i, y + i, n - i);
+  float rest[BLOCK];
+  for (int64_t j = i; j < n; j++) rest[j - i] = get(x, j, narrow);
+  wml_dropout_apply(seed, step, stream, rate, first + (uint64_t)i / 4, rest, rest, n - i);
+  for (int64_t j = i; j < n; j++) set(y, j, rest[j - i], narrow);
+}
+
+static void dropout(uint64_t seed, int64_t step, uint32_t stream, float rate, uint64_t first,
+                    const void *x, void *y, int64_t n, bool narrow) {
+  BY_TYPE(narrow, dropout, seed, step, stream, rate, first, x, y, n);
 }
 
 /* x * 0 is NaN exactly where x is not finite. */
@@ -496,6 +595,8 @@ static void average(const wml_optimizer_step *step, const float *w, float *mean,
 const vec_table VEC_TABLE = {
     .name = VEC_STRING(VEC_TABLE),
     .from_u8 = from_u8,
+    .widen = widen,
+    .narrow = narrow,
     .warp = warp,
     .activation = activation,
     .activation_bwd = activation_bwd,

@@ -1,5 +1,8 @@
 /* The project's own loops, compiled once for each instruction set (vec.c) and picked at run time.
- * Each works on a range, so that a caller can split it among threads without changing any bit. */
+ * Each works on a range, so that a caller can split it among threads without changing any bit.
+ *
+ * `const void *` and `void *` are values between operations: all of a call are float32 or, where
+ * it is `narrow`, bfloat16. Arithmetic is in float32 always. */
 #ifndef WML_CPU_VEC_H
 #define WML_CPU_VEC_H
 
@@ -9,13 +12,22 @@
 typedef struct vec_pool {
   int64_t h, w, c, oh, ow;
   const wml_window *window;
+  bool narrow;
 } vec_pool;
+
+enum { VEC_POOL_CHANNELS = 1024 }; /* most that pool_bwd takes with `y`, or narrow */
+
+/* Windows that share elements: pool_bwd adds up in float32 only. */
+static inline bool vec_pool_overlaps(const wml_window *w) {
+  return w->stride[0] < w->size[0] || w->stride[1] < w->size[1];
+}
 
 /* A convolution of stride 1 with 2x2 pooling behind it. */
 typedef struct vec_pooled {
   int64_t w, c; /* of the picture, with what it is padded by */
   int64_t kh, kw;
   int64_t ph, pw, f; /* pooled */
+  bool narrow;       /* dy and y */
 } vec_pooled;
 
 /* Whether there is code for kernels whose rows have so many values (width times channels). */
@@ -27,6 +39,7 @@ typedef struct vec_norm { /* per channel, [c] */
   const float *gamma, *beta, *mean, *var;
   float epsilon;
   int64_t c;
+  bool narrow;
 } vec_norm;
 
 typedef struct vec_update { /* one flat range; absent slots point anywhere readable */
@@ -38,35 +51,38 @@ typedef struct vec_update { /* one flat range; absent slots point anywhere reada
 
 typedef struct vec_table {
   const char *name;
-  void (*from_u8)(const uint8_t *x, float *y, int64_t n, float scale);
+  void (*from_u8)(const uint8_t *x, void *y, int64_t n, float scale, bool narrow);
+  void (*widen)(const uint16_t *x, float *y, int64_t n);
+  void (*narrow)(const float *x, uint16_t *y, int64_t n);
   /* augmented picture: x [h, w, c] bytes, y [h, w, c] */
   void (*warp)(const wml_warp *warp, const uint8_t *x, int64_t h, int64_t w, int64_t c, float scale,
                float *y);
-  void (*activation)(const wml_activation *act, const float *x, float *y, int64_t n);
-  void (*activation_bwd)(const wml_activation *act, const float *dy, const float *y, const float *x,
-                         float *dx, int64_t n);
+  void (*activation)(const wml_activation *act, const void *x, void *y, int64_t n, bool narrow);
+  void (*activation_bwd)(const wml_activation *act, const void *dy, const void *y, const void *x,
+                         void *dx, int64_t n, bool narrow);
   /* y: [rows, out] = x: [rows, in] kernel: [in, out] + bias, kernel row-major */
   void (*dense)(const float *x, const float *kernel, const float *bias, float *y, int64_t rows,
                 int64_t in, int64_t out);
-  void (*pool)(const vec_pool *p, const float *x, float *y, uint8_t *index);
+  void (*pool)(const vec_pool *p, const void *x, void *y, uint8_t *index);
+  /* narrow: not for windows that overlap */
   /* y: NULL, or the pooled values: gradient passes only where they are positive (relu before) */
-  void (*pool_bwd)(const vec_pool *p, const float *dy, const uint8_t *index, const float *y,
-                   float *dx);
+  void (*pool_bwd)(const vec_pool *p, const void *dy, const uint8_t *index, const void *y,
+                   void *dx);
   /* One picture: sum[kh, kw, c, f] and behind it [f] += the gradient of the convolution's weights
    * and bias. dy, index, y: [ph, pw, f] as for pool_bwd. */
-  void (*pooled_weights)(const vec_pooled *p, const float *x, const float *dy, const uint8_t *index,
-                         const float *y, float *sum);
-  /* sum[c] += x, or (x - mean)^2 with mean */
-  void (*norm_sums)(const float *x, const float *mean, double *sum, int64_t rows, int64_t c);
-  void (*norm)(const vec_norm *n, const float *x, float *y, int64_t rows);
+  void (*pooled_weights)(const vec_pooled *p, const float *x, const void *dy, const uint8_t *index,
+                         const void *y, float *sum);
+  /* sum[c] += x, or (x - mean)^2 with mean; of n only c and narrow count */
+  void (*norm_sums)(const vec_norm *n, const void *x, const float *mean, double *sum, int64_t rows);
+  void (*norm)(const vec_norm *n, const void *x, void *y, int64_t rows);
   /* sum[0..c) += dy, sum[c..2c) += dy * xhat */
-  void (*norm_bwd_sums)(const vec_norm *n, const float *dy, const float *x, double *sum,
+  void (*norm_bwd_sums)(const vec_norm *n, const void *dy, const void *x, double *sum,
                         int64_t rows);
   /* dx = gamma * inv * (dy - sum[c] - xhat * sum[c+..]), sums already divided by their count */
-  void (*norm_bwd)(const vec_norm *n, const float *dy, const float *x, const float *sum, float *dx,
+  void (*norm_bwd)(const vec_norm *n, const void *dy, const void *x, const float *sum, void *dx,
                    int64_t rows);
   void (*dropout)(uint64_t seed, int64_t step, uint32_t stream, float rate, uint64_t first,
-                  const float *x, float *y, int64_t n);
+                  const void *x, void *y, int64_t n, bool narrow);
   /* Sum of squares; *finite is cleared when an element is not finite. */
   double (*squares)(const float *g, int64_t n, bool *finite);
   void (*update)(const vec_update *u, int64_t begin, int64_t end);

@@ -121,6 +121,7 @@ struct wml_store {
 
 typedef struct cuda_tensor {
   wml_tensor info;
+  bool narrow; /* a bfloat16 value under mixed precision */
   cuda_type type;
   size_t bytes;
   int alias;

@@ -3,6 +3,7 @@
 #ifndef WML_CUDA_KERNEL_CUH
 #define WML_CUDA_KERNEL_CUH
 
+#include "../common/bfloat16.h"
 #include "cuda.h"
 
 #include <math.h>
@@ -43,48 +44,16 @@ static inline long cuda_blocks(int64_t n, long most) {
   for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < (n);                        \
        i += (int64_t)gridDim.x * blockDim.x)
 
-/* ---- bfloat16: the upper half of a float32, rounded to nearest even ---- */
-
-CUDA_FN float bf16_to_float(uint16_t bits) {
-  union {
-    uint32_t u;
-    float f;
-  } v;
-  v.u = (uint32_t)bits << 16;
-  return v.f;
-}
-
-CUDA_FN uint32_t float_bits(float x) {
-  union {
-    float f;
-    uint32_t u;
-  } v;
-  v.f = x;
-  return v.u;
-}
-
-CUDA_FN uint16_t bf16_from_float(float x) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-  uint16_t bits;
-  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(x));
-  return bits;
-#else
-  uint32_t u = float_bits(x);
-  if (x != x) return 0x7FFF;
-  return (uint16_t)((u + 0x7FFFu + (u >> 16 & 1)) >> 16);
-#endif
-}
-
 /* ---- access to views; the type is the same for a whole launch ---- */
 
 CUDA_FN float view_get(cuda_view v, int64_t i) {
-  return v.type == CUDA_BF16_T ? bf16_to_float(((const uint16_t *)v.data)[i])
+  return v.type == CUDA_BF16_T ? wml_bf16_to_float(((const uint16_t *)v.data)[i])
                                : ((const float *)v.data)[i];
 }
 
 CUDA_FN void view_set(cuda_view v, int64_t i, float x) {
   if (v.type == CUDA_BF16_T)
-    ((uint16_t *)v.data)[i] = bf16_from_float(x);
+    ((uint16_t *)v.data)[i] = wml_bf16_from_float(x);
   else
     ((float *)v.data)[i] = x;
 }
@@ -92,7 +61,8 @@ CUDA_FN void view_set(cuda_view v, int64_t i, float x) {
 /* Two neighbours, the first an even one. */
 CUDA_FN void view_set2(cuda_view v, int64_t i, float a, float b) {
   if (v.type == CUDA_BF16_T) {
-    *(uint32_t *)((uint16_t *)v.data + i) = bf16_from_float(a) | (uint32_t)bf16_from_float(b) << 16;
+    *(uint32_t *)((uint16_t *)v.data + i) =
+        wml_bf16_from_float(a) | (uint32_t)wml_bf16_from_float(b) << 16;
     return;
   }
   ((float *)v.data)[i] = a;
@@ -111,7 +81,7 @@ CUDA_FN cuda_float4 view_get4(cuda_view v, int64_t i) {
   if (v.type != CUDA_BF16_T) return *(const cuda_float4 *)((const float *)v.data + i);
   cuda_half4 h = *(const cuda_half4 *)((const uint16_t *)v.data + i);
   cuda_float4 r;
-  for (int k = 0; k < 4; k++) r.v[k] = bf16_to_float(h.v[k]);
+  for (int k = 0; k < 4; k++) r.v[k] = wml_bf16_to_float(h.v[k]);
   return r;
 }
 
@@ -121,7 +91,7 @@ CUDA_FN void view_set4(cuda_view v, int64_t i, cuda_float4 x) {
     return;
   }
   cuda_half4 h;
-  for (int k = 0; k < 4; k++) h.v[k] = bf16_from_float(x.v[k]);
+  for (int k = 0; k < 4; k++) h.v[k] = wml_bf16_from_float(x.v[k]);
   *(cuda_half4 *)((uint16_t *)v.data + i) = h;
 }
 

@@ -95,35 +95,10 @@ wml_result cuda_constant(wml_plan *plan, const void *host, size_t bytes, void **
 
 /* ---- types ---- */
 
-/* Values are bfloat16 under mixed precision, but for what the loss, the metrics and the caller
- * read, and for statistics. A view has the type of what it looks at. */
 static void settle_types(wml_plan *plan) {
-  if (plan->graph.precision == WML_MIXED_BFLOAT16) {
-    for (int i = 0; i < plan->n_tensors; i++) {
-      cuda_tensor *t = &plan->tensors[i];
-      if (t->info.role == WML_ROLE_VALUE && t->info.dtype == WML_F32 && !t->pinned)
-        t->type = CUDA_BF16_T;
-    }
-    for (int k = 0; k < plan->n_nodes; k++) {
-      const wml_op *op = &plan->nodes[k].op;
-      if (op->kind == WML_OP_BATCHNORM_TRAIN)
-        plan->tensors[op->out[1]].type = plan->tensors[op->out[2]].type = CUDA_F32_T;
-      if (op->kind != WML_OP_LOSS && op->kind != WML_OP_METRIC) continue;
-      for (int i = 0; i < 3; i++)
-        if (op->in[i] >= 0 && plan->tensors[op->in[i]].type == CUDA_BF16_T)
-          plan->tensors[op->in[i]].type = CUDA_F32_T;
-    }
-    for (int k = plan->n_nodes - 1; k >= 0; k--) {
-      const wml_op *op = &plan->nodes[k].op;
-      if (op->kind == WML_OP_RESHAPE && plan->tensors[op->out[0]].type == CUDA_F32_T)
-        plan->tensors[op->in[0]].type = CUDA_F32_T;
-    }
-    for (int k = 0; k < plan->n_nodes; k++) {
-      const wml_op *op = &plan->nodes[k].op;
-      if (op->kind == WML_OP_RESHAPE)
-        plan->tensors[op->out[0]].type = plan->tensors[op->in[0]].type;
-    }
-  }
+  if (plan->graph.precision == WML_MIXED_BFLOAT16) frame_settle_narrow(plan);
+  for (int i = 0; i < plan->n_tensors; i++)
+    if (plan->tensors[i].narrow) plan->tensors[i].type = CUDA_BF16_T;
   for (int k = 0; k < plan->n_nodes; k++) { /* which place of a window won: a byte */
     const cuda_node *node = &plan->nodes[k];
     if ((node->op.kind == WML_OP_MAXPOOL || node->pools) &&

@@ -15,7 +15,7 @@ template <typename T> struct tensor;
 template <> struct tensor<uint16_t> {
   static constexpr int STEP = 16, EACH = 2; /* EACH: elements in a register */
   static __device__ inline uint32_t pack(const uint16_t *x) { return x[0] | (uint32_t)x[1] << 16; }
-  static __device__ inline uint16_t from(float x) { return bf16_from_float(x); }
+  static __device__ inline uint16_t from(float x) { return wml_bf16_from_float(x); }
   /* All bits of the elements whose number (0 to 3, 16 bits for each) is n. */
   static __device__ inline uint32_t where(uint32_t numbers, uint32_t n) {
     uint32_t x = numbers ^ n * 0x10001u;
@@ -33,7 +33,7 @@ template <> struct tensor<float> {
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x[0]));
     return bits;
 #else
-    return float_bits(x[0]);
+    return wml_bits_of_float(x[0]);
 #endif
   }
   static __device__ inline float from(float x) {
@@ -69,7 +69,7 @@ static __device__ inline void tensor_add(float, float *c, const uint32_t *a, con
 }
 #else
 static inline float tensor_element(uint16_t, uint32_t bits, int i) {
-  return bf16_to_float((uint16_t)(bits >> 16 * i));
+  return wml_bf16_to_float((uint16_t)(bits >> 16 * i));
 }
 
 static inline float tensor_element(float, uint32_t bits, int) {
