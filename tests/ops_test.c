@@ -500,21 +500,15 @@ static void check_failing_calls(const wml_backend *cuda, cudaError_t error) {
   webml_model_destroy(model);
 }
 
-/* The store after three steps and one more run of one, every tensor behind the one before. */
-static float *trained(const op_case *c, const subject *s, const webml_model *model,
-                      const case_data *d, int64_t *n) {
-  rig r;
+/* Three steps in one run. */
+static void train_three(rig *r, const op_case *c, const case_data *d) {
   double results[8192] = {0};
   float rates[] = {0.005f, 0.003f, 0.002f};
-  bool open = rig_open(&r, s, c, model, d);
-  CHECKF(open, "%s: %s", c->name, webml_last_error());
-  if (!open) exit(1);
-  put_weights(&r, 7);
   int64_t rows[3 * 300];
   for (int64_t i = 0; i < 3 * c->batch; i++) rows[i] = i % c->batch;
-  wml_feed feeds[3] = {{.tensor = r.step[0].input, .base = d->input},
-                       {.tensor = r.step[0].target, .base = d->target},
-                       {.tensor = r.step[0].weight, .base = d->weight}};
+  wml_feed feeds[3] = {{.tensor = r->step[0].input, .base = d->input},
+                       {.tensor = r->step[0].target, .base = d->target},
+                       {.tensor = r->step[0].weight, .base = d->weight}};
   wml_run call = {.n_steps = 3,
                   .step = 4,
                   .seed = 99,
@@ -523,8 +517,20 @@ static float *trained(const op_case *c, const subject *s, const webml_model *mod
                   .feeds = feeds,
                   .learning_rate = rates,
                   .results = results};
-  CHECKF(r.backend->run(r.plan[0], &call) == WML_OK && call.not_finite == -1, "%s: %s", c->name,
-         s->name);
+  CHECKF(r->backend->run(r->plan[0], &call) == WML_OK && call.not_finite == -1, "%s: %s", c->name,
+         r->subject->name);
+}
+
+/* The store after three steps and one more run of one, every tensor behind the one before. */
+static float *trained(const op_case *c, const subject *s, const webml_model *model,
+                      const case_data *d, int64_t *n) {
+  rig r;
+  double results[8192] = {0};
+  bool open = rig_open(&r, s, c, model, d);
+  CHECKF(open, "%s: %s", c->name, webml_last_error());
+  if (!open) exit(1);
+  put_weights(&r, 7);
+  train_three(&r, c, d);
   CHECK(run(&r, WML_MODE_TRAIN, d, 0.005f, results) == WML_OK);
   const wml_graph *g = &r.step[WML_MODE_TRAIN].graph;
   float *all = NULL;
@@ -609,6 +615,25 @@ static bool takes(const subject *s, const op_case *c) {
   return open;
 }
 
+/* Several steps in one run: near the reference. */
+static void compare_trained(const op_case *c, const subject *s) {
+  webml_model *model = op_case_model(c);
+  case_data d = make_data(c, model);
+  rig ref, other;
+  bool open = rig_open(&ref, &reference, c, model, &d) && rig_open(&other, s, c, model, &d);
+  CHECKF(open, "%s: %s: %s", c->name, s->name, webml_last_error());
+  if (!open) return;
+  put_weights(&ref, 7);
+  put_weights(&other, 7);
+  train_three(&ref, c, &d);
+  train_three(&other, c, &d);
+  compare_stores(c, &ref, &other);
+  rig_close(&ref);
+  rig_close(&other);
+  free_data(&d);
+  webml_model_destroy(model);
+}
+
 /* Training twice gives the same bits. */
 static void check_again(const subject *s) {
   for (int i = 0; i < n_op_cases; i++) {
@@ -636,6 +661,8 @@ static void check_cpu(const char *only) {
     return;
   }
   check_subject(&narrow, only);
+  for (int i = 0; i < n_op_cases; i++)
+    if (strstr(op_cases[i].name, "dense")) compare_trained(&op_cases[i], &narrow);
   if (!only) check_again(&narrow);
 }
 

@@ -237,10 +237,10 @@ static void run_job(void *arg) {
   if (c->result == WML_OK) cpu_plan_run(c->plan, c->run);
 }
 
-static bool changes_store(const wml_plan *plan) {
+/* Moving statistics; an update counts by itself. */
+static bool changes_statistics(const wml_plan *plan) {
   for (int k = 0; k < plan->n_nodes; k++)
-    if (plan->nodes[k].op.kind == WML_OP_UPDATE || plan->nodes[k].op.kind == WML_OP_BATCHNORM_TRAIN)
-      return true;
+    if (plan->nodes[k].op.kind == WML_OP_BATCHNORM_TRAIN) return true;
   return false;
 }
 
@@ -251,7 +251,7 @@ static wml_result cpu_run(wml_plan *plan, wml_run *run) {
     return WML_OK;
   }
   wml_result result = send(plan->device, run_job, &c);
-  if (changes_store(plan)) plan->store->version++;
+  if (changes_statistics(plan)) plan->store->version++;
   return result;
 }
 

@@ -208,6 +208,10 @@ int cpu_narrow_weight(wml_plan *plan, int tensor, const dnnl_memory_desc_t *md);
 wml_result cpu_prepare_copies(wml_plan *plan); /* when all weights have their bytes */
 void cpu_refresh_copies(wml_plan *plan); /* makes those anew that are older than the weights */
 
+/* The copy of a weight that is the weight's own bytes but for pairs of rows of *width elements
+ * (vec.h: pair_rows), or NULL. Who changes the weight may write it along. */
+cpu_entry *cpu_paired_copy(const wml_store *store, const cpu_entry *weight, int64_t *width);
+
 /* fold.c */
 wml_result cpu_fold_plan(wml_plan *plan);    /* rewrites nodes of an inference plan */
 wml_result cpu_fold_refresh(wml_plan *plan); /* makes folded weights anew where the store changed */

@@ -20,11 +20,42 @@ static void matrix(int64_t rows, int64_t columns, int64_t row_stride, int64_t co
   dnnl_memory_desc_init_by_strides(md, 2, d, type, s);
 }
 
-/* oneDNN's logical weights are [out, in]. The choice depends on nothing but the shape. */
-static void fix_layout(cpu_entry *e, const dense_shape *s) {
+/* What the gradient of weights is written in when activations are bfloat16. */
+static bool narrow_layout(const wml_device *device, const dense_shape *s, dnnl_memory_desc_t *md) {
+  dnnl_dims_t weights = {s->out, s->in};
+  dnnl_memory_desc_t x, y, w, dw;
+  matrix(s->rows, s->in, s->in, 1, dnnl_bf16, &x);
+  matrix(s->rows, s->out, s->out, 1, dnnl_bf16, &y);
+  dnnl_memory_desc_init_by_tag(&w, 2, weights, dnnl_bf16, dnnl_format_tag_any);
+  dnnl_memory_desc_init_by_tag(&dw, 2, weights, dnnl_f32, dnnl_format_tag_any);
+  dnnl_inner_product_desc_t forward, backward;
+  dnnl_primitive_desc_t hint = NULL, pd = NULL;
+  dnnl_status_t status =
+      dnnl_inner_product_forward_desc_init(&forward, dnnl_forward_training, &x, &w, NULL, &y);
+  if (status == dnnl_success)
+    status = dnnl_primitive_desc_create(&hint, &forward, NULL, device->engine, NULL);
+  if (status == dnnl_success)
+    status = dnnl_inner_product_backward_weights_desc_init(&backward, &x, &dw, NULL, &y);
+  if (status == dnnl_success)
+    status = dnnl_primitive_desc_create(&pd, &backward, NULL, device->engine, hint);
+  if (status == dnnl_success)
+    *md = *dnnl_primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0);
+  dnnl_primitive_desc_destroy(hint);
+  dnnl_primitive_desc_destroy(pd);
+  return status == dnnl_success;
+}
+
+/* oneDNN's logical weights are [out, in]. The first pass chooses for all: by the shape, and by
+ * whether it is in bfloat16. */
+static void fix_layout(const wml_device *device, cpu_entry *e, const dense_shape *s, bool narrow) {
   if (e->fixed) return;
   matrix(s->out, s->in, 1, s->out, dnnl_f32, &e->plain);
-  if (s->in * s->out >= DENSE_TRANSPOSED_FROM)
+  bool large = s->in * s->out >= DENSE_TRANSPOSED_FROM;
+  if (large && narrow && narrow_layout(device, s, &e->own)) {
+    e->fixed = true;
+    return;
+  }
+  if (large)
     matrix(s->out, s->in, s->in, 1, dnnl_f32, &e->own);
   else
     e->own = e->plain;
@@ -45,7 +76,7 @@ static void run_small(cpu_step *step, cpu_node *node) {
 static wml_result plan_small(wml_plan *plan, cpu_node *node) {
   dense_shape s = shape_of(plan, node->op.in[0], node->op.in[1]);
   cpu_entry *e = plan->tensors[node->op.in[1]].entry;
-  fix_layout(e, &s);
+  fix_layout(plan->device, e, &s, false);
   if (s.rows * s.in * s.out > DENSE_SMALL_PRODUCT || s.in * s.out >= DENSE_TRANSPOSED_FROM) {
     node->why = "the product is large";
     return WML_UNSUPPORTED;
@@ -73,7 +104,7 @@ static dense_layouts layouts_of(wml_plan *plan, const dense_pass *pass) {
   dense_shape s = shape_of(plan, pass->x, pass->kernel);
   dense_layouts l;
   cpu_entry *e = plan->tensors[pass->kernel].entry;
-  fix_layout(e, &s);
+  fix_layout(plan->device, e, &s, pass->narrow);
   matrix(s.rows, s.in, s.in, 1, cpu_type(plan, pass->x), &l.x);
   matrix(s.rows, s.out, s.out, 1, cpu_type(plan, pass->y), &l.y);
   l.w = e->own;

@@ -164,3 +164,29 @@ void cpu_refresh_copies(wml_plan *plan) {
     e->version = plan->store->version;
   }
 }
+
+/* Blocks of 16 inputs times so many outputs against blocks of 32 inputs, two of which lie side by
+ * side for each output: how oneDNN's inner products in bfloat16 take weights. */
+static bool is_paired(const dnnl_memory_desc_t *own, const dnnl_memory_desc_t *copy) {
+  const dnnl_blocking_desc_t *a = &own->format_desc.blocking, *b = &copy->format_desc.blocking;
+  if (own->format_kind != dnnl_blocked || copy->format_kind != dnnl_blocked || own->ndims != 2 ||
+      copy->extra.flags != dnnl_memory_extra_flag_none || a->inner_nblks != 2 ||
+      b->inner_nblks != 3)
+    return false;
+  int64_t inputs = a->inner_blks[0], outputs = a->inner_blks[1], rows = own->padded_dims[1];
+  return a->inner_idxs[0] == 1 && a->inner_idxs[1] == 0 && b->inner_idxs[0] == 1 &&
+         b->inner_idxs[1] == 0 && b->inner_idxs[2] == 1 && b->inner_blks[2] == 2 &&
+         b->inner_blks[0] == inputs && b->inner_blks[1] == outputs &&
+         rows == copy->padded_dims[1] && own->padded_dims[0] == copy->padded_dims[0] &&
+         a->strides[1] == inputs * outputs && b->strides[1] == 2 * inputs * outputs &&
+         a->strides[0] == rows * outputs && b->strides[0] == rows * outputs;
+}
+
+cpu_entry *cpu_paired_copy(const wml_store *store, const cpu_entry *weight, int64_t *width) {
+  for (cpu_entry *e = store->copies; e; e = e->next)
+    if (e->source == weight && e->data && is_paired(&weight->own, &e->own)) {
+      *width = weight->own.format_desc.blocking.inner_blks[1];
+      return e;
+    }
+  return NULL;
+}

@@ -3,7 +3,7 @@
  * weight; it costs one read of the gradients. */
 #include "cpu.h"
 
-enum { UPDATE_PIECE = 16384 };
+enum { UPDATE_PIECE = 16384, COPY_PIECE = 1024 };
 
 typedef struct update_job {
   const vec_table *vec;
@@ -12,6 +12,8 @@ typedef struct update_job {
   bool *finite;   /* per piece */
   int64_t n;
   float *average; /* moving average of the weights, or NULL */
+  uint16_t *copy; /* of the weights, in bfloat16 with paired rows, or NULL */
+  int64_t width;  /* of such a row */
 } update_job;
 
 /* What a parameter occupies in the flat buffers, in floats. */
@@ -30,9 +32,18 @@ static void look_range(void *arg, int64_t begin, int64_t end) {
   }
 }
 
+/* In pieces that are still in the first-level cache when they are copied. */
 static void update_range(void *arg, int64_t begin, int64_t end) {
   const update_job *j = arg;
-  j->vec->update(&j->u, begin, end);
+  if (!j->copy) {
+    j->vec->update(&j->u, begin, end);
+    return;
+  }
+  for (int64_t at = begin; at < end; at += COPY_PIECE) {
+    int64_t last = at + COPY_PIECE < end ? at + COPY_PIECE : end;
+    j->vec->update(&j->u, at, last);
+    j->vec->pair_rows(j->u.w + at, j->copy + at, last - at, j->width);
+  }
 }
 
 static void lamb_range(void *arg, int64_t begin, int64_t end) {
@@ -127,6 +138,24 @@ static void update_items(cpu_step *step, update_job *j, int first, int count, do
   cpu_parallel(n, UPDATE_PIECE / 4, average_range, j);
 }
 
+/* Items from `first` on that are updated as one: one with a copy that is written along, or all up
+ * to the next such. Returns the item behind them. */
+static int next_run(const wml_plan *plan, update_job *j, int first) {
+  const wml_update *u = &plan->graph.update;
+  j->copy = NULL;
+  for (int i = first; i < u->n_items; i++) {
+    int64_t width;
+    cpu_entry *copy = cpu_paired_copy(plan->store, plan->tensors[u->items[i].param].entry, &width);
+    if (!copy || COPY_PIECE % (2 * width) != 0) continue;
+    if (i > first) return i;
+    copy->version = plan->store->version;
+    j->copy = copy->data;
+    j->width = width;
+    return i + 1;
+  }
+  return u->n_items;
+}
+
 static void run_update(cpu_step *step, cpu_node *node) {
   wml_plan *plan = step->plan;
   const wml_update *u = &plan->graph.update;
@@ -152,7 +181,10 @@ static void run_update(cpu_step *step, cpu_node *node) {
   double limit = (double)u->optimizer.global_clipnorm, own = (double)u->optimizer.clipnorm;
   double global = limit > 0.0 ? limit / fmax(sqrt(square), limit) : 1.0;
   if (own <= 0.0 && u->optimizer.kind != WML_LAMB) { /* nothing looks at single variables */
-    update_items(step, &j, 0, u->n_items, global);
+    for (int i = 0, next; i < u->n_items; i = next) {
+      next = next_run(plan, &j, i);
+      update_items(step, &j, i, next - i, global);
+    }
     return;
   }
   for (int i = 0; i < u->n_items; i++) {

@@ -35,6 +35,9 @@ WML_FN void set(void *y, int64_t i, float v, bool narrow) {
       name##_of(__VA_ARGS__, false);                                                               \
   } while (0)
 
+/* Before a loop that may write over what it reads, element for element. */
+#define IN_PLACE _Pragma("GCC ivdep")
+
 static void widen(const uint16_t *restrict x, float *restrict y, int64_t n) {
   for (int64_t i = 0; i < n; i++) y[i] = wml_bf16_to_float(x[i]);
 }
@@ -72,14 +75,14 @@ static bool plain_relu(const wml_activation *a) {
 #define WITH_CONSTANT_KIND(symbol, name)                                                           \
   case WML_##symbol:                                                                               \
     a.kind = WML_##symbol;                                                                         \
-    for (int64_t i = 0; i < n; i++) BODY;                                                          \
+    IN_PLACE for (int64_t i = 0; i < n; i++) BODY;                                                 \
     return;
 
 WML_FN void activation_of(const wml_activation *act, const void *x, void *y, int64_t n,
                           const bool narrow) {
   wml_activation a = *act;
   if (plain_relu(act)) {
-    for (int64_t i = 0; i < n; i++) {
+    IN_PLACE for (int64_t i = 0; i < n; i++) {
       float v = get(x, i, narrow);
       set(y, i, v <= 0.0f ? 0.0f : v, narrow);
     }
@@ -101,8 +104,8 @@ WML_FN void activation_bwd_of(const wml_activation *act, const void *dy, const v
                               const void *x, void *dx, int64_t n, const bool narrow) {
   wml_activation a = *act;
   if (plain_relu(act)) {
-    for (int64_t i = 0; i < n; i++)
-      set(dx, i, get(y, i, narrow) > 0.0f ? get(dy, i, narrow) : 0.0f, narrow);
+    IN_PLACE for (int64_t i = 0; i < n; i++)
+        set(dx, i, get(y, i, narrow) > 0.0f ? get(dy, i, narrow) : 0.0f, narrow);
     return;
   }
   if (!x) x = y; /* not read then */
@@ -502,11 +505,10 @@ WML_FN void dropout_of(uint64_t seed, int64_t step, uint32_t stream, float rate,
   for (; i + BLOCK <= n; i += BLOCK) {
     uint32_t word[4][DROPOUT_GROUP];
     dropout_group(seed, lane, (uint32_t)step, first + (uint64_t)i / 4, word);
-    for (int j = 0; j < DROPOUT_GROUP; j++)
-      for (int k = 0; k < 4; k++) {
-        float value = get(x, i + 4 * j + k, narrow) * scale;
-        set(y, i + 4 * j + k, wml_uniform(word[k][j]) >= rate ? value : 0.0f, narrow);
-      }
+    IN_PLACE for (int j = 0; j < DROPOUT_GROUP; j++) IN_PLACE for (int k = 0; k < 4; k++) {
+      float value = get(x, i + 4 * j + k, narrow) * scale;
+      set(y, i + 4 * j + k, wml_uniform(word[k][j]) >= rate ? value : 0.0f, narrow);
+    }
   }
   float rest[BLOCK];
   for (int64_t j = i; j < n; j++) rest[j - i] = get(x, j, narrow);
@@ -588,6 +590,13 @@ static void lamb(const vec_update *u, int64_t begin, int64_t end) {
   }
 }
 
+static void pair_rows(const float *x, uint16_t *y, int64_t n, int64_t width) {
+  for (int64_t r = 0; r < n; r += 2 * width) IN_PLACE for (int64_t i = 0; i < width; i++) {
+      y[r + 2 * i] = wml_bf16_from_float(x[r + i]);
+      y[r + 2 * i + 1] = wml_bf16_from_float(x[r + width + i]);
+    }
+}
+
 static void average(const wml_optimizer_step *step, const float *w, float *mean, int64_t n) {
   for (int64_t i = 0; i < n; i++) mean[i] = wml_optimizer_average(step, mean[i], w[i]);
 }
@@ -612,5 +621,6 @@ const vec_table VEC_TABLE = {
     .squares = squares,
     .update = update,
     .lamb = lamb,
+    .pair_rows = pair_rows,
     .average = average,
 };

@@ -88,6 +88,9 @@ typedef struct vec_table {
   void (*update)(const vec_update *u, int64_t begin, int64_t end);
   /* lamb's first pass: g becomes the direction */
   void (*lamb)(const vec_update *u, int64_t begin, int64_t end);
+  /* rows of `width` elements to bfloat16, two at a time with their elements in turn: rows 2r and
+   * 2r + 1 become one of 2 * width. n: a multiple of that */
+  void (*pair_rows)(const float *x, uint16_t *y, int64_t n, int64_t width);
   void (*average)(const wml_optimizer_step *step, const float *w, float *average, int64_t n);
 } vec_table;
 
