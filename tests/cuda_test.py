@@ -48,8 +48,21 @@ ours, error = train(mlp, path("churn.csv"), "gpu.safetensors", *table)
 check(not error and close(ours, cpu, 1e-4, ("loss", "val_loss", "accuracy", "auc")), f"a table: {error} {ours} {cpu}")
 mixed, error = train(mlp, path("churn.csv"), "mixed.safetensors", *table, "--precision", "mixed_bfloat16")
 check(not error and close(mixed, cpu, 0.03), f"a table in bfloat16: {error} {mixed}")
-_, error = train(mlp, path("churn.csv"), "no.safetensors", *table, "--precision", "mixed_bfloat16", device="cpu")
-check("mixed_bfloat16 needs a GPU" in error, "bfloat16 on the CPU: " + error)
+
+
+def probabilities(weights, device):
+    code, out, err = run(webml, "predict", path(weights), *(f"Geography=Spain,Gender=Male,Age={age},Balance=1000" for age in range(20, 60)), "--device", device, "--json", env=gpu)
+    check(code == 0, f"predict on {device}: {err}")
+    return np.array([json.loads(line)["probabilities"]["Exited"]["1"] for line in out.splitlines()])
+
+
+# Weights predict in the precision they were trained in: float32 as on the CPU, bfloat16 a little off.
+apart = np.abs(probabilities("gpu.safetensors", "cuda:0") - probabilities("gpu.safetensors", "cpu")).max()
+check(apart < 1e-5, f"predictions in float32 differ by {apart}")
+os.environ["DNNL_MAX_CPU_ISA"] = gpu["DNNL_MAX_CPU_ISA"] = "AVX2"  # a processor without bfloat16
+apart = np.abs(probabilities("mixed.safetensors", "cuda:0") - probabilities("mixed.safetensors", "cpu")).max()
+check(1e-5 < apart < 0.02, f"predictions in bfloat16 differ by {apart}")
+del os.environ["DNNL_MAX_CPU_ISA"], gpu["DNNL_MAX_CPU_ISA"]
 
 # Pictures, augmented, with every kind of layer.
 rng = np.random.default_rng(5)

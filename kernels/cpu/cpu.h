@@ -33,7 +33,8 @@ typedef struct cpu_entry {
   void *data;
   /* Of a bfloat16 copy (narrow.c): what it is made from, and when. */
   const struct cpu_entry *source;
-  uint64_t version; /* of the store then; 0: never */
+  const struct wml_plan *maker; /* which counts its bytes */
+  uint64_t version;             /* of the store then; 0: never */
   dnnl_primitive_t reorder;
   dnnl_memory_t from, to;
 } cpu_entry;

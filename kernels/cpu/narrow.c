@@ -110,6 +110,7 @@ static cpu_entry *make_copy(wml_plan *plan, const wml_tensor *shape, const cpu_e
   e->own = *md;
   e->fixed = true;
   e->source = source;
+  e->maker = plan;
   dnnl_primitive_desc_t pd = NULL;
   dnnl_status_t s = dnnl_reorder_primitive_desc_create(&pd, &source->own, device->engine, md,
                                                        device->engine, NULL);

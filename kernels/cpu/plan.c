@@ -316,16 +316,20 @@ static size_t entry_bytes(const cpu_entry *e) {
 
 void cpu_plan_memory(const wml_plan *plan, wml_memory *memory) {
   *memory = (wml_memory){.scratch = plan->arena_bytes};
+  size_t copies = 0; /* of a store's weights, which the first plan that wants them counts */
   for (int i = 0; i < plan->n_tensors; i++) {
     const cpu_tensor *t = &plan->tensors[i];
     if (!t->entry) continue;
-    if (t->info.role == WML_ROLE_PARAM || t->info.role == WML_ROLE_STATE)
+    if (t->entry->source)
+      copies += t->entry->maker == plan ? entry_bytes(t->entry) : 0;
+    else if (t->info.role == WML_ROLE_PARAM || t->info.role == WML_ROLE_STATE)
       memory->params += entry_bytes(t->entry);
     else
       memory->state += entry_bytes(t->entry);
   }
   memory->saved = frame_saved(plan);
   memory->scratch -= memory->saved < memory->scratch ? memory->saved : memory->scratch;
+  memory->scratch += copies;
 }
 
 /* Weights that the plan has folded are its own; the others have one block of the store, in the

@@ -262,7 +262,7 @@ typedef enum webml_precision {
   WEBML_FLOAT32,        /* float32; a GPU multiplies in TF32 */
   WEBML_FLOAT32_STRICT, /* float32 throughout */
   WEBML_MIXED_BFLOAT16  /* values between layers, and what is multiplied, in bfloat16: GPUs from
-                           compute capability 8.0 on */
+                           compute capability 8.0 on, CPUs with AVX512_BF16 or AMX */
 } webml_precision;
 
 typedef struct webml_train_options {
@@ -322,7 +322,8 @@ WEBML_API void webml_trainer_destroy(webml_trainer *trainer);
 
 /* ---- prediction ----------------------------------------------------------------------------- */
 
-/* Loads a weights file. max_batch: the largest number of rows computed at once, 0: 64. */
+/* Loads a weights file. max_batch: the largest number of rows computed at once, 0: 64. Predictions
+ * have the precision of the training, float32 where the device cannot compute in it. */
 WEBML_API webml_status webml_predictor_load(const char *weights_path, webml_device *device,
                                             int64_t max_batch, webml_predictor **predictor);
 WEBML_API void webml_predictor_destroy(webml_predictor *predictor);

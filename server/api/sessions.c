@@ -10,6 +10,8 @@
 
 /* What is passed on to `webml train` under its own name. These are the library's limits; those of
  * users are settings. */
+static const char *const precisions[] = {"float32", "float32_strict", "mixed_bfloat16", NULL};
+
 static const api_field fields[] = {
     {"model", API_ID, true, false, 0, 0, "one of your models", NULL},
     {"dataset", API_ID, true, false, 0, 0, "one of your data sets, or a public one", NULL},
@@ -29,6 +31,9 @@ static const api_field fields[] = {
      NULL},
     {"zoom_range", API_NUMBER, false, false, 0, 0.99, "factors from 1 - zoom to 1 + zoom", NULL},
     {"horizontal_flip", API_BOOLEAN, false, false, 0, 0, "mirror every other picture", NULL},
+    {"precision", API_TEXT, false, false, 1, 20,
+     "mixed_bfloat16: GPUs from compute capability 8.0 on, CPUs with AVX512_BF16 or AMX; float32",
+     precisions},
     {"deterministic", API_BOOLEAN, false, false, 0, 0, "on a GPU: the same bits each time", NULL},
     {0}};
 

@@ -9,7 +9,7 @@ import time
 
 import httpx
 
-from client import Client, Server, check, new_user, path, report, run, sanitized, upload
+from client import Client, Server, check, new_user, path, report, run, sanitized, skip, upload
 from client import settled as wait
 
 program, bench = sys.argv[1:3]
@@ -152,6 +152,16 @@ server.start()
 reconnect(ada, bob, admin)
 done = wait(ada, session)
 check(alive and done["state"] == "finished" and body(done["weights"]) == expected, f"the training went on: {alive} {done['state']}")
+
+# A precision of one's own, where the processor has it.
+check(start(ada, precision="half")[0] == 400, "a precision that there is not")
+status, answer = start(ada, precision="mixed_bfloat16", device="cpu")
+check(status == 201, f"a session in bfloat16: {answer}")
+other = wait(ada, answer["id"])
+if "needs a processor" in (other["error"] or ""):
+    skip("a session in bfloat16", other["error"])
+else:
+    check(other["state"] == "finished" and b"mixed_bfloat16" in ada.call("GET", f"/api/v1/weights/{other['weights']}/file")[1], f"in bfloat16: {other['state']} {other['error']}")
 
 # Deleting takes the files along.
 folder = os.path.join(server.data_dir, "jobs", str(session))

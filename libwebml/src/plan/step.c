@@ -249,3 +249,17 @@ void wml_step_metrics(const wml_step *step, const double *results, double *value
   for (int i = 0; i < step->n_metrics; i++)
     values[i] = wml_metric_value(&step->metrics[i], results + step->metric_result[i], width);
 }
+
+static const char *const precision_names[] = {[WML_FLOAT32] = "float32",
+                                              [WML_FLOAT32_STRICT] = "float32_strict",
+                                              [WML_MIXED_BFLOAT16] = "mixed_bfloat16"};
+
+const char *wml_precision_name(wml_precision precision) {
+  return precision_names[precision];
+}
+
+wml_precision wml_precision_named(const char *name) {
+  for (int i = WML_FLOAT32; name && i <= WML_MIXED_BFLOAT16; i++)
+    if (strcmp(name, precision_names[i]) == 0) return (wml_precision)i;
+  return WML_FLOAT32;
+}

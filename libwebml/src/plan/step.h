@@ -42,6 +42,9 @@ webml_status wml_step_build(const wml_step_spec *spec, wml_step *step);
 void wml_step_free(wml_step *step);
 /* Values of the metrics from accumulated results. */
 void wml_step_metrics(const wml_step *step, const double *results, double *values);
+const char *wml_precision_name(wml_precision precision);
+/* WML_FLOAT32 for NULL and names that there are not. */
+wml_precision wml_precision_named(const char *name);
 /* True where Keras computes this loss from the values before the last activation. */
 bool wml_loss_uses_logits(const webml_model *model);
 

@@ -9,15 +9,27 @@
 
 /* ---- plans ---- */
 
+/* A plan in the precision of the training; the first falls back to float32 where the device cannot
+ * do that. */
+static webml_status make_unit(webml_predictor *p, wml_dtype type, int64_t batch, wml_unit *unit) {
+  wml_step_spec spec = {.model = p->weights.model,
+                        .mode = WML_MODE_PREDICT,
+                        .batch = batch,
+                        .input = type,
+                        .precision = p->precision};
+  webml_status status = wml_unit_create(p->device, p->store, &spec, unit);
+  if (status != WEBML_ERROR_UNSUPPORTED || p->precision != WML_MIXED_BFLOAT16) return status;
+  spec.precision = p->precision = WML_FLOAT32;
+  return wml_unit_create(p->device, p->store, &spec, unit);
+}
+
 /* 1 for single rows, the largest batch, and some in between, so that little is padded. */
 static webml_status make_buckets(webml_predictor *p, wml_dtype type, wml_buckets *b) {
   const int64_t sizes[] = {1, 8, 16, 32, p->max_batch};
   for (int i = 0; i < WML_MAX_BUCKETS; i++) {
     if (sizes[i] > p->max_batch || (b->n && sizes[i] <= b->units[b->n - 1].step.graph.batch))
       continue;
-    wml_step_spec spec = {
-        .model = p->weights.model, .mode = WML_MODE_PREDICT, .batch = sizes[i], .input = type};
-    WML_TRY(wml_unit_create(p->device, p->store, &spec, &b->units[b->n]));
+    WML_TRY(make_unit(p, type, sizes[i], &b->units[b->n]));
     b->n++;
   }
   webml_memory need = {0};
@@ -44,6 +56,8 @@ static webml_status load(webml_predictor *p, const char *path) {
   bool images = p->weights.model->format == WML_FORMAT_IMAGES;
   p->input_width = wml_shape_elements(&p->weights.model->input);
   p->output_width = wml_shape_elements(&out);
+  if (p->weights.record)
+    p->precision = wml_precision_named(wml_json_get_string(p->weights.record, "precision", NULL));
   WML_TRY(wml_from_result(p->device->backend->store_create(p->device->handle, &p->store)));
   WML_TRY(make_buckets(p, images ? WML_U8 : WML_F32, images ? &p->bytes : &p->floats));
   WML_TRY(put_weights(p));

@@ -36,6 +36,8 @@ webml_status wml_record_write(const webml_trainer *t, wml_text *text) {
   wml_json_int(text, t->data.parts[WML_PART_VALIDATION].n);
   wml_json_key(text, "seconds");
   wml_json_number(text, t->state.seconds);
+  wml_json_key(text, "precision");
+  wml_json_string(text, wml_precision_name((wml_precision)t->options.precision));
   wml_json_key(text, "device");
   wml_json_string(text, webml_device_identity(t->device));
   wml_json_key(text, "history");
