@@ -332,7 +332,9 @@ static int add_parameters(const json_t *parameters, char *const *fixed, char **a
       if (*c == '_') *c = '-';
     arguments[n++] = texts[k++];
     if (json_is_true(value)) continue;
-    if (json_is_integer(value))
+    if (json_is_string(value))
+      snprintf(texts[k], 48, "%s", json_string_value(value));
+    else if (json_is_integer(value))
       snprintf(texts[k], 48, "%lld", (long long)json_integer_value(value));
     else
       snprintf(texts[k], 48, "%.9g", json_number_value(value));
