@@ -45,120 +45,9 @@ double bench_median(const bench_series *s) {
 
 extern char **environ;
 
-static void die(const char *what) {
+void bench_die(const char *what) {
   fprintf(stderr, "webml-bench: %s: %s\n", what, webml_last_error());
   exit(1);
-}
-
-/* ---- a training step of a described network, without a data set ---- */
-
-typedef struct rig {
-  wml_device *device;
-  wml_store *store;
-  wml_step step;
-  wml_plan *plan;
-  uint8_t *images;
-  int32_t *labels;
-  int64_t *rows;
-} rig;
-
-enum { SAMPLES = 1024 };
-
-const char bench_reference[] =
-    "{\"size\":[64,64,3],\"optimizer\":\"adam\",\"loss\":\"categorical_crossentropy\",\"layers\":["
-    "{\"type\":\"Conv2D\",\"layer\":{\"filters\":64,\"kernel_size\":3,\"activation\":\"relu\"}},{"
-    "\"type\":\"MaxPooling2D\",\"layer\":{}},"
-    "{\"type\":\"Conv2D\",\"layer\":{\"filters\":32,\"kernel_size\":2,\"activation\":\"relu\"}},{"
-    "\"type\":\"Flatten\",\"layer\":{}},"
-    "{\"type\":\"Dense\",\"layer\":{\"units\":256,\"activation\":\"relu\"}},{\"type\":\"Dense\","
-    "\"layer\":{\"units\":43,\"activation\":\"softmax\"}}]}";
-
-static void rig_open(rig *r, int threads, int64_t batch, const wml_augment *augment) {
-  webml_model *model = NULL;
-  wml_device_config config = {.threads = threads};
-  if (webml_model_parse(bench_reference, strlen(bench_reference), &model) != WEBML_OK)
-    die("the model");
-  wml_step_spec spec = {.model = model,
-                        .mode = WML_MODE_TRAIN,
-                        .batch = batch,
-                        .input = WML_U8,
-                        .target = WML_I32,
-                        .target_width = 1};
-  if (augment) spec.augment = *augment;
-  const wml_backend *b = &wml_backend_cpu;
-  if (b->open(&wml_library_host, &config, &r->device) || b->store_create(r->device, &r->store) ||
-      wml_step_build(&spec, &r->step) || b->compile(r->store, &r->step.graph, &r->plan) ||
-      b->prepare(r->plan))
-    die("the reference network");
-  srand(1);
-  for (int i = 0; i < r->step.graph.n_tensors; i++) {
-    const wml_tensor *t = &r->step.graph.tensors[i];
-    if (t->role != WML_ROLE_PARAM) continue;
-    int64_t n = wml_elements(t);
-    float *w = malloc((size_t)n * sizeof *w),
-          limit = sqrtf(6.0f / (float)(n / t->dim[t->rank - 1] + t->dim[t->rank - 1]));
-    for (int64_t k = 0; k < n; k++)
-      w[k] = t->rank == 1 ? 0.0f : limit * (2.0f * (float)rand() / (float)RAND_MAX - 1.0f);
-    b->put(r->store, t->name, w);
-    free(w);
-  }
-  r->images = malloc(SAMPLES * 64 * 64 * 3);
-  r->labels = malloc(SAMPLES * sizeof *r->labels);
-  r->rows = malloc(SAMPLES * 8 * sizeof *r->rows);
-  for (int64_t i = 0; i < SAMPLES * 64 * 64 * 3; i++) r->images[i] = (uint8_t)rand();
-  for (int i = 0; i < SAMPLES; i++) r->labels[i] = rand() % 43;
-  for (int i = 0; i < SAMPLES * 8; i++) r->rows[i] = rand() % SAMPLES;
-  webml_model_destroy(model);
-}
-
-/* Milliseconds of one step, over `steps` of them. */
-static double rig_round(rig *r, int64_t steps) {
-  float rates[64];
-  double results[2] = {0};
-  for (int i = 0; i < 64; i++) rates[i] = 1e-4f;
-  wml_feed feeds[] = {{.tensor = r->step.input, .base = r->images},
-                      {.tensor = r->step.target, .base = r->labels}};
-  wml_run run = {.n_steps = steps,
-                 .step = 100,
-                 .rows = r->rows,
-                 .n_feeds = 2,
-                 .feeds = feeds,
-                 .learning_rate = rates,
-                 .results = results};
-  double start = bench_now();
-  if (wml_backend_cpu.run(r->plan, &run) != WML_OK || run.not_finite >= 0) die("a step");
-  return (bench_now() - start) * 1e3 / (double)steps;
-}
-
-/* ---- the peer: prints one rate in samples per second per line it is asked for ---- */
-
-typedef struct peer {
-  FILE *ask, *answer;
-} peer;
-
-static int peer_open(peer *p, const char *command) {
-  int to[2], from[2];
-  if (pipe(to) || pipe(from)) return 0;
-  if (fork() == 0) {
-    dup2(to[0], 0);
-    dup2(from[1], 1);
-    close(to[1]);
-    close(from[0]);
-    execl("/bin/sh", "sh", "-c", command, (char *)NULL);
-    _exit(127);
-  }
-  close(to[0]);
-  close(from[1]);
-  p->ask = fdopen(to[1], "w");
-  p->answer = fdopen(from[0], "r");
-  return 1;
-}
-
-static double peer_round(peer *p) {
-  char line[256];
-  fputs("go\n", p->ask);
-  fflush(p->ask);
-  return fgets(line, sizeof line, p->answer) ? atof(line) : NAN;
 }
 
 /* ---- latency of a small MLP ---- */
@@ -168,7 +57,7 @@ static double mlp_microseconds(const char *weights) {
   webml_predictor *predictor = NULL;
   float x[64] = {0.5f}, y[64];
   if (webml_device_open("cpu", 0, &device) || webml_predictor_load(weights, device, 1, &predictor))
-    die("the MLP");
+    bench_die("the MLP");
   for (int i = 0; i < 1000; i++) webml_predictor_run(predictor, x, 1, y);
   enum { CALLS = 100000 };
   double start = bench_now();
@@ -187,7 +76,7 @@ static void make_mlp(const char *csv, const char *weights) {
       "{\"type\":\"Dense\",\"layer\":{\"units\":64,\"activation\":\"relu\"}},{\"type\":\"Dense\","
       "\"layer\":{\"units\":2,\"activation\":\"softmax\"}}]}";
   FILE *f = fopen(csv, "w");
-  if (!f) die(csv);
+  if (!f) bench_die(csv);
   for (int c = 0; c < 13; c++) fprintf(f, "c%d,", c);
   fputs("label\n", f);
   for (int r = 0; r < 100; r++) {
@@ -203,7 +92,7 @@ static void make_mlp(const char *csv, const char *weights) {
   if (webml_model_parse(mlp, strlen(mlp), &model) || webml_dataset_open(csv, NULL, &data) ||
       webml_model_shape_to(model, data, &shaped, NULL) || webml_device_open("cpu", 0, &device) ||
       webml_trainer_create(shaped, data, device, &o, &trainer) || webml_trainer_run(trainer))
-    die("the MLP");
+    bench_die("the MLP");
   webml_trainer_destroy(trainer);
   webml_device_destroy(device);
   webml_dataset_destroy(data);
@@ -234,7 +123,7 @@ static double start_to_answer(const char *program, const char *weights) {
   return status == 0 ? took : NAN;
 }
 
-static void machine_name(char *out, size_t size) {
+void bench_machine(char *out, size_t size) {
   char line[256];
   snprintf(out, size, "unknown processor");
   FILE *f = fopen("/proc/cpuinfo", "r");
@@ -268,14 +157,14 @@ static int bench_augmentation(int threads, int rounds) {
                                   .crop = 0.2f,
                                   .brightness = 0.2f,
                                   .flip = true};
-  rig plain = {0}, augmented = {0};
+  bench_rig plain = {0}, augmented = {0};
   bench_series without = {0}, with = {0}, ratio = {0};
-  rig_open(&plain, threads, 64, NULL);
-  rig_open(&augmented, threads, 64, &all);
-  rig_round(&plain, 4);
-  rig_round(&augmented, 4);
+  bench_rig_open(&plain, threads, &(bench_network){.augment = NULL});
+  bench_rig_open(&augmented, threads, &(bench_network){.augment = &all});
+  bench_rig_round(&plain, 4);
+  bench_rig_round(&augmented, 4);
   for (int i = 0; i < rounds; i++) {
-    double a = 64e3 / rig_round(&plain, 8), b = 64e3 / rig_round(&augmented, 8);
+    double a = bench_rig_round(&plain, 8), b = bench_rig_round(&augmented, 8);
     bench_add(&without, a);
     bench_add(&with, b);
     bench_add(&ratio, b / a);
@@ -296,6 +185,8 @@ int main(int argc, char **argv) {
   }
   if (argc > 1 && strcmp(argv[1], "augmentation") == 0)
     return bench_augmentation(threads, argc > 2 ? atoi(argv[2]) : 9);
+  if (argc > 1 && strcmp(argv[1], "precision") == 0)
+    return bench_precision(threads, argc - 2, argv + 2);
   if (argc > 1 && strcmp(argv[1], "gpu") == 0) return bench_gpu(argc - 2, argv + 2);
   if (argc > 1 && strcmp(argv[1], "predict") == 0) return bench_predict(argc - 2, argv + 2);
   if (argc > 1 && strcmp(argv[1], "make") == 0) return bench_make(argc - 2, argv + 2);
@@ -315,6 +206,7 @@ int main(int argc, char **argv) {
                  stderr,
                  "usage: webml-bench [--rounds N] [--threads N] [--json FILE] [--peer COMMAND]\n"
                  "       webml-bench ops [ROUNDS]\n"
+                 "       webml-bench precision [--rounds N] [--peer COMMAND]\n"
                  "       webml-bench gpu [--precision P] [--batch N] ...\n"
                  "       webml-bench predict WEIGHTS [SECONDS]\n"
                  "       webml-bench make churn|signs ...\n"
@@ -326,25 +218,25 @@ int main(int argc, char **argv) {
   if (fd >= 0) close(fd);
   snprintf(weights, sizeof weights, "%s.safetensors", csv);
   make_mlp(csv, weights);
-  rig r = {0};
-  rig_open(&r, threads, 64, NULL);
+  bench_rig r = {0};
+  bench_rig_open(&r, threads, &(bench_network){0});
   bench_primitives *primitives = bench_primitives_create(threads, 64);
-  peer other = {0};
-  bool has_peer = command && peer_open(&other, command);
+  bench_peer other = {0};
+  bool has_peer = command && bench_peer_open(&other, command);
   bench_series own = {0}, bare = {0}, theirs = {0}, mlp = {0}, start = {0};
-  rig_round(&r, 4);
+  bench_rig_round(&r, 4);
   uint64_t before = webml_allocation_count();
-  rig_round(&r, 4);
+  bench_rig_round(&r, 4);
   uint64_t allocated = webml_allocation_count() - before;
   for (int i = 0; i < rounds; i++) {
-    bench_add(&own, 64e3 / rig_round(&r, 6));
+    bench_add(&own, bench_rig_round(&r, 6));
     bench_add(&bare, 64e3 / bench_primitives_round(primitives));
-    if (has_peer) bench_add(&theirs, peer_round(&other));
+    if (has_peer) bench_add(&theirs, bench_peer_round(&other));
     bench_add(&mlp, mlp_microseconds(weights));
     bench_add(&start, start_to_answer(argv[0], weights));
   }
   char machine[200];
-  machine_name(machine, sizeof machine);
+  bench_machine(machine, sizeof machine);
   FILE *json = json_path ? fopen(json_path, "w") : NULL;
   char date[32];
   time_t now = time(NULL);

@@ -2,10 +2,11 @@
 #ifndef WML_BENCH_H
 #define WML_BENCH_H
 
-#include "kernels/backend.h"
+#include "plan/step.h"
 #include "webml.h"
 
 #include <stdint.h>
+#include <stdio.h>
 
 enum { BENCH_MAX_ROUNDS = 64 };
 
@@ -19,6 +20,41 @@ void bench_add(bench_series *s, double value);
 double bench_median(const bench_series *s);
 double bench_quantile(const bench_series *s, double q);
 
+void bench_die(const char *what); /* with the library's last message */
+void bench_machine(char *out, size_t size);
+
+/* ---- rig.c ---- */
+
+typedef struct bench_network {
+  const char *description; /* of pictures and classes; NULL: the reference network */
+  wml_precision precision;
+  const wml_augment *augment; /* or NULL */
+} bench_network;
+
+/* A training step, batch 64, on the CPU. */
+typedef struct bench_rig {
+  wml_device *device;
+  wml_store *store;
+  wml_step step;
+  wml_plan *plan;
+  uint8_t *images;
+  int32_t *labels;
+  int64_t *rows;
+} bench_rig;
+
+/* false: the processor has not this precision. */
+bool bench_rig_open(bench_rig *r, int threads, const bench_network *network);
+/* Images per second over so many steps. */
+double bench_rig_round(bench_rig *r, int64_t steps);
+
+/* A program that prints a rate for every line it is sent. */
+typedef struct bench_peer {
+  FILE *ask, *answer;
+} bench_peer;
+
+bool bench_peer_open(bench_peer *p, const char *command);
+double bench_peer_round(bench_peer *p);
+
 /* primitives.c: milliseconds of one training step of the reference network as the sum of its bare
  * oneDNN primitives, each in the faster of NHWC and oneDNN's own layout, plus one Adam pass over
  * its parameters. Sets up once, runs one round per call. */
@@ -29,6 +65,9 @@ void bench_primitives_print(const bench_primitives *p);
 
 /* The description of the reference network. */
 extern const char bench_reference[];
+
+/* precision.c */
+int bench_precision(int threads, int argc, char **argv);
 
 /* gpu.c: the reference network on a GPU. */
 int bench_gpu(int argc, char **argv);
