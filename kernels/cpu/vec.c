@@ -78,14 +78,32 @@ static bool plain_relu(const wml_activation *a) {
     IN_PLACE for (int64_t i = 0; i < n; i++) BODY;                                                 \
     return;
 
+/* relu on the bits of bfloat16: 1 to 0x7F80 are the positive numbers and infinity. */
+static void relu_bits(const uint16_t *x, uint16_t *y, int64_t n) {
+  IN_PLACE
+  for (int64_t i = 0; i < n; i++) {
+    bool keeps = ((uint16_t)(x[i] - 1u) < 0x7FFFu) | (x[i] > 0xFF80u); /* NaN stays NaN */
+    y[i] = keeps ? x[i] : 0;
+  }
+}
+
+static void relu_bwd_bits(const uint16_t *dy, const uint16_t *y, uint16_t *dx, int64_t n) {
+  IN_PLACE
+  for (int64_t i = 0; i < n; i++) dx[i] = (uint16_t)(y[i] - 1u) < 0x7F80u ? dy[i] : 0;
+}
+
 WML_FN void activation_of(const wml_activation *act, const void *x, void *y, int64_t n,
                           const bool narrow) {
   wml_activation a = *act;
+  if (plain_relu(act) && narrow) {
+    relu_bits(x, y, n);
+    return;
+  }
   if (plain_relu(act)) {
-    IN_PLACE for (int64_t i = 0; i < n; i++) {
-      float v = get(x, i, narrow);
-      set(y, i, v <= 0.0f ? 0.0f : v, narrow);
-    }
+    const float *v = x;
+    float *w = y;
+    IN_PLACE
+    for (int64_t i = 0; i < n; i++) w[i] = v[i] <= 0.0f ? 0.0f : v[i];
     return;
   }
   switch (act->kind) {
@@ -103,9 +121,15 @@ static void activation(const wml_activation *act, const void *x, void *y, int64_
 WML_FN void activation_bwd_of(const wml_activation *act, const void *dy, const void *y,
                               const void *x, void *dx, int64_t n, const bool narrow) {
   wml_activation a = *act;
+  if (plain_relu(act) && narrow) {
+    relu_bwd_bits(dy, y, dx, n);
+    return;
+  }
   if (plain_relu(act)) {
-    IN_PLACE for (int64_t i = 0; i < n; i++)
-        set(dx, i, get(y, i, narrow) > 0.0f ? get(dy, i, narrow) : 0.0f, narrow);
+    const float *g = dy, *v = y;
+    float *d = dx;
+    IN_PLACE
+    for (int64_t i = 0; i < n; i++) d[i] = v[i] > 0.0f ? g[i] : 0.0f;
     return;
   }
   if (!x) x = y; /* not read then */
@@ -363,17 +387,18 @@ static void pooled_weights(const vec_pooled *p, const float *x, const void *dy,
   BY_TYPE(p->narrow, pooled_weights, p, x, dy, index, y, sum);
 }
 
-enum { NORM_BLOCK = 32 };
+enum { NORM_BLOCK = 32, NORM_TILE = 64 };
 
+/* Rows by tiles, so that a tile is read from memory once for all blocks of channels. Sums of a tile
+ * are floats, added up in double. */
 WML_FN void norm_sums_of(const vec_norm *n, const void *x, const float *mean, double *sum,
                          int64_t rows, const bool narrow) {
-  for (int64_t c0 = 0; c0 < n->c; c0 += NORM_BLOCK) {
-    int k = n->c - c0 < NORM_BLOCK ? (int)(n->c - c0) : NORM_BLOCK;
-    float m[NORM_BLOCK] = {0};
-    for (int j = 0; mean && j < k; j++) m[j] = mean[c0 + j];
-    for (int64_t r0 = 0; r0 < rows; r0 += 64) { /* short float sums, then double */
-      float s[NORM_BLOCK] = {0};
-      int64_t end = r0 + 64 < rows ? r0 + 64 : rows;
+  for (int64_t r0 = 0; r0 < rows; r0 += NORM_TILE) {
+    int64_t end = r0 + NORM_TILE < rows ? r0 + NORM_TILE : rows;
+    for (int64_t c0 = 0; c0 < n->c; c0 += NORM_BLOCK) {
+      int k = n->c - c0 < NORM_BLOCK ? (int)(n->c - c0) : NORM_BLOCK;
+      float s[NORM_BLOCK] = {0}, m[NORM_BLOCK] = {0};
+      for (int j = 0; mean && j < k; j++) m[j] = mean[c0 + j];
       for (int64_t r = r0, at = r0 * n->c + c0; r < end; r++, at += n->c) {
         if (mean)
           for (int j = 0; j < k; j++) {
@@ -398,17 +423,20 @@ static float norm_inverse(const vec_norm *n, int64_t c) {
 }
 
 WML_FN void norm_of(const vec_norm *n, const void *x, void *y, int64_t rows, const bool narrow) {
-  for (int64_t c0 = 0; c0 < n->c; c0 += NORM_BLOCK) {
-    int m = n->c - c0 < NORM_BLOCK ? (int)(n->c - c0) : NORM_BLOCK;
-    float a[NORM_BLOCK], mean[NORM_BLOCK], b[NORM_BLOCK];
-    for (int j = 0; j < m; j++) {
-      a[j] = norm_inverse(n, c0 + j) * (n->gamma ? n->gamma[c0 + j] : 1.0f);
-      mean[j] = n->mean[c0 + j];
-      b[j] = n->beta ? n->beta[c0 + j] : 0.0f;
+  for (int64_t r0 = 0; r0 < rows; r0 += NORM_TILE) {
+    int64_t end = r0 + NORM_TILE < rows ? r0 + NORM_TILE : rows;
+    for (int64_t c0 = 0; c0 < n->c; c0 += NORM_BLOCK) {
+      int m = n->c - c0 < NORM_BLOCK ? (int)(n->c - c0) : NORM_BLOCK;
+      float a[NORM_BLOCK], mean[NORM_BLOCK], b[NORM_BLOCK];
+      for (int j = 0; j < m; j++) {
+        a[j] = norm_inverse(n, c0 + j) * (n->gamma ? n->gamma[c0 + j] : 1.0f);
+        mean[j] = n->mean[c0 + j];
+        b[j] = n->beta ? n->beta[c0 + j] : 0.0f;
+      }
+      for (int64_t r = r0, at = r0 * n->c + c0; r < end; r++, at += n->c)
+        for (int j = 0; j < m; j++)
+          set(y, at + j, (get(x, at + j, narrow) - mean[j]) * a[j] + b[j], narrow);
     }
-    for (int64_t r = 0, at = c0; r < rows; r++, at += n->c)
-      for (int j = 0; j < m; j++)
-        set(y, at + j, (get(x, at + j, narrow) - mean[j]) * a[j] + b[j], narrow);
   }
 }
 
@@ -418,13 +446,12 @@ static void norm(const vec_norm *n, const void *x, void *y, int64_t rows) {
 
 WML_FN void norm_bwd_sums_of(const vec_norm *n, const void *dy, const void *x, double *sum,
                              int64_t rows, const bool narrow) {
-  for (int64_t c0 = 0; c0 < n->c; c0 += NORM_BLOCK) {
-    int m = n->c - c0 < NORM_BLOCK ? (int)(n->c - c0) : NORM_BLOCK;
-    float inverse[NORM_BLOCK], mean[NORM_BLOCK];
-    for (int j = 0; j < m; j++) inverse[j] = norm_inverse(n, c0 + j), mean[j] = n->mean[c0 + j];
-    for (int64_t r0 = 0; r0 < rows; r0 += 64) {
-      float s[NORM_BLOCK] = {0}, t[NORM_BLOCK] = {0};
-      int64_t end = r0 + 64 < rows ? r0 + 64 : rows;
+  for (int64_t r0 = 0; r0 < rows; r0 += NORM_TILE) {
+    int64_t end = r0 + NORM_TILE < rows ? r0 + NORM_TILE : rows;
+    for (int64_t c0 = 0; c0 < n->c; c0 += NORM_BLOCK) {
+      int m = n->c - c0 < NORM_BLOCK ? (int)(n->c - c0) : NORM_BLOCK;
+      float inverse[NORM_BLOCK], mean[NORM_BLOCK], s[NORM_BLOCK] = {0}, t[NORM_BLOCK] = {0};
+      for (int j = 0; j < m; j++) inverse[j] = norm_inverse(n, c0 + j), mean[j] = n->mean[c0 + j];
       for (int64_t r = r0, at = r0 * n->c + c0; r < end; r++, at += n->c)
         for (int j = 0; j < m; j++) {
           float g = get(dy, at + j, narrow);
@@ -446,21 +473,24 @@ static void norm_bwd_sums(const vec_norm *n, const void *dy, const void *x, doub
 
 WML_FN void norm_bwd_of(const vec_norm *n, const void *dy, const void *x, const float *sum,
                         void *dx, int64_t rows, const bool narrow) {
-  for (int64_t c0 = 0; c0 < n->c; c0 += NORM_BLOCK) {
-    int m = n->c - c0 < NORM_BLOCK ? (int)(n->c - c0) : NORM_BLOCK;
-    float inverse[NORM_BLOCK], mean[NORM_BLOCK], gain[NORM_BLOCK], s[NORM_BLOCK], t[NORM_BLOCK];
-    for (int j = 0; j < m; j++) {
-      inverse[j] = norm_inverse(n, c0 + j);
-      mean[j] = n->mean[c0 + j];
-      gain[j] = inverse[j] * (n->gamma ? n->gamma[c0 + j] : 1.0f);
-      s[j] = sum[c0 + j];
-      t[j] = sum[n->c + c0 + j];
-    }
-    for (int64_t r = 0, at = c0; r < rows; r++, at += n->c)
+  for (int64_t r0 = 0; r0 < rows; r0 += NORM_TILE) {
+    int64_t end = r0 + NORM_TILE < rows ? r0 + NORM_TILE : rows;
+    for (int64_t c0 = 0; c0 < n->c; c0 += NORM_BLOCK) {
+      int m = n->c - c0 < NORM_BLOCK ? (int)(n->c - c0) : NORM_BLOCK;
+      float inverse[NORM_BLOCK], mean[NORM_BLOCK], gain[NORM_BLOCK], s[NORM_BLOCK], t[NORM_BLOCK];
       for (int j = 0; j < m; j++) {
-        float xhat = (get(x, at + j, narrow) - mean[j]) * inverse[j];
-        set(dx, at + j, gain[j] * (get(dy, at + j, narrow) - s[j] - xhat * t[j]), narrow);
+        inverse[j] = norm_inverse(n, c0 + j);
+        mean[j] = n->mean[c0 + j];
+        gain[j] = inverse[j] * (n->gamma ? n->gamma[c0 + j] : 1.0f);
+        s[j] = sum[c0 + j];
+        t[j] = sum[n->c + c0 + j];
       }
+      for (int64_t r = r0, at = r0 * n->c + c0; r < end; r++, at += n->c)
+        for (int j = 0; j < m; j++) {
+          float xhat = (get(x, at + j, narrow) - mean[j]) * inverse[j];
+          set(dx, at + j, gain[j] * (get(dy, at + j, narrow) - s[j] - xhat * t[j]), narrow);
+        }
+    }
   }
 }
 
