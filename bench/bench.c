@@ -157,14 +157,10 @@ static int bench_augmentation(int threads, int rounds) {
                                   .crop = 0.2f,
                                   .brightness = 0.2f,
                                   .flip = true};
-  bench_rig plain = {0}, augmented = {0};
   bench_series without = {0}, with = {0}, ratio = {0};
-  bench_rig_open(&plain, threads, &(bench_network){.augment = NULL});
-  bench_rig_open(&augmented, threads, &(bench_network){.augment = &all});
-  bench_rig_round(&plain, 4);
-  bench_rig_round(&augmented, 4);
   for (int i = 0; i < rounds; i++) {
-    double a = bench_rig_round(&plain, 8), b = bench_rig_round(&augmented, 8);
+    double a = bench_training(threads, &(bench_network){.augment = NULL}, 8),
+           b = bench_training(threads, &(bench_network){.augment = &all}, 8);
     bench_add(&without, a);
     bench_add(&with, b);
     bench_add(&ratio, b / a);
@@ -218,18 +214,21 @@ int main(int argc, char **argv) {
   if (fd >= 0) close(fd);
   snprintf(weights, sizeof weights, "%s.safetensors", csv);
   make_mlp(csv, weights);
-  bench_rig r = {0};
-  bench_rig_open(&r, threads, &(bench_network){0});
   bench_primitives *primitives = bench_primitives_create(threads, 64);
   bench_peer other = {0};
   bool has_peer = command && bench_peer_open(&other, command);
   bench_series own = {0}, bare = {0}, theirs = {0}, mlp = {0}, start = {0};
+  bench_rig r = {0};
+  char device[200];
+  bench_rig_open(&r, threads, &(bench_network){0});
   bench_rig_round(&r, 4);
   uint64_t before = webml_allocation_count();
   bench_rig_round(&r, 4);
   uint64_t allocated = webml_allocation_count() - before;
+  snprintf(device, sizeof device, "%s", wml_backend_cpu.identity(r.device));
+  bench_rig_close(&r);
   for (int i = 0; i < rounds; i++) {
-    bench_add(&own, bench_rig_round(&r, 6));
+    bench_add(&own, bench_training(threads, &(bench_network){0}, 8));
     bench_add(&bare, 64e3 / bench_primitives_round(primitives));
     if (has_peer) bench_add(&theirs, bench_peer_round(&other));
     bench_add(&mlp, mlp_microseconds(weights));
@@ -245,9 +244,8 @@ int main(int argc, char **argv) {
     fprintf(
         json,
         "{\n  \"date\": \"%s\", \"machine\": \"%s\", \"version\": \"%s\", \"device\": \"%s\",\n",
-        date, machine, webml_version(), wml_backend_cpu.identity(r.device));
-  printf("webml %s on %s, %d cores: %s\n\n", webml_version(), machine, threads,
-         wml_backend_cpu.identity(r.device));
+        date, machine, webml_version(), device);
+  printf("webml %s on %s, %d cores: %s\n\n", webml_version(), machine, threads, device);
   report(json, "reference network, training, batch 64", &own, "img/s", ",");
   report(json, "its bare oneDNN primitives and one Adam", &bare, "img/s", ",");
   bench_primitives_print(primitives);

@@ -46,6 +46,11 @@ typedef struct bench_rig {
 bool bench_rig_open(bench_rig *r, int threads, const bench_network *network);
 /* Images per second over so many steps. */
 double bench_rig_round(bench_rig *r, int64_t steps);
+void bench_rig_close(bench_rig *r); /* also of one that was opened in part */
+/* Opens, warms up, measures and closes, as long as which there is one team of threads in this
+ * process: OpenMP's threads wait by sleeping as soon as there are more of them than cores, at 50 us
+ * for each parallel loop. NAN: the processor has not this precision. */
+double bench_training(int threads, const bench_network *network, int64_t steps);
 
 /* A program that prints a rate for every line it is sent. */
 typedef struct bench_peer {

@@ -22,13 +22,13 @@ static const char deep[] =
              "{\"type\":\"Dense\",\"layer\":{\"units\":256,\"activation\":\"relu\"}},"
              "{\"type\":\"Dense\",\"layer\":{\"units\":10,\"activation\":\"softmax\"}}]}";
 
-enum { NETWORKS = 2, PRECISIONS = 2, STEPS = 4 };
+enum { NETWORKS = 2, PRECISIONS = 2, STEPS = 16 };
 static const char *const network_names[NETWORKS] = {"reference", "deep"};
 static const wml_precision precisions[PRECISIONS] = {WML_FLOAT32, WML_MIXED_BFLOAT16};
 
 typedef struct contender {
   char name[96];
-  bench_rig rig;
+  bench_network network;
   bench_peer peer; /* where `peers` */
   bench_series own, theirs;
 } contender;
@@ -38,7 +38,7 @@ static void print_series(FILE *f, const char *name, const bench_series *s) {
           bench_median(s), bench_quantile(s, 0.1), bench_quantile(s, 0.9), s->n);
 }
 
-static void print_json(const char *path, const contender *list, int threads, bool peers) {
+static void print_json(const char *path, const contender *list, const char *device, bool peers) {
   FILE *f = fopen(path, "w");
   if (!f) bench_die(path);
   char machine[200], date[32];
@@ -46,9 +46,9 @@ static void print_json(const char *path, const contender *list, int threads, boo
   bench_machine(machine, sizeof machine);
   strftime(date, sizeof date, "%Y-%m-%d", gmtime(&now));
   fprintf(f,
-          "{\n  \"date\": \"%s\", \"machine\": \"%s\", \"threads\": %d, \"version\": \"%s\", "
-          "\"device\": \"%s\",\n  \"unit\": \"images/s\",\n",
-          date, machine, threads, webml_version(), wml_backend_cpu.identity(list[0].rig.device));
+          "{\n  \"date\": \"%s\", \"machine\": \"%s\", \"version\": \"%s\", \"device\": \"%s\",\n"
+          "  \"unit\": \"images/s\",\n",
+          date, machine, webml_version(), device);
   for (int i = 0; i < NETWORKS * PRECISIONS; i++) {
     fprintf(f, "  \"%s\": {", list[i].name);
     print_series(f, "webml", &list[i].own);
@@ -61,6 +61,8 @@ static void print_json(const char *path, const contender *list, int threads, boo
 
 int bench_precision(int threads, int argc, char **argv) {
   static contender list[NETWORKS * PRECISIONS];
+  bench_rig rig = {0};
+  char device[200];
   int rounds = 9, n = 0;
   const char *json = NULL, *command = NULL;
   for (int i = 0; i + 1 < argc; i += 2) {
@@ -73,18 +75,18 @@ int bench_precision(int threads, int argc, char **argv) {
       contender *c = &list[n++];
       const char *precision = wml_precision_name(precisions[p]);
       snprintf(c->name, sizeof c->name, "%s network, %s", network_names[k], precision);
-      if (!bench_rig_open(&c->rig, threads,
-                          &(bench_network){.description = k ? deep : bench_reference,
-                                           .precision = precisions[p]}))
-        return printf("SKIP %s: %s\n", c->name, webml_last_error()), 0;
+      c->network = (bench_network){.description = k ? deep : NULL, .precision = precisions[p]};
+      bool has = bench_rig_open(&rig, threads, &c->network);
+      snprintf(device, sizeof device, "%s", wml_backend_cpu.identity(rig.device));
+      bench_rig_close(&rig);
+      if (!has) return printf("SKIP %s: %s\n", c->name, webml_last_error()), 0;
       char line[4096];
       snprintf(line, sizeof line, "%s %s %s", command ? command : "", precision, network_names[k]);
       if (command && !bench_peer_open(&c->peer, line)) bench_die(line);
     }
-  for (int i = 0; i < n; i++) bench_rig_round(&list[i].rig, STEPS);
   for (int round = 0; round < rounds; round++)
     for (int i = 0; i < n; i++) {
-      bench_add(&list[i].own, bench_rig_round(&list[i].rig, STEPS));
+      bench_add(&list[i].own, bench_training(threads, &list[i].network, STEPS));
       if (command) bench_add(&list[i].theirs, bench_peer_round(&list[i].peer));
     }
   for (int i = 0; i < n; i++) {
@@ -99,6 +101,6 @@ int bench_precision(int threads, int argc, char **argv) {
   for (int k = 0; k < NETWORKS; k++)
     printf("%s: bfloat16 is %.2f times float32\n", network_names[k],
            bench_median(&list[2 * k + 1].own) / bench_median(&list[2 * k].own));
-  if (json) print_json(json, list, threads, command != NULL);
+  if (json) print_json(json, list, device, command != NULL);
   return 0;
 }

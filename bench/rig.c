@@ -90,6 +90,29 @@ double bench_rig_round(bench_rig *r, int64_t steps) {
   return (double)(BATCH * steps) / (bench_now() - start);
 }
 
+void bench_rig_close(bench_rig *r) {
+  const wml_backend *b = &wml_backend_cpu;
+  b->plan_destroy(r->plan);
+  wml_step_free(&r->step);
+  b->store_destroy(r->store);
+  b->close(r->device);
+  free(r->images);
+  free(r->labels);
+  free(r->rows);
+  *r = (bench_rig){0};
+}
+
+double bench_training(int threads, const bench_network *network, int64_t steps) {
+  bench_rig r = {0};
+  double rate = NAN;
+  if (bench_rig_open(&r, threads, network)) {
+    bench_rig_round(&r, 3);
+    rate = bench_rig_round(&r, steps);
+  }
+  bench_rig_close(&r);
+  return rate;
+}
+
 bool bench_peer_open(bench_peer *p, const char *command) {
   int to[2], from[2];
   if (pipe(to) || pipe(from)) return false;
