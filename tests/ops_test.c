@@ -651,16 +651,25 @@ static void check_again(const subject *s) {
   }
 }
 
+/* A convolution and the pooling behind it work on parts of the batch. */
+static void check_in_parts(const subject *s) {
+  setenv("WEBML_CPU_PART_BYTES", "1", 1);
+  check_subject(s, "pool");
+  unsetenv("WEBML_CPU_PART_BYTES");
+}
+
 static void check_cpu(const char *only) {
   const subject cpu = {"cpu", &wml_backend_cpu, WML_FLOAT32, 2e-4, false},
                 narrow = {"cpu bfloat16", &wml_backend_cpu, WML_MIXED_BFLOAT16, 3e-2, true};
   check_subject(&cpu, only);
+  check_in_parts(&cpu);
   if (!takes(&narrow, &op_cases[0])) {
     CHECK(strstr(webml_last_error(), "needs a processor that computes in bfloat16") != NULL);
     test_skip("cpu rows of the table in bfloat16", webml_last_error());
     return;
   }
   check_subject(&narrow, only);
+  check_in_parts(&narrow);
   for (int i = 0; i < n_op_cases; i++)
     if (strstr(op_cases[i].name, "dense")) compare_trained(&op_cases[i], &narrow);
   if (!only) check_again(&narrow);

@@ -53,6 +53,15 @@ static wml_result cpu_enumerate(const wml_host *host, wml_device_info *list, int
   return WML_OK;
 }
 
+/* WEBML_CPU_PART_BYTES in the environment instead: tests set it low. */
+static int64_t cache_of_thread(void) {
+  const int64_t least = 1 << 20;
+  const char *wanted = getenv("WEBML_CPU_PART_BYTES");
+  if (wanted) return atoll(wanted);
+  int64_t second_level = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  return second_level > least ? second_level : least;
+}
+
 static void cpu_close(wml_device *device) {
   if (!device) return;
   dnnl_stream_destroy(device->stream);
@@ -73,6 +82,7 @@ static wml_result cpu_open(const wml_host *host, const wml_device_config *config
   long cores = sysconf(_SC_NPROCESSORS_ONLN);
   device->threads = config->threads > 0 ? config->threads : (int)(cores > 0 ? cores : 1);
   device->vec = vec_choose();
+  device->cache = cache_of_thread();
   dnnl_set_primitive_cache_capacity(0); /* unloaded models would keep 17 MB */
   wml_result result =
       cpu_check(device, dnnl_engine_create(&device->engine, dnnl_cpu, 0), "engine_create");

@@ -181,7 +181,9 @@ static wml_result finish(wml_plan *plan, cpu_node *node, const conv_pass *pass, 
   return result;
 }
 
-static wml_result plan_pass(wml_plan *plan, cpu_node *node, const conv_pass *pass, int kernel) {
+/* part: of the batch only, so activations must lie as they are */
+static wml_result plan_pass(wml_plan *plan, cpu_node *node, const conv_pass *pass, int kernel,
+                            bool part) {
   conv_shape s = shape_of(plan, node, kernel);
   dnnl_primitive_desc_t pd = NULL;
   static const conv_layouts candidates[] = {{false, false, false}, {false, true, false},
@@ -190,6 +192,7 @@ static wml_result plan_pass(wml_plan *plan, cpu_node *node, const conv_pass *pas
   wml_result result = WML_UNSUPPORTED;
   for (size_t i = 0; i < sizeof candidates / sizeof *candidates && result == WML_UNSUPPORTED; i++) {
     if (pass->narrow && (!candidates[i].own_weights || candidates[i].last_resort)) continue;
+    if (part && (candidates[i].own || candidates[i].last_resort)) continue;
     result = try_layout(plan, node, pass, &s, candidates[i], &pd);
   }
   if (result != WML_OK) {
@@ -203,28 +206,91 @@ static wml_result plan_pass(wml_plan *plan, cpu_node *node, const conv_pass *pas
   return result;
 }
 
+/* ---- with pooling behind it ----
+ * The convolution of a few pictures stays in the cache until it is pooled. What it needs for its
+ * weights runs once, its last primitive for each part of the batch. */
+
+static void run_pooled(cpu_step *step, cpu_node *node) {
+  const wml_plan *plan = step->plan;
+  int x = node->temp[0], y = node->temp[1];
+  int64_t rows = cpu_info(plan, y)->dim[0], row = wml_row_elements(cpu_info(plan, x));
+  cpu_primitive *conv = &node->primitive[node->n_primitives - 1];
+  int moved = 0;
+  while (moved < conv->n_args && conv->tensor[moved] != x) moved++;
+  for (int i = 0; i + 1 < node->n_primitives; i++) {
+    cpu_primitive *p = &node->primitive[i];
+    dnnl_primitive_execute(p->primitive, plan->device->stream, p->n_args, p->arg);
+  }
+  for (int64_t first = 0; first < plan->graph.batch; first += rows) {
+    dnnl_memory_set_data_handle(conv->arg[moved].memory, cpu_at(plan, x, first * row));
+    dnnl_primitive_execute(conv->primitive, plan->device->stream, conv->n_args, conv->arg);
+    cpu_pool_rows(plan, node, y, first, rows);
+  }
+}
+
+static void run_whole(cpu_step *step, cpu_node *node) {
+  cpu_run_primitives(step, node);
+  cpu_pool_rows(step->plan, node, node->temp[1], 0, step->plan->graph.batch);
+}
+
+/* How many pictures at a time: what the threads' caches hold, evenly. */
+static int64_t part_of(const wml_plan *plan, const cpu_node *node) {
+  const wml_tensor *y = cpu_info(plan, node->between);
+  int64_t picture = wml_row_elements(y) * (cpu_is_narrow(plan, node->op.out[0]) ? 2 : 4),
+          each = plan->device->cache / picture, threads = plan->device->threads;
+  int64_t most = threads * (each > 1 ? each : 1), batch = plan->graph.batch;
+  for (int64_t rows = most < batch ? most : batch; rows >= threads; rows--)
+    if (batch % rows == 0 && (rows % threads == 0 || rows == batch)) return rows;
+  return batch;
+}
+
+static wml_result plan_pooled(wml_plan *plan, cpu_node *node, int64_t rows) {
+  const wml_op *op = &node->op;
+  bool narrow = cpu_is_narrow(plan, op->in[0]);
+  if (narrow != cpu_is_narrow(plan, op->out[0])) return WML_UNSUPPORTED;
+  int x = cpu_add_view(plan, op->in[0], rows), y = x < 0 ? -1 : cpu_add_wide(plan, node->between);
+  if (y < 0) return WML_OUT_OF_MEMORY;
+  cpu_tensor *between = &plan->tensors[y];
+  between->info.dim[0] = rows;
+  between->narrow = narrow;
+  between->bytes = (size_t)wml_elements(&between->info) * (narrow ? 2 : 4);
+  node->temp[0] = x;
+  node->temp[1] = y;
+  cpu_pool_index(plan, op->out[1]);
+  conv_pass pass = {dnnl_forward_training, x, op->in[1], op->in[2], y, narrow};
+  wml_result result = plan_pass(plan, node, &pass, op->in[1], rows < plan->graph.batch);
+  node->run = rows < plan->graph.batch ? run_pooled : run_whole;
+  return result;
+}
+
+static wml_result plan_in_parts(wml_plan *plan, cpu_node *node) {
+  return node->pools ? plan_pooled(plan, node, part_of(plan, node)) : WML_UNSUPPORTED;
+}
+
 static wml_result plan_forward(wml_plan *plan, cpu_node *node) {
   const wml_op *op = &node->op;
+  if (node->pools) return plan_pooled(plan, node, plan->graph.batch);
   conv_pass pass = {dnnl_forward_training,         op->in[0], op->in[1], op->in[2], op->out[0],
                     cpu_is_narrow(plan, op->in[0])};
-  return plan_pass(plan, node, &pass, op->in[1]);
+  return plan_pass(plan, node, &pass, op->in[1], false);
 }
 
 static wml_result plan_bwd_data(wml_plan *plan, cpu_node *node) {
   const wml_op *op = &node->op;
   conv_pass pass = {
       dnnl_backward_data, op->out[0], op->in[1], -1, op->in[0], cpu_is_narrow(plan, op->in[0])};
-  return plan_pass(plan, node, &pass, op->in[1]);
+  return plan_pass(plan, node, &pass, op->in[1], false);
 }
 
 static wml_result plan_bwd_weights(wml_plan *plan, cpu_node *node) {
   const wml_op *op = &node->op;
   conv_pass pass = {dnnl_backward_weights,         op->in[0], op->out[0], op->out[1], op->in[1],
                     cpu_is_narrow(plan, op->in[0])};
-  return plan_pass(plan, node, &pass, op->out[0]);
+  return plan_pass(plan, node, &pass, op->out[0], false);
 }
 
-const cpu_implementation cpu_conv2d[] = {{plan_forward, true}, {NULL, false}};
+const cpu_implementation cpu_conv2d[] = {
+    {plan_in_parts, true}, {plan_forward, true}, {NULL, false}};
 const cpu_implementation cpu_conv2d_bwd_data[] = {{plan_bwd_data, true}, {NULL, false}};
 const cpu_implementation cpu_conv2d_bwd_weights[] = {
     {cpu_plan_pooled_weights, true}, {plan_bwd_weights, true}, {NULL, false}};

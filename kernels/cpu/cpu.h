@@ -20,6 +20,7 @@ struct wml_device {
   dnnl_engine_t engine;
   dnnl_stream_t stream;
   int threads;
+  int64_t cache; /* bytes of intermediate results that one thread keeps near */
   char identity[160];
 };
 
@@ -91,7 +92,9 @@ struct cpu_node {
   wml_activation post; /* activation fused behind a convolution or a dense layer */
   int pooled;          /* MAXPOOL_BWD: relu before the pooling is undone by this value; or -1 */
   bool pools;          /* CONV2D_BWD_WEIGHTS: takes the gradient from behind a pooling, whose index
-                          is in[2] */
+                          is in[2]. CONV2D: out are those of the pooling behind it */
+  wml_window pool;     /* of such a CONV2D; */
+  int between;         /* its own result, which has no bytes of its own */
   const char *name;    /* of the implementation */
   const char *why;     /* an implementation that declined says why */
   bool inline_;        /* can run on the caller's thread */
@@ -130,6 +133,8 @@ struct wml_plan {
 int cpu_add_temporary(wml_plan *plan, size_t bytes, int node); /* tensor index, -1: no memory */
 /* A value like the tensor, in float32. Returns its index, -1: no memory. */
 int cpu_add_wide(wml_plan *plan, int tensor);
+/* The first rows of a value, as a tensor of its own over the same bytes. -1: no memory. */
+int cpu_add_view(wml_plan *plan, int tensor, int64_t rows);
 /* Makes room for a node before node `at`: it and those behind move up. */
 wml_result cpu_insert_node(wml_plan *plan, int at);
 /* How often the tensor is read: by nodes, and by the caller when it is an output. */
@@ -191,6 +196,11 @@ extern const cpu_implementation cpu_batchnorm_train[], cpu_batchnorm_infer[], cp
 extern const cpu_implementation cpu_gather[], cpu_dropout[], cpu_reshape[], cpu_loss[],
     cpu_metric[];
 extern const cpu_implementation cpu_update[];
+
+/* maxpool.c: `rows` pictures, the first of which is number `first` of the results. */
+void cpu_pool_rows(const wml_plan *plan, const cpu_node *conv, int x, int64_t first, int64_t rows);
+/* Where the pooling's index says what won: a byte each. */
+void cpu_pool_index(wml_plan *plan, int index);
 
 /* conv2d_pooled.c */
 bool cpu_conv_can_pool(const wml_plan *plan, const cpu_node *weights);

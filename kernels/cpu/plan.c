@@ -71,6 +71,16 @@ int cpu_add_wide(wml_plan *plan, int tensor) {
   return wide;
 }
 
+int cpu_add_view(wml_plan *plan, int tensor, int64_t rows) {
+  int view = frame_add_temporary(plan, 0, -1);
+  if (view < 0) return -1;
+  plan->tensors[view].info = *cpu_info(plan, tensor);
+  plan->tensors[view].info.dim[0] = rows;
+  plan->tensors[view].narrow = plan->tensors[tensor].narrow;
+  plan->tensors[view].alias = tensor;
+  return view;
+}
+
 wml_result cpu_insert_node(wml_plan *plan, int at) {
   size_t n = (size_t)plan->n_nodes;
   cpu_node *nodes = wml_take(&plan->device->host, n + 1, sizeof *nodes);
@@ -145,6 +155,28 @@ static void fuse_pooled(wml_plan *plan) {
       weights->pools = true;
     } else
       plan->nodes[kept++] = *pool;
+  }
+  plan->n_nodes = kept;
+}
+
+/* A pooling joins the convolution before it where nothing else reads what lies between: that is
+ * made for a few pictures at a time, and never leaves the cache (conv2d.c). */
+static void fuse_pools(wml_plan *plan) {
+  int kept = 0;
+  for (int k = 0; k < plan->n_nodes; k++) {
+    cpu_node *node = &plan->nodes[k], *before = kept ? &plan->nodes[kept - 1] : NULL;
+    bool joins = before && before->op.kind == WML_OP_CONV2D && !before->pools &&
+                 node->op.kind == WML_OP_MAXPOOL && node->op.in[0] == before->op.out[0] &&
+                 cpu_consumers(plan, node->op.in[0]) == 1;
+    if (joins) {
+      before->pools = true;
+      before->pool = node->op.u.window;
+      before->between = before->op.out[0];
+      before->op.out[0] = node->op.out[0];
+      before->op.out[1] = node->op.out[1];
+      node->op.in[0] = -1; /* reads nothing any more */
+    } else
+      plan->nodes[kept++] = *node;
   }
   plan->n_nodes = kept;
 }
@@ -246,6 +278,7 @@ static wml_result build(wml_plan *plan, const wml_graph *g) {
   if (result == WML_OK) {
     fuse(plan);
     fuse_pooled(plan);
+    fuse_pools(plan);
     settle_types(plan);
   }
   for (int k = 0; k < plan->n_nodes && result == WML_OK; k++) {
