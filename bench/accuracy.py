@@ -1,7 +1,7 @@
 """Test accuracy on Fashion-MNIST: webml against PyTorch, the same network, initializers, data, epochs,
 optimizer and learning-rate schedule, the mean of several seeds.
 
-usage: /usr/bin/python3 bench/accuracy.py [SEEDS] [EPOCHS]   (python3-torch, python3-numpy, dataset-fashion-mnist)
+usage: /usr/bin/python3 bench/accuracy.py [SEEDS [EPOCHS [PRECISION]]]   of webml's; PyTorch's is float32 (python3-torch, python3-numpy, dataset-fashion-mnist)
 Prints a table and one JSON object; exits 1 when webml's mean is more than 0.5 points below.
 """
 import gzip
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 seeds, epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 5, int(sys.argv[2]) if len(sys.argv) > 2 else 3
+precision = sys.argv[3] if len(sys.argv) > 3 else "float32"
 rate, batch = 0.002, 64
 data = "/usr/share/datasets/fashion-mnist"
 webml = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "build", "bin", "webml")
@@ -34,7 +35,7 @@ def ours(seed, folder):
     path = os.path.join(folder, "model.json")
     json.dump(model, open(path, "w"))
     out = os.path.join(folder, "w.safetensors")
-    subprocess.run([webml, "train", path, "--data", data, "--epochs", str(epochs), "--batch-size", str(batch), "--seed", str(seed), "--schedule", "cosine", "--keep-last",
+    subprocess.run([webml, "train", path, "--data", data, "--epochs", str(epochs), "--batch-size", str(batch), "--seed", str(seed), "--precision", precision, "--schedule", "cosine", "--keep-last",
                     "--progress", "none", "--out", out], check=True)
     answer = subprocess.run([webml, "evaluate", out, "--data", data, "--json"], check=True, capture_output=True, text=True)
     os.unlink(out + ".checkpoint")
@@ -72,5 +73,5 @@ with tempfile.TemporaryDirectory() as folder:
         rows.append((ours(seed, folder), theirs(seed, x, y, tx, ty)))
         print(f"seed {seed}: webml {rows[-1][0]:.4f}  PyTorch {rows[-1][1]:.4f}", flush=True)
 a, b = (np.array(c) for c in zip(*rows))
-print(json.dumps({"epochs": epochs, "seeds": seeds, "webml": {"mean": a.mean(), "sd": a.std(ddof=1)}, "pytorch": {"mean": b.mean(), "sd": b.std(ddof=1), "version": torch.__version__}}))
+print(json.dumps({"precision": precision, "epochs": epochs, "seeds": seeds, "webml": {"mean": a.mean(), "sd": a.std(ddof=1)}, "pytorch": {"mean": b.mean(), "sd": b.std(ddof=1), "version": torch.__version__}}))
 sys.exit(0 if a.mean() >= b.mean() - 0.005 else 1)
