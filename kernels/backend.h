@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 /* Raised with every change of a structure or a meaning below; checked when a module is opened. */
-#define WML_BACKEND_VERSION 4u
+#define WML_BACKEND_VERSION 5u
 
 typedef enum wml_result {
   WML_OK = 0,
@@ -216,6 +216,7 @@ typedef struct wml_device_info {
   char description[160];
   char uuid[48];             /* "" where there is none */
   size_t total, available;   /* bytes of memory; 0: unknown */
+  bool bfloat16;             /* takes WML_MIXED_BFLOAT16 */
   int compute_capability[2]; /* of a GPU; 0 */
   int multiprocessors;       /* of a GPU; 0 */
 } wml_device_info;

@@ -52,11 +52,14 @@ mlp = write("churn.json", json.dumps({"size": [None], "dynamic": True, "optimize
     {"type": "Dense", "layer": {"units": 16, "activation": "relu"}}, {"type": "Dense", "layer": {"units": None, "activation": "sigmoid"}}]}))
 table = ["--inputs", "Geography,Gender,Age,Balance", "--outputs", "Exited", "--validation-split", "0.2", "--epochs", "3"]
 
+has = json.loads(run(webml, "devices", "--json")[1])["devices"][0]["bfloat16"]
+check(json.loads(run(webml, "devices", "--json", env=plain)[1])["devices"][0]["bfloat16"] is False, "a device without bfloat16")
 _, error = train(mlp, path("churn.csv"), "no.safetensors", *table, "--precision", "mixed_bfloat16", environment=plain)
 check("mixed_bfloat16 needs a processor that computes in bfloat16" in error and not os.path.exists(path("no.safetensors")), "refused: " + error)
 
 mixed, error = train(mlp, path("churn.csv"), "table.safetensors", *table, "--precision", "mixed_bfloat16")
-if "needs a processor" in error:
+check(has == ("needs a processor" not in error), f"bfloat16 {has}: {error}")
+if not has:
     skip("mixed_bfloat16 on this processor", error.strip())
     report()
 exact, _ = train(mlp, path("churn.csv"), "exact.safetensors", *table)

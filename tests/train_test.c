@@ -315,10 +315,11 @@ static webml_status small_table_life(void) {
 }
 
 /* The same with pictures: PNG and JPEG decoding, convolutions, BatchNormalization folded. */
-static webml_status small_image_life(void) {
+static webml_status image_life(webml_precision precision) {
   static const char cnn[] =
       "{\"size\":[8,8,3],\"dynamic\":true,\"optimizer\":\"adam\",\"loss\":null,\"layers\":["
       "{\"type\":\"Conv2D\",\"layer\":{\"filters\":4,\"kernel_size\":3}},"
+      "{\"type\":\"Conv2D\",\"layer\":{\"filters\":4,\"kernel_size\":2,\"groups\":2}},"
       "{\"type\":\"BatchNormalization\"},{\"type\":\"MaxPooling2D\"},{\"type\":\"Flatten\"},"
       "{\"type\":\"Dense\",\"layer\":{\"units\":null,\"activation\":\"softmax\"}}]}";
   world w;
@@ -327,9 +328,11 @@ static webml_status small_image_life(void) {
   webml_predictor *p = NULL;
   webml_status status = open_world(&w, cnn, "tests/data/images", 0.34);
   if (status == WEBML_OK)
-    status =
-        train(&w, (webml_train_options){.epochs = 1, .batch_size = 3, .weights_path = weights_path},
-              &c, NULL);
+    status = train(
+        &w,
+        (webml_train_options){
+            .epochs = 1, .batch_size = 3, .precision = precision, .weights_path = weights_path},
+        &c, NULL);
   if (status == WEBML_OK) status = webml_predictor_load(weights_path, w.device, 2, &p);
   if (status == WEBML_OK) status = webml_predictor_image(p, "tests/data/images/plain/a.png", &json);
   webml_free(json);
@@ -338,6 +341,14 @@ static webml_status small_image_life(void) {
   webml_predictor_destroy(p);
   close_world(&w);
   return status;
+}
+
+static webml_status small_image_life(void) {
+  return image_life(WEBML_FLOAT32);
+}
+
+static webml_status small_narrow_life(void) {
+  return image_life(WEBML_MIXED_BFLOAT16);
 }
 
 static void test_failing_allocations(webml_status (*small_life)(void)) {
@@ -374,6 +385,10 @@ int main(void) {
   test_not_finite();
   test_failing_allocations(small_table_life);
   test_failing_allocations(small_image_life);
+  if (small_narrow_life() == WEBML_ERROR_UNSUPPORTED)
+    test_skip("failing allocations in bfloat16", webml_last_error());
+  else
+    test_failing_allocations(small_narrow_life);
   char command[128];
   snprintf(command, sizeof command, "rm -r %s", folder);
   return test_report() | (system(command) ? 1 : 0);

@@ -47,7 +47,7 @@ static wml_result cpu_enumerate(const wml_host *host, wml_device_info *list, int
   (void)host;
   *count = 1;
   if (capacity < 1) return WML_OK;
-  list[0] = (wml_device_info){.name = "cpu"};
+  list[0] = (wml_device_info){.name = "cpu", .bfloat16 = cpu_can_narrow()};
   describe_processor(list[0].description, sizeof list[0].description);
   list[0].total = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
   return WML_OK;

@@ -117,6 +117,7 @@ static wml_result module_enumerate(const wml_host *host, wml_device_info *list, 
       write_uuid(&prop.uuid, d->uuid, sizeof d->uuid);
       d->total = prop.totalGlobalMem;
       d->compute_capability[0] = prop.major, d->compute_capability[1] = prop.minor;
+      d->bfloat16 = prop.major >= 8;
       d->multiprocessors = prop.multiProcessorCount;
       size_t total;
       if (cudaSetDevice(i) != cudaSuccess || cudaMemGetInfo(&d->available, &total) != cudaSuccess)

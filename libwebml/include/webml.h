@@ -222,8 +222,9 @@ WEBML_API webml_status webml_dataset_find(const webml_dataset *dataset, const ch
  * (no such device here, and why), _DEVICE, _MEMORY. Any thread. */
 WEBML_API webml_status webml_device_open(const char *name, int threads, webml_device **device);
 WEBML_API void webml_device_destroy(webml_device *device);
-/* All devices of this machine as JSON: {"devices":[{"name","kind","description",...}],
- * "unavailable":[{"kind","reason"}]}. Free with webml_free(). */
+/* All devices of this machine as JSON: {"devices":[{"name","kind","description","bfloat16",...}],
+ * "unavailable":[{"kind","reason"}]}; bfloat16: takes WEBML_MIXED_BFLOAT16. Free with webml_free().
+ */
 WEBML_API webml_status webml_devices(char **json);
 /* What results depend on: library, version, instruction set, threads. */
 WEBML_API const char *webml_device_identity(const webml_device *device);
