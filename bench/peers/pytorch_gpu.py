@@ -5,6 +5,7 @@ usage: python3 pytorch_gpu.py PRECISION BATCH [EPOCHS [IMAGES [plain]]]   PRECIS
 Prints one JSON line with the seconds of EPOCHS epochs (compilation and warm-up apart) and the latency of
 a prediction from host memory to host memory.
 """
+import contextlib
 import json
 import statistics
 import sys
@@ -26,7 +27,11 @@ net = torch.nn.Sequential(
     torch.nn.Conv2d(3, 64, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Conv2d(64, 32, 2), torch.nn.ReLU(),
     torch.nn.Flatten(), torch.nn.Linear(28800, 256), torch.nn.ReLU(), torch.nn.Linear(256, 43)).to(device, memory_format=torch.channels_last)
 optimizer = torch.optim.Adam(net.parameters(), fused=True, capturable=True)
-kind = torch.bfloat16 if precision == "mixed_bfloat16" else torch.float32
+mixed = precision == "mixed_bfloat16"
+
+
+def cast():
+    return torch.autocast("cuda", torch.bfloat16) if mixed else contextlib.nullcontext()
 
 
 def augment(x):
@@ -46,7 +51,7 @@ def loss_of(index):
     x = images[index].permute(0, 3, 1, 2).float() * (1 / 255)
     if augmented:
         x = augment(x)
-    with torch.autocast("cuda", kind, enabled=kind != torch.float32):
+    with cast():
         logits = net(x.contiguous(memory_format=torch.channels_last))
     return F.cross_entropy(logits.float(), labels[index])
 
@@ -93,7 +98,7 @@ x_host, y_host = torch.zeros(1, 64, 64, 3, dtype=torch.uint8).pin_memory(), torc
 x_device = x_host.to(device)
 with torch.no_grad():
     def predict():
-        with torch.autocast("cuda", kind, enabled=kind != torch.float32):
+        with cast():
             x = x_device.permute(0, 3, 1, 2).float() * (1 / 255)
             return torch.softmax(net(x.contiguous(memory_format=torch.channels_last)).float(), 1)
 
