@@ -36,7 +36,11 @@ WML_FN void set(void *y, int64_t i, float v, bool narrow) {
   } while (0)
 
 /* Before a loop that may write over what it reads, element for element. */
+#if defined(__GNUC__) && !defined(__clang__)
 #define IN_PLACE _Pragma("GCC ivdep")
+#else
+#define IN_PLACE
+#endif
 
 static void widen(const uint16_t *restrict x, float *restrict y, int64_t n) {
   for (int64_t i = 0; i < n; i++) y[i] = wml_bf16_to_float(x[i]);
