@@ -661,11 +661,44 @@ static void check_in_parts(const subject *s) {
   unsetenv("WEBML_CPU_PART_BYTES");
 }
 
+/* How many operations of the case's training run by what has these words in its name. */
+static int count_of(const subject *s, const op_case *c, const char *words) {
+  webml_model *model = op_case_model(c);
+  case_data d = make_data(c, model);
+  rig r;
+  int count = 0;
+  const char *name;
+  CHECK(rig_open(&r, s, c, model, &d));
+  for (int i = 0; (name = s->backend->implementation(r.plan[WML_MODE_TRAIN], i)) != NULL; i++)
+    count += strstr(name, words) != NULL;
+  rig_close(&r);
+  free_data(&d);
+  webml_model_destroy(model);
+  return count;
+}
+
+/* Winograd's convolutions, which want more channels than the cases have. */
+static void check_winograd(const subject *s) {
+  setenv("WEBML_CPU_WINOGRAD_CHANNELS", "1", 1);
+  const op_case *many = op_cases;
+  while (strcmp(many->name, "conv chain, 3x3 on many channels") != 0) many++;
+  int count = count_of(s, many, "wino");
+  if (count == 0)
+    test_skip("Winograd's convolutions", "oneDNN has them for AVX-512 only");
+  else {
+    CHECKF(count == 5, "%d of 5 convolutions by Winograd's way", count);
+    check_subject(s, "3x3");
+    check_subject(s, "no bias");
+  }
+  unsetenv("WEBML_CPU_WINOGRAD_CHANNELS");
+}
+
 static void check_cpu(const char *only) {
   const subject cpu = {"cpu", &wml_backend_cpu, WML_FLOAT32, 2e-4, false},
                 narrow = {"cpu bfloat16", &wml_backend_cpu, WML_MIXED_BFLOAT16, 3e-2, true};
   check_subject(&cpu, only);
   check_in_parts(&cpu);
+  check_winograd(&cpu);
   if (!only) check_again(&cpu);
   if (!takes(&narrow, &op_cases[0])) {
     CHECK(strstr(webml_last_error(), "needs a processor that computes in bfloat16") != NULL);

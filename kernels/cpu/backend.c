@@ -53,12 +53,14 @@ static wml_result cpu_enumerate(const wml_host *host, wml_device_info *list, int
   return WML_OK;
 }
 
-/* WEBML_CPU_PART_BYTES in the environment instead: tests set it low. */
+/* A number from the environment instead of the usual one: tests set some low. */
+static int64_t number_of(const char *name, int64_t usual) {
+  const char *wanted = getenv(name);
+  return wanted ? atoll(wanted) : usual;
+}
+
 static int64_t cache_of_thread(void) {
-  const int64_t least = 1 << 20;
-  const char *wanted = getenv("WEBML_CPU_PART_BYTES");
-  if (wanted) return atoll(wanted);
-  int64_t second_level = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  int64_t least = 1 << 20, second_level = sysconf(_SC_LEVEL2_CACHE_SIZE);
   return second_level > least ? second_level : least;
 }
 
@@ -82,7 +84,8 @@ static wml_result cpu_open(const wml_host *host, const wml_device_config *config
   long cores = sysconf(_SC_NPROCESSORS_ONLN);
   device->threads = config->threads > 0 ? config->threads : (int)(cores > 0 ? cores : 1);
   device->vec = vec_choose();
-  device->cache = cache_of_thread();
+  device->cache = number_of("WEBML_CPU_PART_BYTES", cache_of_thread());
+  device->winograd = number_of("WEBML_CPU_WINOGRAD_CHANNELS", 64);
   dnnl_set_primitive_cache_capacity(0); /* unloaded models would keep 17 MB */
   wml_result result =
       cpu_check(device, dnnl_engine_create(&device->engine, dnnl_cpu, 0), "engine_create");

@@ -20,7 +20,8 @@ struct wml_device {
   dnnl_engine_t engine;
   dnnl_stream_t stream;
   int threads;
-  int64_t cache; /* bytes of intermediate results that one thread keeps near */
+  int64_t cache;    /* bytes of intermediate results that one thread keeps near */
+  int64_t winograd; /* from so many channels on */
   char identity[160];
 };
 
