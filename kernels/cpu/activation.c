@@ -56,8 +56,8 @@ static void run_forward(cpu_step *step, cpu_node *node) {
   const wml_tensor *t = cpu_info(plan, node->op.in[0]);
   act_job job = {.vec = plan->device->vec,
                  .act = &node->op.u.activation,
-                 .x = cpu_f32(plan, node->op.in[0]),
-                 .out = cpu_f32(plan, node->op.out[0]),
+                 .x = cpu_at(plan, node->op.in[0], 0),
+                 .out = cpu_at(plan, node->op.out[0], 0),
                  .narrow = cpu_is_narrow(plan, node->op.out[0]),
                  .n = t->dim[t->rank - 1]};
   split(&job, t, forward_range);
@@ -68,10 +68,10 @@ static void run_backward(cpu_step *step, cpu_node *node) {
   const wml_tensor *t = cpu_info(plan, node->op.out[0]);
   act_job job = {.vec = plan->device->vec,
                  .act = &node->op.u.activation,
-                 .dy = cpu_f32(plan, node->op.in[0]),
-                 .y = cpu_f32(plan, node->op.in[1]),
-                 .x = cpu_f32(plan, node->op.in[2]),
-                 .out = cpu_f32(plan, node->op.out[0]),
+                 .dy = cpu_at(plan, node->op.in[0], 0),
+                 .y = cpu_at(plan, node->op.in[1], 0),
+                 .x = cpu_at(plan, node->op.in[2], 0),
+                 .out = cpu_at(plan, node->op.out[0], 0),
                  .narrow = cpu_is_narrow(plan, node->op.out[0]),
                  .n = t->dim[t->rank - 1]};
   split(&job, t, backward_range);

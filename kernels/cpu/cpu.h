@@ -51,8 +51,7 @@ struct wml_store {
   cpu_entry *entries;
   cpu_block *blocks;
   cpu_entry *copies; /* of weights, in bfloat16 */
-  uint64_t version;  /* changes with every put() and update: folded weights and copies are made anew
-                      */
+  uint64_t version;  /* counts put() and updates: folded weights and copies follow it */
 };
 
 /* A tensor of the plan: one of the graph's or a temporary of one operation. */
@@ -94,8 +93,8 @@ struct cpu_node {
   int pooled;          /* MAXPOOL_BWD: relu before the pooling is undone by this value; or -1 */
   bool pools;          /* CONV2D_BWD_WEIGHTS: takes the gradient from behind a pooling, whose index
                           is in[2]. CONV2D: out are those of the pooling behind it */
-  wml_window pool;     /* of such a CONV2D; */
-  int between;         /* its own result, which has no bytes of its own */
+  wml_window pool;     /* of such a CONV2D, */
+  int between;         /* and its own result, which has no bytes */
   const char *name;    /* of the implementation */
   const char *why;     /* an implementation that declined says why */
   bool inline_;        /* can run on the caller's thread */
