@@ -189,7 +189,10 @@ static wml_result finish(wml_plan *plan, cpu_node *node, const conv_pass *pass, 
 
 /* Winograd's way of 3x3 convolutions has a quarter of the products (oneDNN has it for AVX-512, in
  * blocked layouts). With many channels that pays for the reorders around it, and its results are as
- * near as those of sums in another order: 2e-6 of the norm for 64 channels. */
+ * near as those of sums in another order: 2e-6 of the norm for 64 channels. It needs some four
+ * times the memory of an activation: not for the largest. */
+static const int64_t winograd_elements = (int64_t)64 << 20;
+
 static bool wants_winograd(const wml_plan *plan, const cpu_node *node, int x, int y, int kernel) {
   const wml_window *w = &node->op.u.window;
   const int64_t *k = cpu_info(plan, kernel)->dim, *d = cpu_info(plan, y)->dim,
@@ -197,7 +200,9 @@ static bool wants_winograd(const wml_plan *plan, const cpu_node *node, int x, in
   bool simple = plan->graph.precision == WML_FLOAT32 && w->groups == 1 && k[0] == 3 && k[1] == 3 &&
                 !cpu_is_narrow(plan, x);
   for (int i = 0; i < 2; i++) simple = simple && w->stride[i] == 1 && w->dilation[i] == 1;
-  return simple && k[2] >= least && k[3] >= least && d[0] * d[1] * d[2] >= 32 * least;
+  int64_t pixels = d[0] * d[1] * d[2], most = k[2] > k[3] ? k[2] : k[3];
+  return simple && k[2] >= least && k[3] >= least && pixels >= 32 * least &&
+         pixels * most <= winograd_elements;
 }
 
 /* part: of the batch only, so activations must lie as they are */
@@ -205,10 +210,14 @@ static wml_result plan_pass(wml_plan *plan, cpu_node *node, const conv_pass *pas
                             bool part) {
   conv_shape s = shape_of(plan, node, kernel);
   dnnl_primitive_desc_t pd = NULL;
-  static const conv_layouts candidates[] = {
-      {true, false, false, true},  {true, true, false, true},   {false, false, false, false},
-      {false, true, false, false}, {true, false, false, false}, {true, true, false, false},
-      {false, false, true, false}, {false, true, true, false}};
+  static const conv_layouts candidates[] = {{.own = true, .winograd = true},
+                                            {.own = true, .own_weights = true, .winograd = true},
+                                            {.own = false},
+                                            {.own_weights = true},
+                                            {.own = true},
+                                            {.own = true, .own_weights = true},
+                                            {.last_resort = true},
+                                            {.own_weights = true, .last_resort = true}};
   bool winograd = wants_winograd(plan, node, pass->x, pass->y, kernel);
   wml_result result = WML_UNSUPPORTED;
   for (size_t i = 0; i < sizeof candidates / sizeof *candidates && result == WML_UNSUPPORTED; i++) {
