@@ -615,6 +615,22 @@ static bool takes(const subject *s, const op_case *c) {
   return open;
 }
 
+/* For the CPU alone: the emulation would take minutes for them. */
+enum { MANY_CHANNELS, LARGE_DENSE, N_CPU_CASES };
+static const op_case cpu_cases[N_CPU_CASES] = {
+    [MANY_CHANNELS] = {"3x3 on many channels", 2,
+                       "{'size':[8,8,16],'optimizer':'sgd','loss':'mse','layers':["
+                       "{'type':'Conv2D','layer':{'filters':32,'kernel_size':3,'padding':'same',"
+                       "'activation':'relu'}},{'type':'Conv2D','layer':{'filters':16,"
+                       "'kernel_size':3,'activation':'relu'}},{'type':'MaxPooling2D'},"
+                       "{'type':'Flatten'},{'type':'Dense','layer':{'units':2}}]}",
+                       false},
+    [LARGE_DENSE] = {"large dense layer", 5,
+                     "{'size':[128],'optimizer':'sgd','loss':'mse','layers':[{'type':'Dense',"
+                     "'layer':{'units':640,'activation':'sigmoid'}},"
+                     "{'type':'Dense','layer':{'units':3}}]}",
+                     true}};
+
 /* Several steps in one run: near the reference. */
 static void compare_trained(const op_case *c, const subject *s) {
   webml_model *model = op_case_model(c);
@@ -682,14 +698,13 @@ static int count_of(const subject *s, const op_case *c, const char *words, bool 
 /* Winograd's convolutions, which want more channels than the cases have. */
 static void check_winograd(const subject *s) {
   setenv("WEBML_CPU_WINOGRAD_CHANNELS", "1", 1);
-  const op_case *many = op_cases;
-  while (strcmp(many->name, "conv chain, 3x3 on many channels") != 0) many++;
   bool avx512;
-  int count = count_of(s, many, "wino", &avx512);
+  int count = count_of(s, &cpu_cases[MANY_CHANNELS], "wino", &avx512);
   if (count == 0 && !(avx512 && !getenv("DNNL_MAX_CPU_ISA")))
     test_skip("Winograd's convolutions", "oneDNN has them for AVX-512 only");
   else {
     CHECKF(count == 5, "%d of 5 convolutions by Winograd's way", count);
+    compare_case(&cpu_cases[MANY_CHANNELS], s);
     check_subject(s, "3x3");
     check_subject(s, "no bias");
   }
@@ -701,6 +716,7 @@ static void check_cpu(const char *only) {
                 narrow = {"cpu bfloat16", &wml_backend_cpu, WML_MIXED_BFLOAT16, 3e-2, true};
   check_subject(&cpu, only);
   check_in_parts(&cpu);
+  for (int i = 0; i < N_CPU_CASES; i++) compare_case(&cpu_cases[i], &cpu);
   check_winograd(&cpu);
   if (!only) check_again(&cpu);
   if (!takes(&narrow, &op_cases[0])) {
@@ -710,8 +726,8 @@ static void check_cpu(const char *only) {
   }
   check_subject(&narrow, only);
   check_in_parts(&narrow);
-  for (int i = 0; i < n_op_cases; i++)
-    if (strstr(op_cases[i].name, "dense")) compare_trained(&op_cases[i], &narrow);
+  for (int i = 0; i < N_CPU_CASES; i++) compare_case(&cpu_cases[i], &narrow);
+  compare_trained(&cpu_cases[LARGE_DENSE], &narrow);
   if (!only) check_again(&narrow);
 }
 
