@@ -134,9 +134,7 @@ static void run_backward(cpu_step *step, cpu_node *node) {
 
 /* Values all of one type. */
 static bool takes(const wml_plan *plan, const wml_op *op, int x) {
-  int y = op->out[0] >= 0 ? op->out[0] : x;
-  return cpu_is_narrow(plan, x) == cpu_is_narrow(plan, y) &&
-         cpu_is_narrow(plan, x) == cpu_is_narrow(plan, op->in[0]);
+  return cpu_same_type(plan, x, op->out[0]) && cpu_same_type(plan, x, op->in[0]);
 }
 
 static wml_result plan_with(wml_plan *plan, cpu_node *node, int x, int64_t width_factor) {

@@ -267,7 +267,7 @@ static void run_whole(cpu_step *step, cpu_node *node) {
 /* How many pictures at a time: what the threads' caches hold, evenly. */
 static int64_t part_of(const wml_plan *plan, const cpu_node *node) {
   const wml_tensor *y = cpu_info(plan, node->between);
-  int64_t picture = wml_row_elements(y) * (cpu_is_narrow(plan, node->op.out[0]) ? 2 : 4),
+  int64_t picture = wml_row_elements(y) * cpu_element(cpu_is_narrow(plan, node->op.out[0])),
           each = plan->device->cache / picture, threads = plan->device->threads;
   int64_t most = threads * (each > 1 ? each : 1), batch = plan->graph.batch;
   for (int64_t rows = most < batch ? most : batch; rows >= threads; rows--)
@@ -278,13 +278,10 @@ static int64_t part_of(const wml_plan *plan, const cpu_node *node) {
 static wml_result plan_pooled(wml_plan *plan, cpu_node *node, int64_t rows) {
   const wml_op *op = &node->op;
   bool narrow = cpu_is_narrow(plan, op->in[0]);
-  if (narrow != cpu_is_narrow(plan, op->out[0])) return WML_UNSUPPORTED;
-  int x = cpu_add_view(plan, op->in[0], rows), y = x < 0 ? -1 : cpu_add_wide(plan, node->between);
+  if (!cpu_same_type(plan, op->in[0], op->out[0])) return WML_UNSUPPORTED;
+  int x = cpu_add_view(plan, op->in[0], rows),
+      y = x < 0 ? -1 : cpu_add_like(plan, node->between, rows, narrow);
   if (y < 0) return WML_OUT_OF_MEMORY;
-  cpu_tensor *between = &plan->tensors[y];
-  between->info.dim[0] = rows;
-  between->narrow = narrow;
-  between->bytes = (size_t)wml_elements(&between->info) * (narrow ? 2 : 4);
   node->temp[0] = x;
   node->temp[1] = y;
   cpu_pool_index(plan, op->out[1]);

@@ -114,9 +114,7 @@ static void run(cpu_step *step, cpu_node *node) {
 }
 
 wml_result cpu_plan_pooled_weights(wml_plan *plan, cpu_node *node) {
-  if (!node->pools || (node->pooled >= 0 &&
-                       cpu_is_narrow(plan, node->pooled) != cpu_is_narrow(plan, node->op.in[1])))
-    return WML_UNSUPPORTED;
+  if (!node->pools || !cpu_same_type(plan, node->pooled, node->op.in[1])) return WML_UNSUPPORTED;
   job j = job_of(plan, node);
   int at = (int)(node - plan->nodes);
   const cpu_entry *e = plan->tensors[node->op.out[0]].entry;

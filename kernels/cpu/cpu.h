@@ -131,8 +131,8 @@ struct wml_plan {
 
 /* ---- plan.c ---- */
 int cpu_add_temporary(wml_plan *plan, size_t bytes, int node); /* tensor index, -1: no memory */
-/* A value like the tensor, in float32. Returns its index, -1: no memory. */
-int cpu_add_wide(wml_plan *plan, int tensor);
+/* A value like the tensor, with so many rows. Returns its index, -1: no memory. */
+int cpu_add_like(wml_plan *plan, int tensor, int64_t rows, bool narrow);
 /* The first rows of a value, as a tensor of its own over the same bytes. -1: no memory. */
 int cpu_add_view(wml_plan *plan, int tensor, int64_t rows);
 /* Makes room for a node before node `at`: it and those behind move up. */
@@ -145,10 +145,18 @@ static inline float *cpu_f32(const wml_plan *plan, int tensor) {
 static inline bool cpu_is_narrow(const wml_plan *plan, int tensor) {
   return tensor >= 0 && plan->tensors[tensor].narrow;
 }
+/* Values of one type; one that is absent goes with any. */
+static inline bool cpu_same_type(const wml_plan *plan, int a, int b) {
+  return a < 0 || b < 0 || plan->tensors[a].narrow == plan->tensors[b].narrow;
+}
+/* Bytes of an element of a value. */
+static inline int64_t cpu_element(bool narrow) {
+  return narrow ? 2 : 4;
+}
 /* A value from element `at` on. */
 static inline void *cpu_at(const wml_plan *plan, int tensor, int64_t at) {
   if (tensor < 0) return NULL;
-  return (uint8_t *)plan->tensors[tensor].data + at * (plan->tensors[tensor].narrow ? 2 : 4);
+  return (uint8_t *)plan->tensors[tensor].data + at * cpu_element(plan->tensors[tensor].narrow);
 }
 static inline const wml_tensor *cpu_info(const wml_plan *plan, int tensor) {
   return &plan->tensors[tensor].info;

@@ -20,46 +20,73 @@ static void matrix(int64_t rows, int64_t columns, int64_t row_stride, int64_t co
   dnnl_memory_desc_init_by_strides(md, 2, d, type, s);
 }
 
+/* A pass: which operands are x, kernel, bias and y (or their gradients). */
+typedef struct dense_pass {
+  dnnl_prop_kind_t prop;
+  int x, kernel, bias, y;
+  bool narrow; /* multiplies in bfloat16, weights in oneDNN's own layout */
+} dense_pass;
+
+typedef struct dense_layouts {
+  dnnl_memory_desc_t x, w, y, b;
+} dense_layouts;
+
+static dnnl_status_t describe(const dense_pass *pass, const dense_layouts *l,
+                              dnnl_inner_product_desc_t *d) {
+  const dnnl_memory_desc_t *b = pass->bias >= 0 ? &l->b : NULL;
+  if (pass->prop == dnnl_backward_data)
+    return dnnl_inner_product_backward_data_desc_init(d, &l->x, &l->w, &l->y);
+  if (pass->prop == dnnl_backward_weights)
+    return dnnl_inner_product_backward_weights_desc_init(d, &l->x, &l->w, b, &l->y);
+  return dnnl_inner_product_forward_desc_init(d, pass->prop, &l->x, &l->w, b, &l->y);
+}
+
+/* Any forward descriptor serves as the hint of the backward ones. */
+static wml_result forward_hint(const wml_device *device, const dense_pass *pass,
+                               const dense_layouts *l, dnnl_primitive_desc_t *hint) {
+  dnnl_inner_product_desc_t d;
+  dnnl_memory_desc_t w = l->w;
+  if (pass->narrow) w.data_type = dnnl_bf16;
+  dnnl_status_t s =
+      dnnl_inner_product_forward_desc_init(&d, dnnl_forward_training, &l->x, &w, NULL, &l->y);
+  if (s == dnnl_success) s = dnnl_primitive_desc_create(hint, &d, NULL, device->engine, NULL);
+  return cpu_check(device, s, "inner_product hint");
+}
+
+/* Weights, or their gradient, in oneDNN's choice for bfloat16. */
+static void own_choice(const dense_pass *pass, const dense_shape *s, dnnl_memory_desc_t *w) {
+  dnnl_memory_desc_init_by_tag(w, 2, (dnnl_dims_t){s->out, s->in},
+                               pass->prop == dnnl_backward_weights ? dnnl_f32 : dnnl_bf16,
+                               dnnl_format_tag_any);
+}
+
 /* What the gradient of weights is written in when activations are bfloat16. */
 static bool narrow_layout(const wml_device *device, const dense_shape *s, dnnl_memory_desc_t *md) {
-  dnnl_dims_t weights = {s->out, s->in};
-  dnnl_memory_desc_t x, y, w, dw;
-  matrix(s->rows, s->in, s->in, 1, dnnl_bf16, &x);
-  matrix(s->rows, s->out, s->out, 1, dnnl_bf16, &y);
-  dnnl_memory_desc_init_by_tag(&w, 2, weights, dnnl_bf16, dnnl_format_tag_any);
-  dnnl_memory_desc_init_by_tag(&dw, 2, weights, dnnl_f32, dnnl_format_tag_any);
-  dnnl_inner_product_desc_t forward, backward;
+  const dense_pass pass = {dnnl_backward_weights, -1, -1, -1, -1, true};
+  dense_layouts l;
+  matrix(s->rows, s->in, s->in, 1, dnnl_bf16, &l.x);
+  matrix(s->rows, s->out, s->out, 1, dnnl_bf16, &l.y);
+  own_choice(&pass, s, &l.w);
+  dnnl_inner_product_desc_t d;
   dnnl_primitive_desc_t hint = NULL, pd = NULL;
-  dnnl_status_t status =
-      dnnl_inner_product_forward_desc_init(&forward, dnnl_forward_training, &x, &w, NULL, &y);
-  if (status == dnnl_success)
-    status = dnnl_primitive_desc_create(&hint, &forward, NULL, device->engine, NULL);
-  if (status == dnnl_success)
-    status = dnnl_inner_product_backward_weights_desc_init(&backward, &x, &dw, NULL, &y);
-  if (status == dnnl_success)
-    status = dnnl_primitive_desc_create(&pd, &backward, NULL, device->engine, hint);
-  if (status == dnnl_success)
-    *md = *dnnl_primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0);
+  bool found = forward_hint(device, &pass, &l, &hint) == WML_OK &&
+               describe(&pass, &l, &d) == dnnl_success &&
+               dnnl_primitive_desc_create(&pd, &d, NULL, device->engine, hint) == dnnl_success;
+  if (found) *md = *dnnl_primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0);
   dnnl_primitive_desc_destroy(hint);
   dnnl_primitive_desc_destroy(pd);
-  return status == dnnl_success;
+  return found;
 }
 
 /* oneDNN's logical weights are [out, in]. The first pass chooses for all: by the shape, and by
  * whether it is in bfloat16. */
 static void fix_layout(const wml_device *device, cpu_entry *e, const dense_shape *s, bool narrow) {
   if (e->fixed) return;
-  matrix(s->out, s->in, 1, s->out, dnnl_f32, &e->plain);
-  bool large = s->in * s->out >= DENSE_TRANSPOSED_FROM;
-  if (large && narrow && narrow_layout(device, s, &e->own)) {
-    e->fixed = true;
-    return;
-  }
-  if (large)
-    matrix(s->out, s->in, s->in, 1, dnnl_f32, &e->own);
-  else
-    e->own = e->plain;
   e->fixed = true;
+  matrix(s->out, s->in, 1, s->out, dnnl_f32, &e->plain);
+  e->own = e->plain;
+  if (s->in * s->out >= DENSE_TRANSPOSED_FROM && !(narrow && narrow_layout(device, s, &e->own)))
+    matrix(s->out, s->in, s->in, 1, dnnl_f32, &e->own);
 }
 
 static void run_small(cpu_step *step, cpu_node *node) {
@@ -89,17 +116,6 @@ static wml_result plan_small(wml_plan *plan, cpu_node *node) {
 
 /* ---- oneDNN ---- */
 
-/* A pass: which operands are x, kernel, bias and y (or their gradients). */
-typedef struct dense_pass {
-  dnnl_prop_kind_t prop;
-  int x, kernel, bias, y;
-  bool narrow; /* multiplies in bfloat16, weights in oneDNN's own layout */
-} dense_pass;
-
-typedef struct dense_layouts {
-  dnnl_memory_desc_t x, w, y, b;
-} dense_layouts;
-
 static dense_layouts layouts_of(wml_plan *plan, const dense_pass *pass) {
   dense_shape s = shape_of(plan, pass->x, pass->kernel);
   dense_layouts l;
@@ -108,34 +124,9 @@ static dense_layouts layouts_of(wml_plan *plan, const dense_pass *pass) {
   matrix(s.rows, s.in, s.in, 1, cpu_type(plan, pass->x), &l.x);
   matrix(s.rows, s.out, s.out, 1, cpu_type(plan, pass->y), &l.y);
   l.w = e->own;
-  if (pass->narrow)
-    dnnl_memory_desc_init_by_tag(&l.w, 2, e->own.dims,
-                                 pass->prop == dnnl_backward_weights ? dnnl_f32 : dnnl_bf16,
-                                 dnnl_format_tag_any);
+  if (pass->narrow) own_choice(pass, &s, &l.w);
   dnnl_memory_desc_init_by_tag(&l.b, 1, (dnnl_dims_t){s.out}, dnnl_f32, dnnl_x);
   return l;
-}
-
-static dnnl_status_t describe(const dense_pass *pass, const dense_layouts *l,
-                              dnnl_inner_product_desc_t *d) {
-  const dnnl_memory_desc_t *b = pass->bias >= 0 ? &l->b : NULL;
-  if (pass->prop == dnnl_backward_data)
-    return dnnl_inner_product_backward_data_desc_init(d, &l->x, &l->w, &l->y);
-  if (pass->prop == dnnl_backward_weights)
-    return dnnl_inner_product_backward_weights_desc_init(d, &l->x, &l->w, b, &l->y);
-  return dnnl_inner_product_forward_desc_init(d, pass->prop, &l->x, &l->w, b, &l->y);
-}
-
-/* Any forward descriptor serves as the hint of the backward ones. */
-static wml_result forward_hint(wml_plan *plan, const dense_pass *pass, const dense_layouts *l,
-                               dnnl_primitive_desc_t *hint) {
-  dnnl_inner_product_desc_t d;
-  dnnl_memory_desc_t w = l->w;
-  if (pass->narrow) w.data_type = dnnl_bf16;
-  dnnl_status_t s =
-      dnnl_inner_product_forward_desc_init(&d, dnnl_forward_training, &l->x, &w, NULL, &l->y);
-  if (s == dnnl_success) s = dnnl_primitive_desc_create(hint, &d, NULL, plan->device->engine, NULL);
-  return cpu_check(plan->device, s, "inner_product hint");
 }
 
 /* The weights as the primitive wants them: as they lie, a bfloat16 copy, or, for gradients, a
@@ -177,7 +168,7 @@ static wml_result plan_pass(wml_plan *plan, cpu_node *node, const dense_pass *pa
   dnnl_primitive_desc_t hint = NULL, pd = NULL;
   wml_result result = cpu_attributes(plan, &node->post, &attr);
   if (result == WML_OK && pass->prop != dnnl_forward_training)
-    result = forward_hint(plan, pass, &l, &hint);
+    result = forward_hint(plan->device, pass, &l, &hint);
   if (result == WML_OK) {
     dnnl_status_t s = describe(pass, &l, &d);
     if (s == dnnl_success)

@@ -50,8 +50,7 @@ static void run_forward(cpu_step *step, cpu_node *node) {
 }
 
 static wml_result plan_forward(wml_plan *plan, cpu_node *node) {
-  if (cpu_is_narrow(plan, node->op.in[0]) != cpu_is_narrow(plan, node->op.out[0]))
-    return WML_UNSUPPORTED;
+  if (!cpu_same_type(plan, node->op.in[0], node->op.out[0])) return WML_UNSUPPORTED;
   cpu_pool_index(plan, node->op.out[1]);
   node->name = "own:nhwc";
   node->run = run_forward;
@@ -79,8 +78,8 @@ static void run_backward(cpu_step *step, cpu_node *node) {
 static wml_result plan_backward(wml_plan *plan, cpu_node *node) {
   const wml_op *op = &node->op;
   bool narrow = cpu_is_narrow(plan, op->out[0]);
-  if (cpu_is_narrow(plan, op->in[0]) != narrow ||
-      (node->pooled >= 0 && cpu_is_narrow(plan, node->pooled) != narrow) ||
+  if (!cpu_same_type(plan, op->in[0], op->out[0]) ||
+      !cpu_same_type(plan, node->pooled, op->out[0]) ||
       (narrow && (vec_pool_overlaps(&op->u.window) ||
                   cpu_info(plan, op->out[0])->dim[3] > VEC_POOL_CHANNELS)))
     return WML_UNSUPPORTED;

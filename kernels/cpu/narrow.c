@@ -44,8 +44,7 @@ static void run_convert(cpu_step *step, cpu_node *node) {
 
 wml_result cpu_plan_convert(wml_plan *plan, cpu_node *node) {
   const wml_op *op = &node->op;
-  if (op->u.activation.kind != WML_LINEAR ||
-      cpu_is_narrow(plan, op->in[0]) == cpu_is_narrow(plan, op->out[0]))
+  if (op->u.activation.kind != WML_LINEAR || cpu_same_type(plan, op->in[0], op->out[0]))
     return WML_UNSUPPORTED;
   node->name = "own:convert";
   node->run = run_convert;
@@ -69,7 +68,7 @@ static wml_result insert_conversion(wml_plan *plan, int at, int from, int to) {
 
 /* *operand of node *at, which moves up. */
 static wml_result widen_operand(wml_plan *plan, int *at, int tensor, int *wide) {
-  *wide = cpu_add_wide(plan, tensor);
+  *wide = cpu_add_like(plan, tensor, cpu_info(plan, tensor)->dim[0], false);
   if (*wide < 0) return WML_OUT_OF_MEMORY;
   return insert_conversion(plan, (*at)++, tensor, *wide);
 }
@@ -90,7 +89,7 @@ wml_result cpu_widen_node(wml_plan *plan, int at) {
   for (int i = 0; i < 3 && result == WML_OK; i++) {
     int tensor = plan->nodes[at].op.out[i];
     if (!cpu_is_narrow(plan, tensor)) continue;
-    wide = cpu_add_wide(plan, tensor);
+    wide = cpu_add_like(plan, tensor, cpu_info(plan, tensor)->dim[0], false);
     result = wide < 0 ? WML_OUT_OF_MEMORY : insert_conversion(plan, at + 1, wide, tensor);
     if (result == WML_OK) plan->nodes[at].op.out[i] = wide;
   }

@@ -62,13 +62,14 @@ static wml_result adopt_tensors(wml_plan *plan, const wml_graph *g) {
   return WML_OK;
 }
 
-int cpu_add_wide(wml_plan *plan, int tensor) {
-  wml_tensor like = *cpu_info(plan, tensor);
-  int wide = frame_add_temporary(plan, (size_t)wml_elements(&like) * sizeof(float), -1);
-  if (wide < 0) return -1;
-  plan->tensors[wide].info = like;
-  plan->tensors[wide].info.name = "";
-  return wide;
+int cpu_add_like(wml_plan *plan, int tensor, int64_t rows, bool narrow) {
+  wml_tensor info = *cpu_info(plan, tensor);
+  info.dim[0] = rows;
+  int added = frame_add_temporary(plan, (size_t)(wml_elements(&info) * cpu_element(narrow)), -1);
+  if (added < 0) return -1;
+  plan->tensors[added].info = info;
+  plan->tensors[added].narrow = narrow;
+  return added;
 }
 
 int cpu_add_view(wml_plan *plan, int tensor, int64_t rows) {
@@ -230,7 +231,7 @@ static void settle_layouts(wml_plan *plan) {
 /* ---- memory ---- */
 
 static bool in_place(const wml_plan *plan, const wml_op *op) {
-  if (cpu_is_narrow(plan, op->in[0]) != cpu_is_narrow(plan, op->out[0])) return false;
+  if (!cpu_same_type(plan, op->in[0], op->out[0])) return false;
   bool activation = op->kind == WML_OP_ACTIVATION || op->kind == WML_OP_ACTIVATION_BWD;
   if (activation) return op->u.activation.kind != WML_GLU;
   return op->kind == WML_OP_DROPOUT || op->kind == WML_OP_BATCHNORM_INFER;

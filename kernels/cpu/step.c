@@ -126,7 +126,7 @@ static void run_metric(cpu_step *step, cpu_node *node) {
 static wml_result plan_gather(wml_plan *plan, cpu_node *node) {
   int out = node->op.out[0];
   if (cpu_is_narrow(plan, out)) {
-    node->temp[0] = cpu_add_wide(plan, out);
+    node->temp[0] = cpu_add_like(plan, out, cpu_info(plan, out)->dim[0], false);
     if (node->temp[0] < 0) return WML_OUT_OF_MEMORY;
   }
   node->name = "own";
@@ -136,8 +136,7 @@ static wml_result plan_gather(wml_plan *plan, cpu_node *node) {
 }
 
 static wml_result plan_dropout(wml_plan *plan, cpu_node *node) {
-  if (cpu_is_narrow(plan, node->op.in[0]) != cpu_is_narrow(plan, node->op.out[0]))
-    return WML_UNSUPPORTED;
+  if (!cpu_same_type(plan, node->op.in[0], node->op.out[0])) return WML_UNSUPPORTED;
   node->name = "own";
   node->run = run_dropout;
   return WML_OK;
