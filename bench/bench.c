@@ -135,6 +135,17 @@ void bench_machine(char *out, size_t size) {
   if (f) fclose(f);
 }
 
+void bench_json_head(FILE *json, const char *device) {
+  char machine[200], date[32];
+  time_t now = time(NULL);
+  bench_machine(machine, sizeof machine);
+  strftime(date, sizeof date, "%Y-%m-%d", gmtime(&now));
+  fprintf(json,
+          "{\n  \"date\": \"%s\", \"machine\": \"%s\", \"version\": \"%s\", \"device\": "
+          "\"%s\",\n",
+          date, machine, webml_version(), device);
+}
+
 static void report(FILE *json, const char *name, const bench_series *s, const char *unit,
                    const char *after) {
   printf("%-44s %10.2f %s  (%.2f to %.2f, %d runs)\n", name, bench_median(s), unit,
@@ -183,6 +194,7 @@ int main(int argc, char **argv) {
     return bench_augmentation(threads, argc > 2 ? atoi(argv[2]) : 9);
   if (argc > 1 && strcmp(argv[1], "precision") == 0)
     return bench_precision(threads, argc - 2, argv + 2);
+  if (argc > 1 && strcmp(argv[1], "busy") == 0) return bench_busy(threads, argc - 2, argv + 2);
   if (argc > 1 && strcmp(argv[1], "gpu") == 0) return bench_gpu(argc - 2, argv + 2);
   if (argc > 1 && strcmp(argv[1], "predict") == 0) return bench_predict(argc - 2, argv + 2);
   if (argc > 1 && strcmp(argv[1], "make") == 0) return bench_make(argc - 2, argv + 2);
@@ -203,6 +215,7 @@ int main(int argc, char **argv) {
                  "usage: webml-bench [--rounds N] [--threads N] [--json FILE] [--peer COMMAND]\n"
                  "       webml-bench ops [ROUNDS]\n"
                  "       webml-bench precision [--rounds N] [--peer COMMAND]\n"
+                 "       webml-bench busy [--rounds N] [--seconds S] [--json FILE]\n"
                  "       webml-bench gpu [--precision P] [--batch N] ...\n"
                  "       webml-bench predict WEIGHTS [SECONDS]\n"
                  "       webml-bench make churn|signs ...\n"
@@ -237,14 +250,7 @@ int main(int argc, char **argv) {
   char machine[200];
   bench_machine(machine, sizeof machine);
   FILE *json = json_path ? fopen(json_path, "w") : NULL;
-  char date[32];
-  time_t now = time(NULL);
-  strftime(date, sizeof date, "%Y-%m-%d", gmtime(&now));
-  if (json)
-    fprintf(
-        json,
-        "{\n  \"date\": \"%s\", \"machine\": \"%s\", \"version\": \"%s\", \"device\": \"%s\",\n",
-        date, machine, webml_version(), device);
+  if (json) bench_json_head(json, device);
   printf("webml %s on %s, %d cores: %s\n\n", webml_version(), machine, threads, device);
   report(json, "reference network, training, batch 64", &own, "img/s", ",");
   report(json, "its bare oneDNN primitives and one Adam", &bare, "img/s", ",");

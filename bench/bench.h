@@ -22,6 +22,8 @@ double bench_quantile(const bench_series *s, double q);
 
 void bench_die(const char *what); /* with the library's last message */
 void bench_machine(char *out, size_t size);
+/* Opens an object: date, machine, version, device. */
+void bench_json_head(FILE *json, const char *device);
 
 /* ---- rig.c ---- */
 
@@ -29,27 +31,28 @@ typedef struct bench_network {
   const char *description; /* of pictures and classes; NULL: the reference network */
   wml_precision precision;
   const wml_augment *augment; /* or NULL */
+  int64_t batch;              /* 0: 64 */
+  bool floats;                /* rows of a table instead of pictures */
 } bench_network;
 
-/* A training step, batch 64, on the CPU. */
+/* A training step on the CPU. */
 typedef struct bench_rig {
   wml_device *device;
   wml_store *store;
   wml_step step;
   wml_plan *plan;
-  uint8_t *images;
+  void *samples;
   int32_t *labels;
   int64_t *rows;
 } bench_rig;
 
 /* false: the processor has not this precision. */
 bool bench_rig_open(bench_rig *r, int threads, const bench_network *network);
-/* Images per second over so many steps. */
+enum { BENCH_MOST_STEPS = 64 };
+/* Samples per second over so many steps, which are one run. */
 double bench_rig_round(bench_rig *r, int64_t steps);
 void bench_rig_close(bench_rig *r); /* also of one that was opened in part */
-/* Opens, warms up, measures and closes, as long as which there is one team of threads in this
- * process: OpenMP's threads wait by sleeping as soon as there are more of them than cores, at 50 us
- * for each parallel loop. NAN: the processor has not this precision. */
+/* Opens, warms up, measures and closes. NAN: the processor has not this precision. */
 double bench_training(int threads, const bench_network *network, int64_t steps);
 
 /* A program that prints a rate for every line it is sent. */
@@ -73,6 +76,9 @@ extern const char bench_reference[];
 
 /* precision.c */
 int bench_precision(int threads, int argc, char **argv);
+
+/* busy.c */
+int bench_busy(int threads, int argc, char **argv);
 
 /* gpu.c: the reference network on a GPU. */
 int bench_gpu(int argc, char **argv);

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define CONV(filters)                                                                              \
   "{\"type\":\"Conv2D\",\"layer\":{\"filters\":" filters                                           \
@@ -41,14 +40,8 @@ static void print_series(FILE *f, const char *name, const bench_series *s) {
 static void print_json(const char *path, const contender *list, const char *device, bool peers) {
   FILE *f = fopen(path, "w");
   if (!f) bench_die(path);
-  char machine[200], date[32];
-  time_t now = time(NULL);
-  bench_machine(machine, sizeof machine);
-  strftime(date, sizeof date, "%Y-%m-%d", gmtime(&now));
-  fprintf(f,
-          "{\n  \"date\": \"%s\", \"machine\": \"%s\", \"version\": \"%s\", \"device\": \"%s\",\n"
-          "  \"unit\": \"images/s\",\n",
-          date, machine, webml_version(), device);
+  bench_json_head(f, device);
+  fputs("  \"unit\": \"images/s\",\n", f);
   for (int i = 0; i < NETWORKS * PRECISIONS; i++) {
     fprintf(f, "  \"%s\": {", list[i].name);
     print_series(f, "webml", &list[i].own);

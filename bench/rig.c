@@ -1,4 +1,4 @@
-/* A training step of a described network on synthetic pictures, without a data set; and peers. */
+/* A training step of a described network on synthetic samples, without a data set; and peers. */
 #include "bench.h"
 
 #include "base/status.h"
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SAMPLES = 1024, BATCH = 64 };
+enum { SAMPLES = 1024, USUAL_BATCH = 64 };
 
 const char bench_reference[] =
     "{\"size\":[64,64,3],\"optimizer\":\"adam\",\"loss\":\"categorical_crossentropy\",\"layers\":["
@@ -45,8 +45,8 @@ bool bench_rig_open(bench_rig *r, int threads, const bench_network *network) {
     bench_die("the model");
   wml_step_spec spec = {.model = model,
                         .mode = WML_MODE_TRAIN,
-                        .batch = BATCH,
-                        .input = WML_U8,
+                        .batch = network->batch ? network->batch : USUAL_BATCH,
+                        .input = network->floats ? WML_F32 : WML_U8,
                         .target = WML_I32,
                         .target_width = 1,
                         .precision = network->precision};
@@ -61,22 +61,26 @@ bool bench_rig_open(bench_rig *r, int threads, const bench_network *network) {
   if (result != WML_OK || b->prepare(r->plan) != WML_OK) bench_die("a network");
   srand(1);
   put_weights(r);
-  int64_t bytes = SAMPLES * wml_row_elements(input_of(r));
-  r->images = malloc((size_t)bytes);
+  int64_t elements = SAMPLES * wml_row_elements(input_of(r)), rows = BENCH_MOST_STEPS * spec.batch;
+  r->samples = malloc((size_t)elements * wml_dtype_size(spec.input));
   r->labels = malloc(SAMPLES * sizeof *r->labels);
-  r->rows = malloc(SAMPLES * 8 * sizeof *r->rows);
-  for (int64_t i = 0; i < bytes; i++) r->images[i] = (uint8_t)rand();
+  r->rows = malloc((size_t)rows * sizeof *r->rows);
+  for (int64_t i = 0; i < elements; i++)
+    if (network->floats)
+      ((float *)r->samples)[i] = (float)rand() / (float)RAND_MAX;
+    else
+      ((uint8_t *)r->samples)[i] = (uint8_t)rand();
   const wml_tensor *out = &r->step.graph.tensors[r->step.output];
   for (int i = 0; i < SAMPLES; i++) r->labels[i] = rand() % (int)out->dim[out->rank - 1];
-  for (int i = 0; i < SAMPLES * 8; i++) r->rows[i] = rand() % SAMPLES;
+  for (int64_t i = 0; i < rows; i++) r->rows[i] = rand() % SAMPLES;
   return true;
 }
 
 double bench_rig_round(bench_rig *r, int64_t steps) {
-  float rates[64];
+  float rates[BENCH_MOST_STEPS];
   double results[2] = {0};
-  for (int i = 0; i < 64; i++) rates[i] = 1e-4f;
-  wml_feed feeds[] = {{.tensor = r->step.input, .base = r->images},
+  for (int i = 0; i < BENCH_MOST_STEPS; i++) rates[i] = 1e-4f;
+  wml_feed feeds[] = {{.tensor = r->step.input, .base = r->samples},
                       {.tensor = r->step.target, .base = r->labels}};
   wml_run run = {.n_steps = steps,
                  .step = 100,
@@ -87,7 +91,7 @@ double bench_rig_round(bench_rig *r, int64_t steps) {
                  .results = results};
   double start = bench_now();
   if (wml_backend_cpu.run(r->plan, &run) != WML_OK || run.not_finite >= 0) bench_die("a step");
-  return (double)(BATCH * steps) / (bench_now() - start);
+  return (double)(r->step.graph.batch * steps) / (bench_now() - start);
 }
 
 void bench_rig_close(bench_rig *r) {
@@ -96,7 +100,7 @@ void bench_rig_close(bench_rig *r) {
   wml_step_free(&r->step);
   b->store_destroy(r->store);
   b->close(r->device);
-  free(r->images);
+  free(r->samples);
   free(r->labels);
   free(r->rows);
   *r = (bench_rig){0};

@@ -39,11 +39,13 @@ typedef struct case_data {
   int64_t width;
 } case_data;
 
+static int team = 2; /* threads of the CPU */
+
 static bool rig_open(rig *r, const subject *s, const op_case *c, const webml_model *model,
                      const case_data *d) {
   const wml_backend *backend = s->backend;
   *r = (rig){.subject = s, .backend = backend};
-  wml_device_config config = {.threads = 2};
+  wml_device_config config = {.threads = team};
   if (backend->open(&wml_library_host, &config, &r->device) != WML_OK) return false;
   if (backend->store_create(r->device, &r->store) != WML_OK) return false;
   for (int mode = 0; mode < 3; mode++) {
@@ -616,7 +618,7 @@ static bool takes(const subject *s, const op_case *c) {
 }
 
 /* For the CPU alone: the emulation would take minutes for them. */
-enum { MANY_CHANNELS, LARGE_DENSE, N_CPU_CASES };
+enum { MANY_CHANNELS, LARGE_DENSE, WIDE_DENSE, N_CPU_CASES };
 static const op_case cpu_cases[N_CPU_CASES] = {
     [MANY_CHANNELS] = {"3x3 on many channels", 2,
                        "{'size':[8,8,16],'optimizer':'sgd','loss':'mse','layers':["
@@ -629,7 +631,12 @@ static const op_case cpu_cases[N_CPU_CASES] = {
                      "{'size':[128],'optimizer':'sgd','loss':'mse','layers':[{'type':'Dense',"
                      "'layer':{'units':640,'activation':'sigmoid'}},"
                      "{'type':'Dense','layer':{'units':3}}]}",
-                     true}};
+                     true},
+    [WIDE_DENSE] = {"wide dense layers in several pieces", 70,
+                    "{'size':[300],'optimizer':'sgd','loss':'mse','layers':[{'type':'Dense',"
+                    "'layer':{'units':256,'activation':'relu'}},{'type':'Dense','layer':{'units':"
+                    "320,'activation':'tanh'}},{'type':'Dense','layer':{'units':3}}]}",
+                    false}};
 
 /* Several steps in one run: near the reference. */
 static void compare_trained(const op_case *c, const subject *s) {
@@ -650,24 +657,53 @@ static void compare_trained(const op_case *c, const subject *s) {
   webml_model_destroy(model);
 }
 
-/* Training twice gives the same bits, the second time with convolutions on parts of the batch where
- * pooling is behind them. */
-static void check_again(const subject *s) {
-  for (int i = 0; i < n_op_cases; i++) {
-    webml_model *model = op_case_model(&op_cases[i]);
-    case_data d = make_data(&op_cases[i], model);
-    int64_t n, again;
-    float *first = trained(&op_cases[i], s, model, &d, &n);
-    setenv("WEBML_CPU_PART_BYTES", "1", 1);
-    float *second = trained(&op_cases[i], s, model, &d, &again);
-    unsetenv("WEBML_CPU_PART_BYTES");
-    CHECKF(n == again && memcmp(first, second, (size_t)n * sizeof *first) == 0,
-           "%s: %s: other bits the second time", op_cases[i].name, s->name);
+/* Training gives the same bits with any number of threads, in the usual pieces and in the finest;
+ * the last time with fewer pictures a piece where a pooling follows. */
+static void check_same_bits(const subject *s, const op_case *c) {
+  static const int threads[] = {1, 2, 3, 2};
+  webml_model *model = op_case_model(c);
+  case_data d = make_data(c, model);
+  for (int fine = 0; fine < 2; fine++) {
+    if (fine) setenv("WEBML_CPU_FINEST_PIECES", "1", 1);
+    float *first = NULL;
+    int64_t n = 0;
+    for (int k = 0; k < 4; k++) {
+      int64_t again;
+      team = threads[k];
+      if (k == 3) setenv("WEBML_CPU_PART_BYTES", "1", 1);
+      float *bits = trained(c, s, model, &d, &again);
+      if (!first) n = again, first = bits;
+      CHECKF(n == again && memcmp(first, bits, (size_t)n * sizeof *first) == 0,
+             "%s: %s: other bits with %d threads%s", c->name, s->name, team,
+             fine ? " in the finest pieces" : "");
+      if (bits != first) free(bits);
+    }
     free(first);
-    free(second);
-    free_data(&d);
-    webml_model_destroy(model);
+    unsetenv("WEBML_CPU_PART_BYTES");
   }
+  unsetenv("WEBML_CPU_FINEST_PIECES");
+  team = 2;
+  free_data(&d);
+  webml_model_destroy(model);
+}
+
+static void check_again(const subject *s) {
+  for (int i = 0; i < n_op_cases; i++) check_same_bits(s, &op_cases[i]);
+  for (int i = 0; i < N_CPU_CASES; i++) check_same_bits(s, &cpu_cases[i]);
+  setenv("WEBML_CPU_WINOGRAD_CHANNELS", "1", 1);
+  check_same_bits(s, &cpu_cases[MANY_CHANNELS]);
+  unsetenv("WEBML_CPU_WINOGRAD_CHANNELS");
+}
+
+/* Every operation in as many pieces as it can be cut into, on more threads than there may be cores.
+ */
+static void check_pieces(const subject *s, const char *only) {
+  setenv("WEBML_CPU_FINEST_PIECES", "1", 1);
+  team = 3;
+  check_subject(s, only);
+  for (int i = 0; i < N_CPU_CASES; i++) compare_case(&cpu_cases[i], s);
+  team = 2;
+  unsetenv("WEBML_CPU_FINEST_PIECES");
 }
 
 /* A convolution and the pooling behind it work on parts of the batch. */
@@ -715,6 +751,7 @@ static void check_cpu(const char *only) {
   const subject cpu = {"cpu", &wml_backend_cpu, WML_FLOAT32, 2e-4, false},
                 narrow = {"cpu bfloat16", &wml_backend_cpu, WML_MIXED_BFLOAT16, 3e-2, true};
   check_subject(&cpu, only);
+  check_pieces(&cpu, only);
   check_in_parts(&cpu);
   for (int i = 0; i < N_CPU_CASES; i++) compare_case(&cpu_cases[i], &cpu);
   check_winograd(&cpu);
@@ -725,6 +762,7 @@ static void check_cpu(const char *only) {
     return;
   }
   check_subject(&narrow, only);
+  check_pieces(&narrow, only);
   check_in_parts(&narrow);
   for (int i = 0; i < N_CPU_CASES; i++) compare_case(&cpu_cases[i], &narrow);
   compare_trained(&cpu_cases[LARGE_DENSE], &narrow);

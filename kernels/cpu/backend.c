@@ -81,11 +81,11 @@ static wml_result cpu_open(const wml_host *host, const wml_device_config *config
   }
   memset(device, 0, sizeof *device);
   device->host = *host;
-  long cores = sysconf(_SC_NPROCESSORS_ONLN);
-  device->threads = config->threads > 0 ? config->threads : (int)(cores > 0 ? cores : 1);
+  device->threads = config->threads > 0 ? config->threads : cpu_cores();
   device->vec = vec_choose();
   device->cache = number_of("WEBML_CPU_PART_BYTES", cache_of_thread());
   device->winograd = number_of("WEBML_CPU_WINOGRAD_CHANNELS", 64);
+  device->finest_pieces = number_of("WEBML_CPU_FINEST_PIECES", 0) != 0;
   dnnl_set_primitive_cache_capacity(0); /* unloaded models would keep 17 MB */
   wml_result result =
       cpu_check(device, dnnl_engine_create(&device->engine, dnnl_cpu, 0), "engine_create");
@@ -100,9 +100,8 @@ static wml_result cpu_open(const wml_host *host, const wml_device_config *config
     return result;
   }
   const dnnl_version_t *v = dnnl_version();
-  snprintf(device->identity, sizeof device->identity,
-           "cpu oneDNN %d.%d.%d isa %d, own %s, %d threads", v->major, v->minor, v->patch,
-           (int)dnnl_get_effective_cpu_isa(), device->vec->name, device->threads);
+  snprintf(device->identity, sizeof device->identity, "cpu oneDNN %d.%d.%d isa %d, own %s",
+           v->major, v->minor, v->patch, (int)dnnl_get_effective_cpu_isa(), device->vec->name);
   *out = device;
   return WML_OK;
 }
@@ -181,8 +180,9 @@ typedef struct cpu_call {
   wml_result result;
 } cpu_call;
 
-static wml_result send(wml_device *device, void (*job)(void *), cpu_call *call) {
-  return cpu_executor_call(device->executor, job, call) ? call->result : WML_DEVICE_FAILED;
+static wml_result send(wml_device *device, void (*run)(void *), cpu_call *call, bool brief) {
+  const cpu_job job = {run, call, brief};
+  return cpu_executor_call(device->executor, &job) ? call->result : WML_DEVICE_FAILED;
 }
 
 static void put_job(void *arg) {
@@ -209,7 +209,7 @@ static wml_result cpu_put(wml_store *store, const char *name, const float *host)
   if (!c.entry) return WML_INVALID;
   store->version++;
   if (!dnnl_memory_desc_equal(&c.entry->plain, &c.entry->own))
-    return send(store->device, put_job, &c);
+    return send(store->device, put_job, &c, true);
   memcpy(c.entry->data, host, (size_t)c.entry->elements * sizeof *host);
   return WML_OK;
 }
@@ -218,7 +218,7 @@ static wml_result cpu_get(wml_store *store, const char *name, float *host) {
   cpu_call c = {.store = store, .entry = usable_entry(store, name), .out = host};
   if (!c.entry) return WML_INVALID;
   if (!dnnl_memory_desc_equal(&c.entry->plain, &c.entry->own))
-    return send(store->device, get_job, &c);
+    return send(store->device, get_job, &c, true);
   memcpy(host, c.entry->data, (size_t)c.entry->elements * sizeof *host);
   return WML_OK;
 }
@@ -230,7 +230,7 @@ static void compile_job(void *arg) {
 
 static wml_result cpu_compile(wml_store *store, const wml_graph *graph, wml_plan **out) {
   cpu_call c = {.store = store, .graph = graph};
-  wml_result result = send(store->device, compile_job, &c);
+  wml_result result = send(store->device, compile_job, &c, false);
   if (result == WML_OK) *out = c.plan;
   return result;
 }
@@ -241,30 +241,28 @@ static void prepare_job(void *arg) {
 }
 
 static wml_result cpu_prepare(wml_plan *plan) {
-  return send(plan->device, prepare_job, &(cpu_call){.plan = plan});
+  return send(plan->device, prepare_job, &(cpu_call){.plan = plan}, false);
 }
 
 static void run_job(void *arg) {
   cpu_call *c = arg;
   c->result = cpu_fold_refresh(c->plan);
-  if (c->result == WML_OK) cpu_plan_run(c->plan, c->run);
+  if (c->result == WML_OK) c->result = cpu_plan_run(c->plan, c->run);
 }
 
-/* Moving statistics; an update counts by itself. */
-static bool changes_statistics(const wml_plan *plan) {
+static bool has(const wml_plan *plan, wml_op_kind kind) {
   for (int k = 0; k < plan->n_nodes; k++)
-    if (plan->nodes[k].op.kind == WML_OP_BATCHNORM_TRAIN) return true;
+    if (plan->nodes[k].op.kind == kind) return true;
   return false;
 }
 
 static wml_result cpu_run(wml_plan *plan, wml_run *run) {
   cpu_call c = {.plan = plan, .run = run};
-  if (plan->inline_ && !plan->folds) {
-    cpu_plan_run(plan, run);
-    return WML_OK;
-  }
-  wml_result result = send(plan->device, run_job, &c);
-  if (changes_statistics(plan)) plan->store->version++;
+  if (plan->inline_ && !plan->folds) return cpu_plan_run(plan, run);
+  wml_result result =
+      send(plan->device, run_job, &c, run->n_steps == 1 && !has(plan, WML_OP_UPDATE));
+  if (has(plan, WML_OP_BATCHNORM_TRAIN))
+    plan->store->version++; /* moving statistics; an update counts by itself */
   return result;
 }
 

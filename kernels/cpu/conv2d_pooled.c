@@ -110,7 +110,7 @@ static void run(cpu_step *step, cpu_node *node) {
     else if (db)
       db[i - kernel] = total;
   }
-  cpu_run_primitives(step, node);
+  cpu_run_primitives(step, node, CPU_AFTER, NULL, 0);
 }
 
 wml_result cpu_plan_pooled_weights(wml_plan *plan, cpu_node *node) {
@@ -125,5 +125,6 @@ wml_result cpu_plan_pooled_weights(wml_plan *plan, cpu_node *node) {
   node->name = "own:pooling+relu+weights";
   node->run = run;
   if (dnnl_memory_desc_equal(&e->plain, &e->own)) return WML_OK;
-  return cpu_add_reorder(plan, node, node->temp[0], &e->plain, node->op.out[0], &e->own);
+  return cpu_add_reorder(plan, node, CPU_AFTER, (cpu_operand){node->temp[0], -1}, &e->plain,
+                         (cpu_operand){node->op.out[0], -1}, &e->own);
 }

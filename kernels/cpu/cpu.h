@@ -12,6 +12,7 @@
 #include "vec.h"
 
 #include <dnnl.h>
+#include <stdatomic.h>
 
 struct wml_device {
   wml_host host;
@@ -22,6 +23,8 @@ struct wml_device {
   int threads;
   int64_t cache;    /* bytes of intermediate results that one thread keeps near */
   int64_t winograd; /* from so many channels on */
+  /* Tests cut work into the smallest pieces there are, whether that is worth it or not. */
+  bool finest_pieces;
   char identity[160];
 };
 
@@ -62,19 +65,36 @@ typedef struct cpu_tensor {
   int first, last; /* nodes between which it lives */
   bool pinned;     /* an output: lives to the end of the step */
   bool narrow;     /* a bfloat16 value */
+  size_t apart;    /* bytes between the threads' own copies; 0: all share one */
   size_t offset;
   cpu_entry *entry; /* of a persistent tensor */
   void *data;       /* after prepare() */
 } cpu_tensor;
 
-enum { CPU_MAX_ARGS = 7, CPU_MAX_PRIMITIVES = 5 };
+enum { CPU_MAX_ARGS = 7, CPU_MAX_PRIMITIVES = 16, CPU_OFFSETS = 4 };
 
-/* A oneDNN primitive with its memories; memory i looks at tensor[i]. */
+/* When a node's primitive runs: once before its pieces, once after them, or for each piece of one
+ * kind (0, 1, ...). */
+enum { CPU_BEFORE = -2, CPU_AFTER = -1 };
+
+/* A part of a node's work that one thread does: some rows of the batch, or a band of a picture. */
+typedef struct cpu_piece {
+  int kind;
+  int64_t images, rows;        /* of a convolution: pictures; rows of each in its result */
+  int64_t offset[CPU_OFFSETS]; /* in bytes; what each means is the node's business */
+} cpu_piece;
+
+typedef struct cpu_operand {
+  int tensor;
+  int offset; /* which offset of the piece joins the tensor's address, or -1 */
+} cpu_operand;
+
+/* A oneDNN primitive for one thread, with memories for each. */
 typedef struct cpu_primitive {
   dnnl_primitive_t primitive;
-  int n_args;
-  dnnl_exec_arg_t arg[CPU_MAX_ARGS];
-  int tensor[CPU_MAX_ARGS];
+  int when, n_args;
+  cpu_operand operand[CPU_MAX_ARGS];
+  dnnl_exec_arg_t *args; /* [threads, n_args] */
 } cpu_primitive;
 
 typedef struct cpu_node cpu_node;
@@ -102,6 +122,8 @@ struct cpu_node {
   void (*run)(cpu_step *step, cpu_node *node);
   int n_primitives;
   cpu_primitive primitive[CPU_MAX_PRIMITIVES];
+  int64_t n_pieces;
+  cpu_piece *pieces; /* NULL where the implementation does without */
 };
 
 /* Inference: BatchNormalization folded into the kernel and bias of the layer before it. */
@@ -126,15 +148,20 @@ struct wml_plan {
   cpu_fold *folds;
   cpu_entry *own_entries; /* folded weights, and their copies */
   bool inline_;           /* small enough to run on the caller's thread */
+  int threads;            /* that its loops use */
+  atomic_bool broken;     /* oneDNN refused an operation of the run */
   bool prepared;
 };
+
+/* ---- cores.c ---- */
+int cpu_cores(void);
 
 /* ---- plan.c ---- */
 int cpu_add_temporary(wml_plan *plan, size_t bytes, int node); /* tensor index, -1: no memory */
 /* A value like the tensor, with so many rows. Returns its index, -1: no memory. */
 int cpu_add_like(wml_plan *plan, int tensor, int64_t rows, bool narrow);
-/* The first rows of a value, as a tensor of its own over the same bytes. -1: no memory. */
-int cpu_add_view(wml_plan *plan, int tensor, int64_t rows);
+/* A temporary of which each thread has its own. -1: no memory. */
+int cpu_add_scratch(wml_plan *plan, size_t bytes, int node);
 /* Makes room for a node before node `at`: it and those behind move up. */
 wml_result cpu_insert_node(wml_plan *plan, int at);
 /* How often the tensor is read: by nodes, and by the caller when it is an output. */
@@ -161,6 +188,10 @@ static inline void *cpu_at(const wml_plan *plan, int tensor, int64_t at) {
 static inline const wml_tensor *cpu_info(const wml_plan *plan, int tensor) {
   return &plan->tensors[tensor].info;
 }
+/* A thread's own copy. */
+static inline void *cpu_own(const wml_plan *plan, int tensor, int thread) {
+  return (uint8_t *)plan->tensors[tensor].data + (size_t)thread * plan->tensors[tensor].apart;
+}
 
 /* ---- onednn.c ---- */
 wml_result cpu_check(const wml_device *device, dnnl_status_t status, const char *call);
@@ -170,20 +201,41 @@ void cpu_describe(const wml_plan *plan, int tensor, dnnl_memory_desc_t *md);
 static inline dnnl_data_type_t cpu_type(const wml_plan *plan, int tensor) {
   return cpu_is_narrow(plan, tensor) ? dnnl_bf16 : dnnl_f32;
 }
-/* Adds a primitive to the node; the scratchpad becomes a temporary. args ends with tensor -1. */
+/* Adds a primitive to the node; the scratchpad becomes a temporary. args ends with tensor -1.
+ * WML_UNSUPPORTED: oneDNN cannot make it; another implementation may do. */
 typedef struct cpu_arg {
   int arg;
-  int tensor;
+  cpu_operand operand;
   const dnnl_memory_desc_t *md;
 } cpu_arg;
-wml_result cpu_add_primitive(wml_plan *plan, cpu_node *node, dnnl_primitive_desc_t pd,
+wml_result cpu_add_primitive(wml_plan *plan, cpu_node *node, int when, dnnl_primitive_desc_t pd,
                              const cpu_arg *args);
-wml_result cpu_add_reorder(wml_plan *plan, cpu_node *node, int from,
-                           const dnnl_memory_desc_t *from_md, int to,
+wml_result cpu_add_reorder(wml_plan *plan, cpu_node *node, int when, cpu_operand from,
+                           const dnnl_memory_desc_t *from_md, cpu_operand to,
                            const dnnl_memory_desc_t *to_md);
+/* Room for n pieces, zeroed. */
+wml_result cpu_add_pieces(wml_plan *plan, cpu_node *node, int64_t n);
+/* Forgets the node's primitives but for the first `kept`. */
+void cpu_drop_primitives(wml_plan *plan, cpu_node *node, int kept);
+/* Forgets what an implementation has added to the node. */
+void cpu_reset_node(wml_plan *plan, cpu_node *node);
+/* Tells the memories where the plan's tensors are. */
+wml_result cpu_bind_primitives(wml_plan *plan);
 wml_result cpu_reorder_now(wml_device *device, const dnnl_memory_desc_t *from_md, const void *from,
                            const dnnl_memory_desc_t *to_md, void *to);
-void cpu_run_primitives(cpu_step *step, cpu_node *node);
+/* What a call says while a plan runs; any thread. */
+static inline void cpu_note(wml_plan *plan, dnnl_status_t status) {
+  if (status != dnnl_success) atomic_store(&plan->broken, true);
+}
+/* Those with this `when`. piece: NULL before and after the pieces. */
+void cpu_run_primitives(cpu_step *step, const cpu_node *node, int when, const cpu_piece *piece,
+                        int thread);
+/* Before the pieces, the pieces, after them. */
+void cpu_run_pieces(cpu_step *step, cpu_node *node);
+/* The sum of a node's partial results, n floats each and `apart` floats from one another, in their
+ * order. */
+void cpu_add_parts(const wml_plan *plan, const float *parts, int64_t n_parts, int64_t apart,
+                   float *sum, int64_t n);
 /* Adds the activation to attr where oneDNN computes the same function; false where it does not. */
 bool cpu_post_activation(const wml_activation *act);
 wml_result cpu_attributes(wml_plan *plan, const wml_activation *post, dnnl_primitive_attr_t *attr);
@@ -205,8 +257,10 @@ extern const cpu_implementation cpu_gather[], cpu_dropout[], cpu_reshape[], cpu_
     cpu_metric[];
 extern const cpu_implementation cpu_update[];
 
-/* maxpool.c: `rows` pictures, the first of which is number `first` of the results. */
-void cpu_pool_rows(const wml_plan *plan, const cpu_node *conv, int x, int64_t first, int64_t rows);
+/* maxpool.c: pools what a convolution has made of a piece, on the calling thread. x: the pictures,
+ * or bands of them, of x_rows rows each; `first`: the first element of the result. */
+void cpu_pool_piece(const wml_plan *plan, const cpu_node *conv, const void *x, int64_t x_rows,
+                    const cpu_piece *piece, int64_t first);
 /* Where the pooling's index says what won: a byte each. */
 void cpu_pool_index(wml_plan *plan, int index);
 

@@ -1,56 +1,98 @@
 #include "executor.h"
 
-#include <omp.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-typedef struct cpu_job {
-  struct cpu_job *next;
-  void (*run)(void *arg);
-  void *arg;
+typedef struct queued {
+  struct queued *next;
+  const cpu_job *job;
   bool done;
   pthread_cond_t finished;
   char message[1024]; /* of an error on the executor's thread */
-} cpu_job;
+} queued;
 
 struct cpu_executor {
   wml_host host;
-  int threads;
+  cpu_team *team;
   pid_t owner;
   pthread_t thread;
   pthread_mutex_t mutex;
   pthread_cond_t arrived;
-  cpu_job *head, **tail;
+  queued *head, **tail;
+  atomic_int brief; /* how many wait */
   bool stop;
+  /* Of the executor's thread: when the job under way began, and what brief ones have taken of it.
+   */
+  int64_t began_ns, brief_ns;
+  bool admits; /* the job under way is a long one, and no brief one runs within it */
 };
 
-/* Threads of the team behind the current thread; 0 elsewhere than on an executor's thread. */
-static _Thread_local int team_size;
+static int64_t now_ns(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* The first job, or the first brief one; NULL when there is none. With the mutex held. */
+static queued *take(cpu_executor *e, bool brief) {
+  queued **at = &e->head;
+  while (*at && brief && !(*at)->job->brief) at = &(*at)->next;
+  queued *q = *at;
+  if (!q) return NULL;
+  *at = q->next;
+  if (!q->next) e->tail = at;
+  if (q->job->brief) atomic_fetch_sub(&e->brief, 1);
+  return q;
+}
+
+/* With the mutex held, which is free while the job runs. */
+static void run(cpu_executor *e, queued *q) {
+  pthread_mutex_unlock(&e->mutex);
+  e->host.error("%s", "");
+  q->job->run(q->job->arg);
+  snprintf(q->message, sizeof q->message, "%s", e->host.last_error());
+  pthread_mutex_lock(&e->mutex);
+  q->done = true;
+  pthread_cond_signal(&q->finished);
+}
 
 static void *executor_main(void *arg) {
   cpu_executor *e = arg;
-  team_size = e->threads;
-  omp_set_num_threads(e->threads);
-  omp_set_dynamic(0);
+  cpu_team_lead(e->team);
   pthread_mutex_lock(&e->mutex);
   for (;;) {
     while (!e->head && !e->stop) pthread_cond_wait(&e->arrived, &e->mutex);
-    cpu_job *job = e->head;
-    if (!job) break;
-    e->head = job->next;
-    if (!e->head) e->tail = &e->head;
-    pthread_mutex_unlock(&e->mutex);
-    e->host.error("%s", "");
-    job->run(job->arg);
-    snprintf(job->message, sizeof job->message, "%s", e->host.last_error());
-    pthread_mutex_lock(&e->mutex);
-    job->done = true;
-    pthread_cond_signal(&job->finished);
+    queued *q = take(e, false);
+    if (!q) break;
+    e->began_ns = now_ns();
+    e->brief_ns = 0;
+    e->admits = !q->job->brief;
+    run(e, q);
   }
   pthread_mutex_unlock(&e->mutex);
   return NULL;
+}
+
+void cpu_executor_admit_brief(cpu_executor *e) {
+  if (!e->admits || atomic_load_explicit(&e->brief, memory_order_relaxed) == 0) return;
+  e->admits = false;
+  int limit = cpu_team_limit(1 << 30);
+  pthread_mutex_lock(&e->mutex);
+  for (;;) {
+    int64_t begin = now_ns();
+    if (2 * e->brief_ns > begin - e->began_ns) break;
+    queued *q = take(e, true);
+    if (!q) break;
+    run(e, q);
+    e->brief_ns += now_ns() - begin;
+  }
+  pthread_mutex_unlock(&e->mutex);
+  cpu_team_limit(limit);
+  e->admits = true;
 }
 
 cpu_executor *cpu_executor_create(const wml_host *host, int threads) {
@@ -61,14 +103,19 @@ cpu_executor *cpu_executor_create(const wml_host *host, int threads) {
   }
   memset(e, 0, sizeof *e);
   e->host = *host;
-  e->threads = threads;
   e->owner = getpid();
   e->tail = &e->head;
+  e->team = cpu_team_create(host, threads);
+  if (!e->team) {
+    host->release(e);
+    return NULL;
+  }
   pthread_mutex_init(&e->mutex, NULL);
   pthread_cond_init(&e->arrived, NULL);
   int error = pthread_create(&e->thread, NULL, executor_main, e);
   if (error) {
     host->error("the CPU device cannot start its thread: %s", strerror(error));
+    cpu_team_destroy(e->team);
     host->release(e);
     return NULL;
   }
@@ -77,7 +124,7 @@ cpu_executor *cpu_executor_create(const wml_host *host, int threads) {
 
 void cpu_executor_destroy(cpu_executor *e) {
   if (!e) return;
-  if (getpid() == e->owner) { /* a forked child has no such thread to join */
+  if (getpid() == e->owner) { /* a forked child has no such threads to join */
     pthread_mutex_lock(&e->mutex);
     e->stop = true;
     pthread_cond_signal(&e->arrived);
@@ -85,47 +132,31 @@ void cpu_executor_destroy(cpu_executor *e) {
     pthread_join(e->thread, NULL);
     pthread_cond_destroy(&e->arrived);
     pthread_mutex_destroy(&e->mutex);
+    cpu_team_destroy(e->team);
   }
   e->host.release(e);
 }
 
-bool cpu_executor_call(cpu_executor *e, void (*run)(void *arg), void *arg) {
+bool cpu_executor_call(cpu_executor *e, const cpu_job *job) {
   if (getpid() != e->owner) {
     e->host.error(
         "this process was forked after the device was opened; open a device in the child");
     return false;
   }
-  cpu_job job;
-  job.next = NULL;
-  job.run = run;
-  job.arg = arg;
-  job.done = false;
-  pthread_cond_init(&job.finished, NULL);
+  queued q;
+  q.next = NULL;
+  q.job = job;
+  q.done = false;
+  q.message[0] = '\0';
+  pthread_cond_init(&q.finished, NULL);
   pthread_mutex_lock(&e->mutex);
-  *e->tail = &job;
-  e->tail = &job.next;
+  *e->tail = &q;
+  e->tail = &q.next;
+  if (job->brief) atomic_fetch_add(&e->brief, 1);
   pthread_cond_signal(&e->arrived);
-  while (!job.done) pthread_cond_wait(&job.finished, &e->mutex);
+  while (!q.done) pthread_cond_wait(&q.finished, &e->mutex);
   pthread_mutex_unlock(&e->mutex);
-  pthread_cond_destroy(&job.finished);
-  if (job.message[0]) e->host.error("%s", job.message);
+  pthread_cond_destroy(&q.finished);
+  if (q.message[0]) e->host.error("%s", q.message);
   return true;
-}
-
-void cpu_parallel(int64_t n, int64_t grain, cpu_body body, void *arg) {
-  int64_t grains = (n + grain - 1) / grain;
-  int64_t parts = grains < team_size ? grains : team_size;
-  if (parts <= 1) {
-    if (n > 0) body(arg, 0, n);
-    return;
-  }
-#ifdef WML_SERIAL_TEAM /* ThreadSanitizer cannot see libgomp's barriers */
-  for (int64_t i = 0; i < parts; i++) {
-#else
-#pragma omp parallel for num_threads((int)parts) schedule(static, 1)
-  for (int64_t i = 0; i < parts; i++) {
-#endif
-    int64_t begin = grains * i / parts * grain, end = grains * (i + 1) / parts * grain;
-    body(arg, begin, end < n ? end : n);
-  }
 }

@@ -6,36 +6,39 @@ typedef struct pool_job {
   const wml_plan *plan;
   const cpu_node *node;
   vec_pool pool;
-  int x;         /* of the forward pass */
-  int64_t first; /* picture of the results that the first of x becomes */
 } pool_job;
 
-static pool_job job_of(const wml_plan *plan, const cpu_node *node, const wml_window *window, int x,
-                       int y) {
+static pool_job job_of(const wml_plan *plan, const cpu_node *node, int x, int y) {
   const int64_t *xd = cpu_info(plan, x)->dim, *yd = cpu_info(plan, y)->dim;
-  return (pool_job){.plan = plan,
-                    .node = node,
-                    .pool = {xd[1], xd[2], xd[3], yd[1], yd[2], window, cpu_is_narrow(plan, x)},
-                    .x = x};
+  return (pool_job){
+      .plan = plan,
+      .node = node,
+      .pool = {xd[1], xd[2], xd[3], yd[1], yd[2], &node->op.u.window, cpu_is_narrow(plan, x)}};
+}
+
+static void pool(const wml_plan *plan, const cpu_node *node, const vec_pool *shape, const void *x,
+                 int64_t at) {
+  int index = node->op.out[1];
+  plan->device->vec->pool(shape, x, cpu_at(plan, node->op.out[0], at),
+                          index < 0 ? NULL : (uint8_t *)plan->tensors[index].data + at);
 }
 
 static void forward_range(void *arg, int64_t begin, int64_t end) {
   const pool_job *j = arg;
-  const wml_plan *plan = j->plan;
   int64_t xs = j->pool.h * j->pool.w * j->pool.c, ys = j->pool.oh * j->pool.ow * j->pool.c;
-  const wml_op *op = &j->node->op;
-  uint8_t *place = op->out[1] < 0 ? NULL : plan->tensors[op->out[1]].data;
-  for (int64_t n = begin; n < end; n++) {
-    int64_t at = (j->first + n) * ys;
-    plan->device->vec->pool(&j->pool, cpu_at(plan, j->x, n * xs), cpu_at(plan, op->out[0], at),
-                            place ? place + at : NULL);
-  }
+  for (int64_t n = begin; n < end; n++)
+    pool(j->plan, j->node, &j->pool, cpu_at(j->plan, j->node->op.in[0], n * xs), n * ys);
 }
 
-void cpu_pool_rows(const wml_plan *plan, const cpu_node *conv, int x, int64_t first, int64_t rows) {
-  pool_job job = job_of(plan, conv, &conv->pool, x, conv->op.out[0]);
-  job.first = first;
-  cpu_parallel(rows, 1, forward_range, &job);
+void cpu_pool_piece(const wml_plan *plan, const cpu_node *conv, const void *x, int64_t x_rows,
+                    const cpu_piece *piece, int64_t first) {
+  const int64_t *xd = cpu_info(plan, conv->between)->dim,
+                *yd = cpu_info(plan, conv->op.out[0])->dim;
+  const vec_pool shape = {
+      x_rows, xd[2], xd[3], piece->rows, yd[2], &conv->pool, cpu_is_narrow(plan, conv->op.out[0])};
+  int64_t picture = x_rows * xd[2] * xd[3] * cpu_element(shape.narrow);
+  for (int64_t n = 0; n < piece->images; n++)
+    pool(plan, conv, &shape, (const uint8_t *)x + n * picture, first + n * yd[1] * yd[2] * yd[3]);
 }
 
 void cpu_pool_index(wml_plan *plan, int index) {
@@ -45,7 +48,7 @@ void cpu_pool_index(wml_plan *plan, int index) {
 
 static void run_forward(cpu_step *step, cpu_node *node) {
   const wml_plan *plan = step->plan;
-  pool_job job = job_of(plan, node, &node->op.u.window, node->op.in[0], node->op.out[0]);
+  pool_job job = job_of(plan, node, node->op.in[0], node->op.out[0]);
   cpu_parallel(plan->graph.batch, 1, forward_range, &job);
 }
 
@@ -71,7 +74,7 @@ static void backward_range(void *arg, int64_t begin, int64_t end) {
 
 static void run_backward(cpu_step *step, cpu_node *node) {
   const wml_plan *plan = step->plan;
-  pool_job job = job_of(plan, node, &node->op.u.window, node->op.out[0], node->op.in[0]);
+  pool_job job = job_of(plan, node, node->op.out[0], node->op.in[0]);
   cpu_parallel(plan->graph.batch, 1, backward_range, &job);
 }
 

@@ -72,14 +72,11 @@ int cpu_add_like(wml_plan *plan, int tensor, int64_t rows, bool narrow) {
   return added;
 }
 
-int cpu_add_view(wml_plan *plan, int tensor, int64_t rows) {
-  int view = frame_add_temporary(plan, 0, -1);
-  if (view < 0) return -1;
-  plan->tensors[view].info = *cpu_info(plan, tensor);
-  plan->tensors[view].info.dim[0] = rows;
-  plan->tensors[view].narrow = plan->tensors[tensor].narrow;
-  plan->tensors[view].alias = tensor;
-  return view;
+int cpu_add_scratch(wml_plan *plan, size_t bytes, int node) {
+  size_t apart = wml_round_up(bytes, WML_PACKING_ALIGNMENT);
+  int added = cpu_add_temporary(plan, apart * (size_t)plan->device->threads, node);
+  if (added >= 0) plan->tensors[added].apart = apart;
+  return added;
 }
 
 wml_result cpu_insert_node(wml_plan *plan, int at) {
@@ -190,9 +187,9 @@ static wml_result choose_for(wml_plan *plan, cpu_node *node) {
   for (; list->plan; list++) {
     if (narrow && !list->narrow) continue;
     int n_tensors = plan->n_tensors;
-    node->n_primitives = 0;
     wml_result result = list->plan(plan, node);
     if (result != WML_UNSUPPORTED) return result;
+    cpu_reset_node(plan, node);
     plan->n_tensors = n_tensors;
   }
   return WML_UNSUPPORTED;
@@ -241,19 +238,39 @@ static const frame_rules rules = {.alignment = WML_PACKING_ALIGNMENT, .in_place 
 
 /* ---- the plan as a whole ---- */
 
-static const int64_t inline_limit = 1 << 17; /* multiply-adds that are not worth another thread */
+/* Multiply-adds of a step: of a prediction that is not worth another thread, and of a step that is
+ * not worth a team (some 50 us; up to there two threads take as long as one). */
+static const double inline_limit = 1 << 17, team_limit = 1e6;
 
-static bool small_enough(const wml_plan *plan) {
-  int64_t work = 0;
-  for (int k = 0; k < plan->n_nodes; k++) {
-    const cpu_node *n = &plan->nodes[k];
-    if (!n->inline_) return false;
-    if (n->op.kind == WML_OP_DENSE)
-      work += wml_elements(&plan->tensors[n->op.in[1]].info) * plan->graph.batch;
-    else if (n->op.out[0] >= 0)
-      work += wml_elements(&plan->tensors[n->op.out[0]].info);
+static double work_of(const wml_plan *plan, const cpu_node *n) {
+  const wml_tensor *t = n->op.out[0] >= 0 ? cpu_info(plan, n->op.out[0]) : NULL;
+  double rows = (double)plan->graph.batch;
+  switch (n->op.kind) {
+  case WML_OP_DENSE:
+  case WML_OP_DENSE_BWD_DATA: return rows * (double)wml_elements(cpu_info(plan, n->op.in[1]));
+  case WML_OP_DENSE_BWD_WEIGHTS: return rows * (double)wml_elements(t);
+  case WML_OP_CONV2D:
+  case WML_OP_CONV2D_BWD_DATA: /* each weight once for each pixel of the result, at least */
+    return rows * (double)(t->dim[1] * t->dim[2]) *
+           (double)wml_elements(cpu_info(plan, n->op.in[1]));
+  case WML_OP_CONV2D_BWD_WEIGHTS: {
+    const int64_t *y = cpu_info(plan, n->op.in[1])->dim;
+    return rows * (double)(y[1] * y[2]) * (double)wml_elements(t);
   }
-  return work <= inline_limit;
+  default: return t ? (double)wml_elements(t) : 0.0;
+  }
+}
+
+static void settle_threads(wml_plan *plan) {
+  double work = 0.0;
+  bool inline_ = true;
+  for (int k = 0; k < plan->n_nodes; k++) {
+    inline_ = inline_ && plan->nodes[k].inline_;
+    work += work_of(plan, &plan->nodes[k]);
+  }
+  plan->inline_ = inline_ && work <= inline_limit;
+  bool alone = work <= team_limit && !plan->device->finest_pieces;
+  plan->threads = alone ? 1 : plan->device->threads;
 }
 
 static wml_result build(wml_plan *plan, const wml_graph *g) {
@@ -289,7 +306,7 @@ static wml_result build(wml_plan *plan, const wml_graph *g) {
   }
   if (result != WML_OK) return result;
   settle_layouts(plan);
-  plan->inline_ = small_enough(plan);
+  settle_threads(plan);
   return frame_place(plan, &rules);
 }
 
@@ -328,12 +345,7 @@ static void release_entries(wml_plan *plan) {
 void cpu_plan_destroy(wml_plan *plan) {
   if (!plan) return;
   const wml_host *host = &plan->device->host;
-  for (int k = 0; k < plan->n_nodes; k++)
-    for (int i = 0; i < plan->nodes[k].n_primitives; i++) {
-      cpu_primitive *p = &plan->nodes[k].primitive[i];
-      dnnl_primitive_destroy(p->primitive);
-      for (int a = 0; a < CPU_MAX_ARGS; a++) dnnl_memory_destroy(p->arg[a].memory);
-    }
+  for (int k = 0; k < plan->n_nodes; k++) cpu_reset_node(plan, &plan->nodes[k]);
   release_entries(plan);
   host->release((void *)(uintptr_t)plan->graph.update.items);
   host->release(plan->nodes);
@@ -410,15 +422,7 @@ wml_result cpu_plan_prepare(wml_plan *plan) {
     else if (t->info.role == WML_ROLE_VALUE)
       t->data = plan->arena + plan->tensors[frame_root(plan, i)].offset;
   }
-  for (int k = 0; k < plan->n_nodes; k++)
-    for (int i = 0; i < plan->nodes[k].n_primitives; i++) {
-      cpu_primitive *p = &plan->nodes[k].primitive[i];
-      for (int a = 0; a < p->n_args && result == WML_OK; a++)
-        result = cpu_check(
-            plan->device,
-            dnnl_memory_set_data_handle(p->arg[a].memory, plan->tensors[p->tensor[a]].data),
-            "memory_set_data_handle");
-    }
+  result = cpu_bind_primitives(plan);
   if (result == WML_OK) result = cpu_prepare_copies(plan);
   plan->prepared = result == WML_OK;
   return result;
@@ -427,21 +431,31 @@ wml_result cpu_plan_prepare(wml_plan *plan) {
 static void one_step(wml_plan *plan, cpu_step *step) {
   cpu_refresh_copies(plan);
   step->loss = cpu_penalty(plan);
-  for (int k = 0; k < plan->n_nodes; k++) plan->nodes[k].run(step, &plan->nodes[k]);
+  for (int k = 0; k < plan->n_nodes; k++) {
+    plan->nodes[k].run(step, &plan->nodes[k]);
+    if (!plan->inline_) cpu_executor_admit_brief(plan->device->executor);
+  }
 }
 
-void cpu_plan_run(wml_plan *plan, wml_run *run) {
+wml_result cpu_plan_run(wml_plan *plan, wml_run *run) {
   run->not_finite = -1;
+  atomic_store(&plan->broken, false);
+  int limit = cpu_team_limit(plan->threads);
   for (int64_t i = 0; i < run->n_steps; i++) {
     cpu_step step = {.plan = plan, .run = run, .index = i, .finite = true};
     one_step(plan, &step);
+    if (atomic_load(&plan->broken)) break;
     if (!step.finite) {
       run->not_finite = run->step + i + 1;
-      return;
+      break;
     }
     if (run->results) {
       run->results[WML_RESULT_LOSS] += step.loss * (double)plan->graph.batch;
       run->results[WML_RESULT_COUNT] += (double)plan->graph.batch;
     }
   }
+  cpu_team_limit(limit);
+  if (!atomic_load(&plan->broken)) return WML_OK;
+  plan->device->host.error("oneDNN could not run an operation (it may be out of memory)");
+  return WML_DEVICE_FAILED;
 }

@@ -7,7 +7,7 @@
 wml_result cpu_plan_create(wml_store *store, const wml_graph *graph, wml_plan **plan);
 void cpu_plan_memory(const wml_plan *plan, wml_memory *memory);
 wml_result cpu_plan_prepare(wml_plan *plan);
-void cpu_plan_run(wml_plan *plan, wml_run *run);
+wml_result cpu_plan_run(wml_plan *plan, wml_run *run);
 void cpu_plan_destroy(wml_plan *plan);
 
 #endif

@@ -631,6 +631,24 @@ static void pair_rows(const float *x, uint16_t *y, int64_t n, int64_t width) {
     }
 }
 
+enum { PARTS_BLOCK = 64 };
+
+static void add_parts(const float *parts, int64_t n_parts, int64_t apart, float *sum, int64_t n) {
+  int64_t i = 0;
+  for (; i + PARTS_BLOCK <= n; i += PARTS_BLOCK) {
+    float s[PARTS_BLOCK];
+    memcpy(s, parts + i, sizeof s);
+    for (int64_t p = 1; p < n_parts; p++)
+      for (int j = 0; j < PARTS_BLOCK; j++) s[j] += parts[p * apart + i + j];
+    memcpy(sum + i, s, sizeof s);
+  }
+  for (; i < n; i++) {
+    float s = parts[i];
+    for (int64_t p = 1; p < n_parts; p++) s += parts[p * apart + i];
+    sum[i] = s;
+  }
+}
+
 static void average(const wml_optimizer_step *step, const float *w, float *mean, int64_t n) {
   for (int64_t i = 0; i < n; i++) mean[i] = wml_optimizer_average(step, mean[i], w[i]);
 }
@@ -656,5 +674,6 @@ const vec_table VEC_TABLE = {
     .update = update,
     .lamb = lamb,
     .pair_rows = pair_rows,
+    .add_parts = add_parts,
     .average = average,
 };

@@ -91,6 +91,8 @@ typedef struct vec_table {
   /* rows of `width` elements to bfloat16, two at a time with their elements in turn: rows 2r and
    * 2r + 1 become one of 2 * width. n: a multiple of that */
   void (*pair_rows)(const float *x, uint16_t *y, int64_t n, int64_t width);
+  /* sum[i] = parts[i] + parts[apart + i] + ..., in this order; sum may be the first part */
+  void (*add_parts)(const float *parts, int64_t n_parts, int64_t apart, float *sum, int64_t n);
   void (*average)(const wml_optimizer_step *step, const float *w, float *average, int64_t n);
 } vec_table;
 

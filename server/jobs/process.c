@@ -14,20 +14,17 @@
 
 extern char **environ;
 
-/* The server's environment, with the wait policy set, and GPUs in the order of their buses as the
- * driver's management library has them. One block; free(). */
+/* The server's environment, with GPUs in the order of their buses as the driver's management library
+ * has them. One block; free(). */
 static char **make_environment(void) {
-  static char policy[] = "OMP_WAIT_POLICY=passive", order[] = "CUDA_DEVICE_ORDER=PCI_BUS_ID";
+  static char order[] = "CUDA_DEVICE_ORDER=PCI_BUS_ID";
   size_t n = 0;
   while (environ[n]) n++;
-  char **list = malloc((n + 3) * sizeof *list);
+  char **list = malloc((n + 2) * sizeof *list);
   if (!list) return NULL;
   size_t at = 0;
   for (size_t i = 0; i < n; i++)
-    if (strncmp(environ[i], "OMP_WAIT_POLICY=", 16) != 0 &&
-        strncmp(environ[i], "CUDA_DEVICE_ORDER=", 18) != 0)
-      list[at++] = environ[i];
-  list[at++] = policy;
+    if (strncmp(environ[i], "CUDA_DEVICE_ORDER=", 18) != 0) list[at++] = environ[i];
   list[at++] = order;
   list[at] = NULL;
   return list;

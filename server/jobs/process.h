@@ -18,7 +18,7 @@ typedef struct process_spec {
 } process_spec;
 
 /* The process's id; -1 with a sentence. Its descriptors are standard input (/dev/null), output and
- * errors; libgomp's threads wait without spinning (OMP_WAIT_POLICY=passive). */
+ * errors. */
 pid_t process_start(const process_spec *spec, char *error, size_t error_size);
 /* Waits until it has ended, and leaves it to process_wait(). 0. */
 int process_await(pid_t pid);
