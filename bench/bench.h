@@ -33,10 +33,13 @@ typedef struct bench_network {
   const wml_augment *augment; /* or NULL */
   int64_t batch;              /* 0: 64 */
   bool floats;                /* rows of a table instead of pictures */
+  bool predicts;              /* instead of training */
+  wml_device *device;         /* to share; NULL: one of its own */
 } bench_network;
 
-/* A training step on the CPU. */
+/* A training step, or a prediction, on the CPU. */
 typedef struct bench_rig {
+  bool shares; /* the device */
   wml_device *device;
   wml_store *store;
   wml_step step;

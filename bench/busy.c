@@ -5,7 +5,9 @@
 #include "bench.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -99,6 +101,81 @@ static double together(int threads, const bench_network *network, double seconds
   return own + theirs;
 }
 
+/* ---- predictions beside a training ---- */
+
+typedef struct brief_figures {
+  bench_series alone, beside;       /* ms of a prediction, median of a round */
+  bench_series alone_99, beside_99; /* 99th percentile */
+  bench_series training, trained;   /* images/s without predictions, and with */
+} brief_figures;
+
+typedef struct trainer {
+  bench_rig rig;
+  atomic_bool stop;
+  double rate;
+} trainer;
+
+static void *train(void *arg) {
+  trainer *t = arg;
+  double begin = bench_now();
+  int64_t steps = 0;
+  for (; !atomic_load(&t->stop); steps += 8) bench_rig_round(&t->rig, 8);
+  t->rate = (double)(steps * t->rig.step.graph.batch) / (bench_now() - begin);
+  return NULL;
+}
+
+static int compare(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return x < y ? -1 : x > y;
+}
+
+/* One every 2 ms for some seconds. */
+static void predict(bench_rig *rig, double seconds, bench_series *median, bench_series *late) {
+  enum { MOST = 5000 };
+  static double ms[MOST];
+  int n = 0;
+  for (double begin = bench_now(); n < MOST && bench_now() - begin < seconds; usleep(2000)) {
+    double called = bench_now();
+    bench_rig_round(rig, 1);
+    ms[n++] = (bench_now() - called) * 1e3;
+  }
+  qsort(ms, (size_t)n, sizeof *ms, compare);
+  bench_add(median, ms[n / 2]);
+  bench_add(late, ms[(int)(0.99 * (n - 1))]);
+}
+
+static void start_training(trainer *t, pthread_t *thread) {
+  atomic_store(&t->stop, false);
+  if (pthread_create(thread, NULL, train, t) != 0) bench_die("a thread");
+}
+
+static double stop_training(trainer *t, pthread_t thread) {
+  atomic_store(&t->stop, true);
+  pthread_join(thread, NULL);
+  return t->rate;
+}
+
+static void measure_predictions(brief_figures *f, int threads, double seconds) {
+  trainer t = {.rate = 0};
+  bench_rig rig = {0};
+  pthread_t thread;
+  if (!bench_rig_open(&t.rig, threads, &(bench_network){.batch = 64}) ||
+      !bench_rig_open(
+          &rig, threads,
+          &(bench_network){
+              .description = fashion, .batch = 1, .predicts = true, .device = t.rig.device}))
+    bench_die("two networks");
+  predict(&rig, seconds, &f->alone, &f->alone_99);
+  start_training(&t, &thread);
+  usleep((useconds_t)(seconds * 1e6));
+  bench_add(&f->training, stop_training(&t, thread));
+  start_training(&t, &thread);
+  predict(&rig, seconds, &f->beside, &f->beside_99);
+  bench_add(&f->trained, stop_training(&t, thread));
+  bench_rig_close(&rig);
+  bench_rig_close(&t.rig);
+}
+
 static void measure(figures *f, int threads, const bench_network *network, double seconds) {
   for (int l = 0; l < LOADS; l++) {
     pid_t pids[8];
@@ -116,7 +193,8 @@ static void print_series(FILE *json, const char *name, const bench_series *s, co
           bench_median(s), bench_quantile(s, 0.1), bench_quantile(s, 0.9), s->n, after);
 }
 
-static void print_json(const char *path, const figures *all, int threads) {
+static void print_json(const char *path, const figures *all, const brief_figures *brief,
+                       int threads) {
   FILE *f = fopen(path, "w");
   if (!f) bench_die(path);
   bench_json_head(f, wml_backend_cpu.name);
@@ -132,12 +210,20 @@ static void print_json(const char *path, const figures *all, int threads) {
     print_series(f, "alone", &all[i].alone, ", ");
     print_series(f, "two at once", &all[i].together, "}");
   }
+  fputs(",\n  \"predictions, ms\": {", f);
+  print_series(f, "alone", &brief->alone, ", ");
+  print_series(f, "alone, 99th percentile", &brief->alone_99, ",\n    ");
+  print_series(f, "beside a training", &brief->beside, ", ");
+  print_series(f, "beside a training, 99th percentile", &brief->beside_99, ",\n    ");
+  print_series(f, "training without, images/s", &brief->training, ", ");
+  print_series(f, "training with, images/s", &brief->trained, "}");
   fputs("\n}\n", f);
   fclose(f);
 }
 
 int bench_busy(int threads, int argc, char **argv) {
   static figures all[NETWORKS];
+  static brief_figures brief;
   int rounds = 5;
   double seconds = 1;
   const char *json = NULL;
@@ -147,8 +233,10 @@ int bench_busy(int threads, int argc, char **argv) {
     if (strcmp(argv[i], "--json") == 0) json = argv[i + 1];
     if (strcmp(argv[i], "--threads") == 0) threads = atoi(argv[i + 1]);
   }
-  for (int round = 0; round < rounds; round++)
+  for (int round = 0; round < rounds; round++) {
     for (int i = 0; i < NETWORKS; i++) measure(&all[i], threads, &subjects[i].network, seconds);
+    measure_predictions(&brief, threads, seconds);
+  }
   printf("%-14s %9s %12s %12s %7s\n", "network", "loops", "1 thread", "all threads", "ratio");
   for (int i = 0; i < NETWORKS; i++) {
     for (int l = 0; l < LOADS; l++)
@@ -159,6 +247,11 @@ int bench_busy(int threads, int argc, char **argv) {
            bench_median(&all[i].together),
            bench_median(&all[i].together) / bench_median(&all[i].alone));
   }
-  if (json) print_json(json, all, threads);
+  printf(
+      "one prediction of Fashion-MNIST: %.2f ms (99%%: %.2f); beside a training of the reference "
+      "network %.2f ms (99%%: %.2f), which has %.2f of its rate\n",
+      bench_median(&brief.alone), bench_median(&brief.alone_99), bench_median(&brief.beside),
+      bench_median(&brief.beside_99), bench_median(&brief.trained) / bench_median(&brief.training));
+  if (json) print_json(json, all, &brief, threads);
   return 0;
 }

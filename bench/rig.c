@@ -44,7 +44,7 @@ bool bench_rig_open(bench_rig *r, int threads, const bench_network *network) {
   if (webml_model_parse(description, strlen(description), &model) != WEBML_OK)
     bench_die("the model");
   wml_step_spec spec = {.model = model,
-                        .mode = WML_MODE_TRAIN,
+                        .mode = network->predicts ? WML_MODE_PREDICT : WML_MODE_TRAIN,
                         .batch = network->batch ? network->batch : USUAL_BATCH,
                         .input = network->floats ? WML_F32 : WML_U8,
                         .target = WML_I32,
@@ -52,8 +52,10 @@ bool bench_rig_open(bench_rig *r, int threads, const bench_network *network) {
                         .precision = network->precision};
   if (network->augment) spec.augment = *network->augment;
   const wml_backend *b = &wml_backend_cpu;
-  if (b->open(&wml_library_host, &config, &r->device) || b->store_create(r->device, &r->store) ||
-      wml_step_build(&spec, &r->step))
+  r->shares = network->device != NULL;
+  r->device = network->device;
+  if ((!r->shares && b->open(&wml_library_host, &config, &r->device)) ||
+      b->store_create(r->device, &r->store) || wml_step_build(&spec, &r->step))
     bench_die("a network");
   wml_result result = b->compile(r->store, &r->step.graph, &r->plan);
   webml_model_destroy(model);
@@ -85,10 +87,10 @@ double bench_rig_round(bench_rig *r, int64_t steps) {
   wml_run run = {.n_steps = steps,
                  .step = 100,
                  .rows = r->rows,
-                 .n_feeds = 2,
+                 .n_feeds = r->step.target >= 0 ? 2 : 1,
                  .feeds = feeds,
                  .learning_rate = rates,
-                 .results = results};
+                 .results = r->step.graph.n_results > 0 ? results : NULL};
   double start = bench_now();
   if (wml_backend_cpu.run(r->plan, &run) != WML_OK || run.not_finite >= 0) bench_die("a step");
   return (double)(r->step.graph.batch * steps) / (bench_now() - start);
@@ -99,7 +101,7 @@ void bench_rig_close(bench_rig *r) {
   b->plan_destroy(r->plan);
   wml_step_free(&r->step);
   b->store_destroy(r->store);
-  b->close(r->device);
+  if (!r->shares) b->close(r->device);
   free(r->samples);
   free(r->labels);
   free(r->rows);

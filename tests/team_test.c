@@ -122,6 +122,7 @@ static void test_ranges(void) {
 /* ---- the executor: brief jobs run within long ones ---- */
 
 typedef struct long_job {
+  void (*run)(void *arg);
   cpu_executor *executor;
   atomic_bool stop;
   atomic_int admitted; /* brief jobs so far */
@@ -137,19 +138,35 @@ static void run_long(void *arg) {
 
 static void *call_long(void *arg) {
   long_job *j = arg;
-  CHECK(cpu_executor_call(j->executor, &(cpu_job){run_long, j, false}));
+  CHECK(cpu_executor_call(j->executor, &(cpu_job){j->run, j, false}));
   return NULL;
+}
+
+static void slow_piece(void *arg, int64_t piece, int thread) {
+  (void)arg;
+  (void)piece;
+  (void)thread;
+  usleep(200);
+}
+
+/* One loop from start to end. */
+static void run_loop(void *arg) {
+  long_job *j = arg;
+  while (!atomic_load(&j->stop)) cpu_for_pieces(1000, slow_piece, NULL);
 }
 
 static void run_brief(void *arg) {
   long_job *j = arg;
+  atomic_llong all = 0;
+  cpu_parallel(1000, 10, inner, &all);
+  CHECK(all == 1000);
   atomic_fetch_add(&j->admitted, 1);
   cpu_executor_admit_brief(j->executor); /* admits nothing: no brief job in another */
   wml_library_host.error("message of a brief job");
 }
 
-static void test_brief(void) {
-  long_job j = {.executor = cpu_executor_create(&wml_library_host, 2)};
+static void test_brief(void (*run)(void *arg)) {
+  long_job j = {.run = run, .executor = cpu_executor_create(&wml_library_host, 2)};
   pthread_t thread;
   CHECK(j.executor && pthread_create(&thread, NULL, call_long, &j) == 0);
   for (int i = 1; i <= 20; i++) {
@@ -167,6 +184,7 @@ int main(void) {
   test_pieces();
   test_nested();
   test_ranges();
-  test_brief();
+  test_brief(run_long);
+  test_brief(run_loop);
   return test_report();
 }

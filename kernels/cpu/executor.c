@@ -60,9 +60,14 @@ static void run(cpu_executor *e, queued *q) {
   pthread_cond_signal(&q->finished);
 }
 
+static void admit_between(void *arg) {
+  cpu_executor_admit_brief(arg);
+}
+
 static void *executor_main(void *arg) {
   cpu_executor *e = arg;
   cpu_team_lead(e->team);
+  cpu_team_call_between(e->team, admit_between, e);
   pthread_mutex_lock(&e->mutex);
   for (;;) {
     while (!e->head && !e->stop) pthread_cond_wait(&e->arrived, &e->mutex);

@@ -23,8 +23,8 @@ typedef struct cpu_job {
  * which has no executor thread. */
 bool cpu_executor_call(cpu_executor *executor, const cpu_job *job);
 
-/* A long job calls this between its operations: brief jobs that are waiting run here, as long as
- * they take no more time than the job itself. */
+/* A long job calls this between its operations, and its loops do so between their pieces: brief
+ * jobs that are waiting run here, as long as they take no more time than the job itself. */
 void cpu_executor_admit_brief(cpu_executor *executor);
 
 #endif

@@ -37,6 +37,8 @@ struct cpu_team {
   bool in_loop;
   cpu_piece_body body; /* of the loop under way */
   void *arg;
+  void (*between)(void *arg); /* or NULL */
+  void *between_arg;
   _Alignas(CACHE_LINE) _Atomic uint32_t left; /* pieces that have not ended; a futex */
   _Atomic uint32_t leader_sleeps;
   _Alignas(CACHE_LINE) _Atomic bool stop;
@@ -103,6 +105,7 @@ static void take_pieces(cpu_team *team, int me) {
       team->body(team->arg, (int64_t)(uint32_t)seen, me);
       if (atomic_fetch_sub(&team->left, 1) == 1 && atomic_load(&team->leader_sleeps))
         futex_wake(&team->left);
+      if (me == 0 && team->between) team->between(team->between_arg);
     }
   }
 }
@@ -246,6 +249,11 @@ void cpu_team_destroy(cpu_team *team) {
 void cpu_team_lead(cpu_team *team) {
   led = team;
   omp_set_num_threads(1); /* what oneDNN asks for */
+}
+
+void cpu_team_call_between(cpu_team *team, void (*between)(void *arg), void *arg) {
+  team->between = between;
+  team->between_arg = arg;
 }
 
 int cpu_team_limit(int threads) {

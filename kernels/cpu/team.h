@@ -21,6 +21,9 @@ void cpu_team_destroy(cpu_team *team);
 
 /* The calling thread runs the team's loops from now on. One thread leads a team. */
 void cpu_team_lead(cpu_team *team);
+/* The leader calls between(arg) after each piece that it has run, in the midst of the loop; loops
+ * that `between` starts run on the leader alone. */
+void cpu_team_call_between(cpu_team *team, void (*between)(void *arg), void *arg);
 /* The leader's next loops use at most so many threads. Returns the limit before. */
 int cpu_team_limit(int threads);
 
