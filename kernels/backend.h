@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 /* Raised with every change of a structure or a meaning below; checked when a module is opened. */
-#define WML_BACKEND_VERSION 5u
+#define WML_BACKEND_VERSION 6u
 
 typedef enum wml_result {
   WML_OK = 0,
@@ -66,6 +66,12 @@ typedef struct wml_tensor {
   int rank;
   int64_t dim[WML_MAX_RANK]; /* of values and feeds dim[0] is the batch */
   int like;                  /* index of the parameter for GRAD and SLOT, else -1 */
+  /* Quantization, for inference. Where the value that a CONV2D or DENSE reads and its kernel both
+   * have scales, the back end may multiply in int8; else it computes in the graph's precision. */
+  float scale;         /* of a value: it lies in scale * [0, 255]; 0: not quantized */
+  bool is_signed;      /* of a value: in scale * [-127, 127] instead */
+  const float *scales; /* of a kernel: [filters], each filter holds scale * [-127, 127] in whole
+                          multiples of its scale; outlives the plan. NULL: not quantized */
 } wml_tensor;
 
 /* X(symbol, operands). An operand of -1 is absent. Batch first in every shape. */
@@ -217,6 +223,7 @@ typedef struct wml_device_info {
   char uuid[48];             /* "" where there is none */
   size_t total, available;   /* bytes of memory; 0: unknown */
   bool bfloat16;             /* takes WML_MIXED_BFLOAT16 */
+  bool int8;                 /* multiplies quantized values and kernels in int8 */
   int compute_capability[2]; /* of a GPU; 0 */
   int multiprocessors;       /* of a GPU; 0 */
 } wml_device_info;
@@ -236,6 +243,8 @@ typedef struct wml_backend {
   /* One line of what results depend on: library, version, instruction set, threads. Lives as long
    * as the device. */
   const char *(*identity)(const wml_device *device);
+  /* Whether the device multiplies quantized values and kernels in int8. NULL: it does not. */
+  bool (*int8)(const wml_device *device);
   /* Bytes of the device's own memory that are free; NULL or 0 where that is the machine's. */
   size_t (*available)(wml_device *device);
 

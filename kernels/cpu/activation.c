@@ -92,5 +92,5 @@ static wml_result plan_backward(wml_plan *plan, cpu_node *node) {
 }
 
 const cpu_implementation cpu_activation[] = {
-    {cpu_plan_convert, true}, {plan_forward, true}, {NULL, false}};
+    {cpu_plan_quantize, true}, {cpu_plan_convert, true}, {plan_forward, true}, {NULL, false}};
 const cpu_implementation cpu_activation_bwd[] = {{plan_backward, true}, {NULL, false}};

@@ -47,7 +47,7 @@ static wml_result cpu_enumerate(const wml_host *host, wml_device_info *list, int
   (void)host;
   *count = 1;
   if (capacity < 1) return WML_OK;
-  list[0] = (wml_device_info){.name = "cpu", .bfloat16 = cpu_can_narrow()};
+  list[0] = (wml_device_info){.name = "cpu", .bfloat16 = cpu_can_narrow(), .int8 = cpu_can_int8()};
   describe_processor(list[0].description, sizeof list[0].description);
   list[0].total = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
   return WML_OK;
@@ -108,6 +108,11 @@ static wml_result cpu_open(const wml_host *host, const wml_device_config *config
 
 static const char *cpu_identity(const wml_device *device) {
   return device->identity;
+}
+
+static bool cpu_int8(const wml_device *device) {
+  (void)device;
+  return cpu_can_int8();
 }
 
 cpu_entry *cpu_entry_create(const wml_device *device, const wml_tensor *t) {
@@ -283,6 +288,7 @@ const wml_backend wml_backend_cpu = {
     .open = cpu_open,
     .close = cpu_close,
     .identity = cpu_identity,
+    .int8 = cpu_int8,
     .store_create = cpu_store_create,
     .store_destroy = cpu_store_destroy,
     .put = cpu_put,

@@ -45,10 +45,11 @@ typedef struct conv_pass {
   dnnl_prop_kind_t prop;
   int x, kernel, bias, y; /* tensors (of gradients, in the backward passes) */
   bool narrow;            /* multiplies in bfloat16; gradients of weights are float32 always */
+  bool in_int8;
 } conv_pass;
 
 static dnnl_data_type_t type_of(const conv_pass *pass) {
-  return pass->narrow ? dnnl_bf16 : dnnl_f32;
+  return pass->in_int8 ? dnnl_s8 : pass->narrow ? dnnl_bf16 : dnnl_f32;
 }
 
 static dnnl_status_t describe(const conv_pass *pass, const conv_shape *s, dnnl_alg_kind_t algorithm,
@@ -141,7 +142,8 @@ static wml_result try_layout(wml_plan *plan, const cpu_node *node, const conv_pa
   if (entry->fixed && !layouts.own_weights) w = entry->own;
   dnnl_primitive_attr_t attr = NULL;
   dnnl_primitive_desc_t hint = NULL;
-  wml_result result = cpu_attributes(plan, &node->post, &attr);
+  wml_result result = pass->in_int8 ? cpu_int8_attributes(plan, node, 0, s->weights_dim[0], &attr)
+                                    : cpu_attributes(plan, &node->post, &attr);
   if (result == WML_OK && pass->prop != dnnl_forward_training)
     result = forward_hint(plan, pass, s, layouts.winograd, &x, &y, &hint);
   if (result == WML_OK) {
@@ -198,8 +200,9 @@ static wml_result weights_for(wml_plan *plan, cpu_node *node, const conv_pass *p
                               const dnnl_memory_desc_t *want, cpu_operand *operand) {
   const cpu_entry *entry = plan->tensors[pass->kernel].entry;
   *operand = (cpu_operand){pass->kernel, -1};
-  if (pass->narrow) {
-    operand->tensor = cpu_narrow_weight(plan, pass->kernel, want);
+  if (pass->narrow || pass->in_int8) {
+    operand->tensor = pass->in_int8 ? cpu_int8_weights(plan, node, want)
+                                    : cpu_narrow_weight(plan, pass->kernel, want);
     return operand->tensor < 0 ? WML_OUT_OF_MEMORY : WML_OK;
   }
   if (dnnl_memory_desc_equal(&entry->own, want)) return WML_OK;
@@ -215,7 +218,7 @@ static void fix_layout(wml_plan *plan, const conv_pass *pass, const conv_shape *
   cpu_entry *entry = plan->tensors[pass->kernel].entry;
   if (entry->fixed) return;
   entry->plain = s->plain;
-  entry->own = pass->narrow ? s->plain : *weights;
+  entry->own = pass->narrow || pass->in_int8 ? s->plain : *weights;
   entry->fixed = true;
 }
 
@@ -230,11 +233,13 @@ static wml_result add_kind(wml_plan *plan, cpu_node *node, const conv_pass *pass
   wml_result result = activation_for(plan, node, kind, from, &have->x, want.x, !data, &x);
   if (result == WML_OK) result = activation_for(plan, node, kind, to, &have->y, want.y, data, &y);
   if (result == WML_OK) result = weights_for(plan, node, pass, want.weights, &w);
+  int bias = pass->bias >= 0 && pass->in_int8 ? cpu_int8_bias(plan, node) : pass->bias;
+  if (result == WML_OK && bias < 0 && pass->bias >= 0) result = WML_OUT_OF_MEMORY;
   if (result != WML_OK) return result;
   cpu_arg args[] = {{data ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, x, want.x},
                     {DNNL_ARG_WEIGHTS, w, want.weights},
                     {data ? DNNL_ARG_DIFF_DST : DNNL_ARG_DST, y, want.y},
-                    {DNNL_ARG_BIAS, {pass->bias, -1}, want.bias}, /* absent: the end */
+                    {DNNL_ARG_BIAS, {bias, -1}, want.bias}, /* absent: the end */
                     {0, {-1, -1}, NULL}};
   result = cpu_add_primitive(plan, node, kind, pd, args);
   if (result == WML_OK && data && x.tensor != from.tensor)
@@ -331,7 +336,7 @@ static bool wants_winograd(const wml_plan *plan, const cpu_node *node, const con
                 *d = cpu_info(plan, node->pools ? node->between : pass->y)->dim,
                 least = plan->device->winograd;
   bool simple = plan->graph.precision == WML_FLOAT32 && w->groups == 1 && k[0] == 3 && k[1] == 3 &&
-                !pass->narrow;
+                !pass->narrow && !pass->in_int8;
   for (int i = 0; i < 2; i++) simple = simple && w->stride[i] == 1 && w->dilation[i] == 1;
   int64_t pixels = d[0] * d[1] * d[2], most = k[2] > k[3] ? k[2] : k[3];
   return simple && k[2] >= least && k[3] >= least && pixels >= 32 * least &&
@@ -379,7 +384,7 @@ static conv_cut cut_of(const wml_plan *plan, const cpu_node *node, const conv_pa
   int64_t wanted = clamp(wanted_pieces(plan->device, flops), 1, MOST_PIECES);
   int64_t images = batch / wanted;
   if (node->pools) { /* stays in the thread's cache until it is pooled */
-    int64_t picture = wml_row_elements(made) * cpu_element(pass->narrow),
+    int64_t picture = wml_row_elements(made) * cpu_element(plan, pass->y),
             near = plan->device->cache / picture;
     if (near < images) images = near;
   }
@@ -443,6 +448,7 @@ static wml_result plan_kind(wml_plan *plan, cpu_node *node, const conv_pass *pas
   int tensors = plan->n_tensors, primitives = node->n_primitives;
   for (size_t i = 0; i < sizeof candidates / sizeof *candidates; i++) {
     if (pass->narrow && (!candidates[i].own_weights || candidates[i].last_resort)) continue;
+    if (pass->in_int8 && !candidates[i].own_weights) continue;
     if (candidates[i].winograd && !winograd) continue;
     dnnl_primitive_desc_t pd = NULL;
     wml_result result = try_layout(plan, node, pass, &s, &views, candidates[i], &pd);
@@ -476,13 +482,14 @@ static wml_result kind_of(wml_plan *plan, cpu_node *node, const conv_pass *pass,
 
 static int64_t row_bytes(const wml_plan *plan, int tensor) {
   const int64_t *d = cpu_info(plan, tensor)->dim;
-  return d[2] * d[3] * cpu_element(cpu_is_narrow(plan, tensor));
+  return d[2] * d[3] * cpu_element(plan, tensor);
 }
 
 static wml_result add_result_scratch(wml_plan *plan, cpu_node *node, const conv_cut *cut) {
   int64_t rows =
       cut->bands == 1 ? cpu_info(plan, node->between)->dim[1] : cut->band * node->pool.stride[0];
-  size_t bytes = (size_t)(cut->images * rows * row_bytes(plan, node->between));
+  const int64_t *d = cpu_info(plan, node->between)->dim;
+  size_t bytes = (size_t)(cut->images * rows * d[2] * d[3] * cpu_element(plan, node->op.out[0]));
   node->temp[0] = cpu_add_scratch(plan, bytes, (int)(node - plan->nodes));
   return node->temp[0] < 0 ? WML_OUT_OF_MEMORY : WML_OK;
 }
@@ -540,7 +547,7 @@ static void run_pooled_piece(void *arg, int64_t piece, int thread) {
   int64_t rows = whole ? cpu_info(plan, node->between)->dim[1] : p->rows * node->pool.stride[0];
   cpu_run_primitives(j->step, node, p->kind, p, thread);
   cpu_pool_piece(plan, node, cpu_own(plan, node->temp[0], thread), rows, p,
-                 p->offset[AT_Y] / cpu_element(cpu_is_narrow(plan, node->op.out[0])));
+                 p->offset[AT_Y] / cpu_element(plan, node->op.out[0]));
 }
 
 static void run_pooled(cpu_step *step, cpu_node *node) {
@@ -551,10 +558,10 @@ static void run_pooled(cpu_step *step, cpu_node *node) {
 
 static wml_result plan_forward(wml_plan *plan, cpu_node *node) {
   const wml_op *op = &node->op;
-  conv_pass pass = {dnnl_forward_training,         op->in[0], op->in[1], op->in[2], op->out[0],
-                    cpu_is_narrow(plan, op->in[0])};
+  conv_pass pass = {dnnl_forward_training,          op->in[0],    op->in[1], op->in[2], op->out[0],
+                    cpu_is_narrow(plan, op->in[0]), node->in_int8};
   if (node->pools) {
-    if (!cpu_same_type(plan, op->in[0], op->out[0])) return WML_UNSUPPORTED;
+    if (!node->in_int8 && !cpu_same_type(plan, op->in[0], op->out[0])) return WML_UNSUPPORTED;
     cpu_pool_index(plan, op->out[1]);
   }
   node->run = node->pools ? run_pooled : cpu_run_pieces;
@@ -563,8 +570,13 @@ static wml_result plan_forward(wml_plan *plan, cpu_node *node) {
 
 static wml_result plan_bwd_data(wml_plan *plan, cpu_node *node) {
   const wml_op *op = &node->op;
-  conv_pass pass = {
-      dnnl_backward_data, op->out[0], op->in[1], -1, op->in[0], cpu_is_narrow(plan, op->in[0])};
+  conv_pass pass = {dnnl_backward_data,
+                    op->out[0],
+                    op->in[1],
+                    -1,
+                    op->in[0],
+                    cpu_is_narrow(plan, op->in[0]),
+                    false};
   node->run = cpu_run_pieces;
   return plan_pass(plan, node, &pass);
 }
@@ -586,8 +598,8 @@ static void run_weights(cpu_step *step, cpu_node *node) {
 
 static wml_result plan_bwd_weights(wml_plan *plan, cpu_node *node) {
   const wml_op *op = &node->op;
-  conv_pass pass = {dnnl_backward_weights,         op->in[0], op->out[0], op->out[1], op->in[1],
-                    cpu_is_narrow(plan, op->in[0])};
+  conv_pass pass = {dnnl_backward_weights,          op->in[0], op->out[0], op->out[1], op->in[1],
+                    cpu_is_narrow(plan, op->in[0]), false};
   node->run = run_weights;
   return plan_pass(plan, node, &pass);
 }

@@ -65,6 +65,7 @@ typedef struct cpu_tensor {
   int first, last; /* nodes between which it lives */
   bool pinned;     /* an output: lives to the end of the step */
   bool narrow;     /* a bfloat16 value */
+  bool is_bytes;   /* a quantized value, uint8 or int8 as info.is_signed says */
   size_t apart;    /* bytes between the threads' own copies; 0: all share one */
   size_t offset;
   cpu_entry *entry; /* of a persistent tensor */
@@ -118,6 +119,7 @@ struct cpu_node {
   const char *name;    /* of the implementation */
   const char *why;     /* an implementation that declined says why */
   bool inline_;        /* can run on the caller's thread */
+  bool in_int8;        /* CONV2D, DENSE: multiplies in int8 */
   int temp[2];         /* temporaries, or -1 */
   void (*run)(cpu_step *step, cpu_node *node);
   int n_primitives;
@@ -147,6 +149,7 @@ struct wml_plan {
   uint8_t *arena;
   cpu_fold *folds;
   cpu_entry *own_entries; /* folded weights, and their copies */
+  bool int8;              /* may multiply in int8 */
   bool inline_;           /* small enough to run on the caller's thread */
   int threads;            /* that its loops use */
   atomic_bool broken;     /* oneDNN refused an operation of the run */
@@ -174,16 +177,19 @@ static inline bool cpu_is_narrow(const wml_plan *plan, int tensor) {
 }
 /* Values of one type; one that is absent goes with any. */
 static inline bool cpu_same_type(const wml_plan *plan, int a, int b) {
-  return a < 0 || b < 0 || plan->tensors[a].narrow == plan->tensors[b].narrow;
+  return a < 0 || b < 0 ||
+         (plan->tensors[a].narrow == plan->tensors[b].narrow &&
+          plan->tensors[a].is_bytes == plan->tensors[b].is_bytes);
 }
 /* Bytes of an element of a value. */
-static inline int64_t cpu_element(bool narrow) {
-  return narrow ? 2 : 4;
+static inline int64_t cpu_element(const wml_plan *plan, int tensor) {
+  const cpu_tensor *t = &plan->tensors[tensor];
+  return t->is_bytes ? 1 : t->narrow ? 2 : 4;
 }
 /* A value from element `at` on. */
 static inline void *cpu_at(const wml_plan *plan, int tensor, int64_t at) {
   if (tensor < 0) return NULL;
-  return (uint8_t *)plan->tensors[tensor].data + at * cpu_element(plan->tensors[tensor].narrow);
+  return (uint8_t *)plan->tensors[tensor].data + at * cpu_element(plan, tensor);
 }
 static inline const wml_tensor *cpu_info(const wml_plan *plan, int tensor) {
   return &plan->tensors[tensor].info;
@@ -199,7 +205,9 @@ wml_result cpu_check(const wml_device *device, dnnl_status_t status, const char 
  * rank 4. */
 void cpu_describe(const wml_plan *plan, int tensor, dnnl_memory_desc_t *md);
 static inline dnnl_data_type_t cpu_type(const wml_plan *plan, int tensor) {
-  return cpu_is_narrow(plan, tensor) ? dnnl_bf16 : dnnl_f32;
+  const cpu_tensor *t = &plan->tensors[tensor];
+  if (t->is_bytes) return t->info.is_signed ? dnnl_s8 : dnnl_u8;
+  return t->narrow ? dnnl_bf16 : dnnl_f32;
 }
 /* Adds a primitive to the node; the scratchpad becomes a temporary. args ends with tensor -1.
  * WML_UNSUPPORTED: oneDNN cannot make it; another implementation may do. */
@@ -239,6 +247,9 @@ void cpu_add_parts(const wml_plan *plan, const float *parts, int64_t n_parts, in
 /* Adds the activation to attr where oneDNN computes the same function; false where it does not. */
 bool cpu_post_activation(const wml_activation *act);
 wml_result cpu_attributes(wml_plan *plan, const wml_activation *post, dnnl_primitive_attr_t *attr);
+/* Joins the activation, its result times `scale`, to the attributes. */
+dnnl_status_t cpu_join_activation(dnnl_primitive_attr_t attr, const wml_activation *post,
+                                  float scale);
 const char *cpu_implementation_name(dnnl_primitive_desc_t pd);
 
 /* ---- one file per operation: implementations, best first; the last entry has plan NULL ---- */
@@ -276,14 +287,31 @@ bool cpu_has_narrow(const wml_plan *plan, const cpu_node *node);
  * operand. */
 wml_result cpu_widen_node(wml_plan *plan, int at);
 wml_result cpu_plan_convert(wml_plan *plan, cpu_node *node);
-/* The bfloat16 copy of a weight in the layout, as a tensor of the plan; -1: no memory. */
+/* A copy of a weight in another type or layout, as a tensor of the plan; -1: no memory. */
 int cpu_narrow_weight(wml_plan *plan, int tensor, const dnnl_memory_desc_t *md);
+/* The same of `from`, a part of the weight, times scales[i] for the i-th output; NULL: as it is. */
+int cpu_copy_weight(wml_plan *plan, int tensor, const dnnl_memory_desc_t *from,
+                    const dnnl_memory_desc_t *md, const float *scales, int64_t n_scales);
+/* A node before node `at` that converts `from` to the type of `to`. */
+wml_result cpu_insert_conversion(wml_plan *plan, int at, int from, int to);
 wml_result cpu_prepare_copies(wml_plan *plan); /* when all weights have their bytes */
 void cpu_refresh_copies(wml_plan *plan); /* makes those anew that are older than the weights */
 
 /* The copy of a weight that is the weight's own bytes but for pairs of rows of *width elements
  * (vec.h: pair_rows), or NULL. Who changes the weight may write it along. */
 cpu_entry *cpu_paired_copy(const wml_store *store, const cpu_entry *weight, int64_t *width);
+
+/* int8.c */
+/* Whether the processor multiplies in int8 (VNNI). */
+bool cpu_can_int8(void);
+/* Decides which operations of an inference plan multiply in int8, and which values are bytes. */
+wml_result cpu_settle_int8(wml_plan *plan);
+/* Of such an operation: output scales and the activation; its weights; its bias; -1: no memory. */
+wml_result cpu_int8_attributes(wml_plan *plan, const cpu_node *node, int64_t first, int64_t filters,
+                               dnnl_primitive_attr_t *attr);
+int cpu_int8_weights(wml_plan *plan, const cpu_node *node, const dnnl_memory_desc_t *md);
+int cpu_int8_bias(wml_plan *plan, const cpu_node *node);
+wml_result cpu_plan_quantize(wml_plan *plan, cpu_node *node);
 
 /* fold.c */
 wml_result cpu_fold_plan(wml_plan *plan);    /* rewrites nodes of an inference plan */

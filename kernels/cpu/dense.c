@@ -39,21 +39,27 @@ typedef struct dense_pass {
   dnnl_prop_kind_t prop;
   int x, kernel, bias, y;
   bool narrow; /* multiplies in bfloat16, weights in oneDNN's own layout */
+  bool in_int8;
 } dense_pass;
 
 static dense_pass forward_of(const wml_plan *plan, const wml_op *op) {
-  return (dense_pass){dnnl_forward_training,         op->in[0], op->in[1], op->in[2], op->out[0],
-                      cpu_is_narrow(plan, op->in[0])};
+  return (dense_pass){dnnl_forward_training,          op->in[0], op->in[1], op->in[2], op->out[0],
+                      cpu_is_narrow(plan, op->in[0]), false};
 }
 
 static dense_pass bwd_data_of(const wml_plan *plan, const wml_op *op) {
-  return (dense_pass){
-      dnnl_backward_data, op->out[0], op->in[1], -1, op->in[0], cpu_is_narrow(plan, op->in[0])};
+  return (dense_pass){dnnl_backward_data,
+                      op->out[0],
+                      op->in[1],
+                      -1,
+                      op->in[0],
+                      cpu_is_narrow(plan, op->in[0]),
+                      false};
 }
 
 static dense_pass bwd_weights_of(const wml_plan *plan, const wml_op *op) {
-  return (dense_pass){dnnl_backward_weights,         op->in[0], op->out[0], op->out[1], op->in[1],
-                      cpu_is_narrow(plan, op->in[0])};
+  return (dense_pass){dnnl_backward_weights,          op->in[0], op->out[0], op->out[1], op->in[1],
+                      cpu_is_narrow(plan, op->in[0]), false};
 }
 
 /* ---- oneDNN's inner product ---- */
@@ -84,16 +90,17 @@ static wml_result forward_hint(const wml_device *device, const dense_pass *pass,
   return cpu_check(device, s, "inner_product hint");
 }
 
-/* Weights, or their gradient, in oneDNN's choice for bfloat16. */
+/* Weights, or their gradient, in oneDNN's choice for bfloat16 or int8. */
 static void own_choice(const dense_pass *pass, const dense_shape *s, dnnl_memory_desc_t *w) {
-  dnnl_memory_desc_init_by_tag(w, 2, (dnnl_dims_t){s->out, s->in},
-                               pass->prop == dnnl_backward_weights ? dnnl_f32 : dnnl_bf16,
-                               dnnl_format_tag_any);
+  dnnl_data_type_t type = pass->in_int8                         ? dnnl_s8
+                          : pass->prop == dnnl_backward_weights ? dnnl_f32
+                                                                : dnnl_bf16;
+  dnnl_memory_desc_init_by_tag(w, 2, (dnnl_dims_t){s->out, s->in}, type, dnnl_format_tag_any);
 }
 
 /* What the gradient of weights is written in when activations are bfloat16. */
 static bool narrow_layout(const wml_device *device, const dense_shape *s, dnnl_memory_desc_t *md) {
-  const dense_pass pass = {dnnl_backward_weights, -1, -1, -1, -1, true};
+  const dense_pass pass = {dnnl_backward_weights, -1, -1, -1, -1, true, false};
   dense_layouts l;
   matrix(s->rows, s->in, s->in, 1, dnnl_bf16, &l.x);
   matrix(s->rows, s->out, s->out, 1, dnnl_bf16, &l.y);
@@ -142,7 +149,7 @@ static dense_layouts layouts_of(const wml_plan *plan, const dense_pass *pass,
   matrix(s->rows, s->in, s->in, 1, cpu_type(plan, pass->x), &l.x);
   matrix(s->rows, s->out, s->out, 1, cpu_type(plan, pass->y), &l.y);
   l.w = plan->tensors[pass->kernel].entry->own;
-  if (pass->narrow) own_choice(pass, s, &l.w);
+  if (pass->narrow || pass->in_int8) own_choice(pass, s, &l.w);
   dnnl_memory_desc_init_by_tag(&l.b, 1, (dnnl_dims_t){s->out}, dnnl_f32, dnnl_x);
   return l;
 }
@@ -152,7 +159,8 @@ static wml_result describe_pass(wml_plan *plan, const cpu_node *node, const dens
   dnnl_inner_product_desc_t d;
   dnnl_primitive_attr_t attr = NULL;
   dnnl_primitive_desc_t hint = NULL;
-  wml_result result = cpu_attributes(plan, &node->post, &attr);
+  wml_result result = pass->in_int8 ? cpu_int8_attributes(plan, node, 0, l->w.dims[0], &attr)
+                                    : cpu_attributes(plan, &node->post, &attr);
   if (result == WML_OK && pass->prop != dnnl_forward_training)
     result = forward_hint(plan->device, pass, l, &hint);
   if (result == WML_OK) {
@@ -172,7 +180,7 @@ static double flops_of(const dense_shape *s) {
 /* Pieces of equally many rows. In bfloat16 no more than there are threads: each reads all weights.
  */
 static wml_result cut_rows(wml_plan *plan, cpu_node *node, const dense_pass *pass, dense_shape *s) {
-  int64_t most = pass->narrow ? plan->device->threads : MOST_PIECES;
+  int64_t most = pass->narrow || pass->in_int8 ? plan->device->threads : MOST_PIECES;
   int64_t rows = s->rows / wanted_pieces(plan->device, flops_of(s), most);
   int64_t least = plan->device->finest_pieces ? 1 : LEAST_ROWS;
   if (rows < least) rows = least < s->rows ? least : s->rows;
@@ -180,8 +188,8 @@ static wml_result cut_rows(wml_plan *plan, cpu_node *node, const dense_pass *pas
   int64_t n = s->rows / rows;
   wml_result result = cpu_add_pieces(plan, node, n);
   for (int64_t i = 0; i < n && result == WML_OK; i++) {
-    node->pieces[i].offset[AT_X] = i * rows * s->in * cpu_element(cpu_is_narrow(plan, pass->x));
-    node->pieces[i].offset[AT_Y] = i * rows * s->out * cpu_element(cpu_is_narrow(plan, pass->y));
+    node->pieces[i].offset[AT_X] = i * rows * s->in * cpu_element(plan, pass->x);
+    node->pieces[i].offset[AT_Y] = i * rows * s->out * cpu_element(plan, pass->y);
   }
   s->rows = rows;
   return result;
@@ -198,11 +206,15 @@ static wml_result plan_rows(wml_plan *plan, cpu_node *node, const dense_pass *pa
   if (result == WML_OK) {
     const dnnl_memory_desc_t *mw = dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
     bool as_is = dnnl_memory_desc_equal(mw, &plan->tensors[pass->kernel].entry->own);
-    int w = as_is ? pass->kernel : cpu_narrow_weight(plan, pass->kernel, mw);
+    int w = pass->in_int8 ? cpu_int8_weights(plan, node, mw)
+            : as_is       ? pass->kernel
+                          : cpu_narrow_weight(plan, pass->kernel, mw);
+    int bias = pass->in_int8 && pass->bias >= 0 ? cpu_int8_bias(plan, node) : pass->bias;
+    if (bias < 0 && pass->bias >= 0) w = -1;
     cpu_arg args[] = {{data ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, {pass->x, AT_X}, &l.x},
                       {DNNL_ARG_WEIGHTS, {w, -1}, mw},
                       {data ? DNNL_ARG_DIFF_DST : DNNL_ARG_DST, {pass->y, AT_Y}, &l.y},
-                      {DNNL_ARG_BIAS, {pass->bias, -1}, &l.b}, /* absent: the end */
+                      {DNNL_ARG_BIAS, {bias, -1}, &l.b}, /* absent: the end */
                       {0, {-1, -1}, NULL}};
     node->name = cpu_implementation_name(pd);
     node->run = cpu_run_pieces;
@@ -466,7 +478,7 @@ static wml_result plan_small(wml_plan *plan, cpu_node *node) {
   cpu_entry *e = plan->tensors[node->op.in[1]].entry;
   fix_layout(plan->device, e, &s, cpu_is_narrow(plan, node->op.in[0]));
   if (s.rows * s.in * s.out > DENSE_SMALL_PRODUCT || s.in * s.out >= DENSE_LARGE_WEIGHTS ||
-      cpu_is_narrow(plan, node->op.in[0]))
+      cpu_is_narrow(plan, node->op.in[0]) || node->in_int8)
     return WML_UNSUPPORTED;
   node->name = "own:small";
   node->inline_ = true;
@@ -479,12 +491,14 @@ static wml_result plan_small(wml_plan *plan, cpu_node *node) {
 /* A product in which the weights are most of what is read. */
 static wml_result plan_forward_product(wml_plan *plan, cpu_node *node) {
   dense_pass pass = forward_of(plan, &node->op);
+  if (node->in_int8) return WML_UNSUPPORTED;
   product p = product_of(plan, &pass);
   return cut_of(plan->device, &p).axis == BY_M ? WML_UNSUPPORTED : plan_product(plan, node, &pass);
 }
 
 static wml_result plan_forward(wml_plan *plan, cpu_node *node) {
   dense_pass pass = forward_of(plan, &node->op);
+  pass.in_int8 = node->in_int8;
   return plan_rows(plan, node, &pass);
 }
 

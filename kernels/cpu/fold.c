@@ -48,7 +48,8 @@ wml_result cpu_fold_plan(wml_plan *plan) {
     bool folds = node->op.kind == WML_OP_BATCHNORM_INFER && before &&
                  (before->op.kind == WML_OP_CONV2D || before->op.kind == WML_OP_DENSE) &&
                  before->op.out[0] == node->op.in[0] && before->post.kind == WML_LINEAR &&
-                 cpu_consumers(plan, node->op.in[0]) == 1;
+                 cpu_consumers(plan, node->op.in[0]) == 1 &&
+                 !cpu_info(plan, before->op.in[1])->scales; /* whose kernel is quantized as it is */
     if (folds)
       result = fold_into(plan, before, &node->op);
     else

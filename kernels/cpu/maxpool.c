@@ -19,6 +19,11 @@ static pool_job job_of(const wml_plan *plan, const cpu_node *node, int x, int y)
 static void pool(const wml_plan *plan, const cpu_node *node, const vec_pool *shape, const void *x,
                  int64_t at) {
   int index = node->op.out[1];
+  const cpu_tensor *y = &plan->tensors[node->op.out[0]];
+  if (y->is_bytes) {
+    plan->device->vec->pool_bytes(shape, x, cpu_at(plan, node->op.out[0], at), y->info.is_signed);
+    return;
+  }
   plan->device->vec->pool(shape, x, cpu_at(plan, node->op.out[0], at),
                           index < 0 ? NULL : (uint8_t *)plan->tensors[index].data + at);
 }
@@ -36,7 +41,7 @@ void cpu_pool_piece(const wml_plan *plan, const cpu_node *conv, const void *x, i
                 *yd = cpu_info(plan, conv->op.out[0])->dim;
   const vec_pool shape = {
       x_rows, xd[2], xd[3], piece->rows, yd[2], &conv->pool, cpu_is_narrow(plan, conv->op.out[0])};
-  int64_t picture = x_rows * xd[2] * xd[3] * cpu_element(shape.narrow);
+  int64_t picture = x_rows * xd[2] * xd[3] * cpu_element(plan, conv->op.out[0]);
   for (int64_t n = 0; n < piece->images; n++)
     pool(plan, conv, &shape, (const uint8_t *)x + n * picture, first + n * yd[1] * yd[2] * yd[3]);
 }
@@ -53,7 +58,9 @@ static void run_forward(cpu_step *step, cpu_node *node) {
 }
 
 static wml_result plan_forward(wml_plan *plan, cpu_node *node) {
-  if (!cpu_same_type(plan, node->op.in[0], node->op.out[0])) return WML_UNSUPPORTED;
+  bool bytes = plan->tensors[node->op.out[0]].is_bytes;
+  if (!cpu_same_type(plan, node->op.in[0], node->op.out[0]) || (bytes && node->op.out[1] >= 0))
+    return WML_UNSUPPORTED;
   cpu_pool_index(plan, node->op.out[1]);
   node->name = "own:nhwc";
   node->run = run_forward;

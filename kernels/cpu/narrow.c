@@ -51,8 +51,7 @@ wml_result cpu_plan_convert(wml_plan *plan, cpu_node *node) {
   return WML_OK;
 }
 
-/* A node before node `at` that writes `to`. */
-static wml_result insert_conversion(wml_plan *plan, int at, int from, int to) {
+wml_result cpu_insert_conversion(wml_plan *plan, int at, int from, int to) {
   wml_result result = cpu_insert_node(plan, at);
   if (result != WML_OK) return result;
   cpu_node *node = &plan->nodes[at];
@@ -70,7 +69,7 @@ static wml_result insert_conversion(wml_plan *plan, int at, int from, int to) {
 static wml_result widen_operand(wml_plan *plan, int *at, int tensor, int *wide) {
   *wide = cpu_add_like(plan, tensor, cpu_info(plan, tensor)->dim[0], false);
   if (*wide < 0) return WML_OUT_OF_MEMORY;
-  return insert_conversion(plan, (*at)++, tensor, *wide);
+  return cpu_insert_conversion(plan, (*at)++, tensor, *wide);
 }
 
 wml_result cpu_widen_node(wml_plan *plan, int at) {
@@ -90,7 +89,7 @@ wml_result cpu_widen_node(wml_plan *plan, int at) {
     int tensor = plan->nodes[at].op.out[i];
     if (!cpu_is_narrow(plan, tensor)) continue;
     wide = cpu_add_like(plan, tensor, cpu_info(plan, tensor)->dim[0], false);
-    result = wide < 0 ? WML_OUT_OF_MEMORY : insert_conversion(plan, at + 1, wide, tensor);
+    result = wide < 0 ? WML_OUT_OF_MEMORY : cpu_insert_conversion(plan, at + 1, wide, tensor);
     if (result == WML_OK) plan->nodes[at].op.out[i] = wide;
   }
   return result;
@@ -98,25 +97,43 @@ wml_result cpu_widen_node(wml_plan *plan, int at) {
 
 /* ---- weights ---- */
 
-static cpu_entry *make_copy(wml_plan *plan, const wml_tensor *shape, const cpu_entry *source,
-                            const dnnl_memory_desc_t *md) {
+static dnnl_status_t describe_copy(const wml_device *device, const dnnl_memory_desc_t *from,
+                                   const dnnl_memory_desc_t *md, const float *scales,
+                                   int64_t n_scales, dnnl_primitive_desc_t *pd) {
+  dnnl_primitive_attr_t attr = NULL;
+  dnnl_status_t s = dnnl_primitive_attr_create(&attr);
+  if (s == dnnl_success && scales) /* one for each output, the first dimension */
+    s = dnnl_primitive_attr_set_output_scales(attr, n_scales, 1, scales);
+  if (s == dnnl_success)
+    s = dnnl_reorder_primitive_desc_create(pd, from, device->engine, md, device->engine, attr);
+  dnnl_primitive_attr_destroy(attr);
+  return s;
+}
+
+typedef struct copy_spec {
+  const cpu_entry *source;
+  const dnnl_memory_desc_t *from, *md;
+  const float *scales;
+  int64_t n_scales;
+} copy_spec;
+
+static cpu_entry *make_copy(wml_plan *plan, const wml_tensor *shape, const copy_spec *spec) {
   wml_device *device = plan->device;
   wml_tensor named = *shape;
   named.name = "copy";
   cpu_entry *e = cpu_entry_create(device, &named);
   if (!e) return NULL;
-  e->plain = source->own;
-  e->own = *md;
+  e->plain = *spec->from;
+  e->own = *spec->md;
   e->fixed = true;
-  e->source = source;
+  e->source = spec->source;
   e->maker = plan;
   dnnl_primitive_desc_t pd = NULL;
-  dnnl_status_t s = dnnl_reorder_primitive_desc_create(&pd, &source->own, device->engine, md,
-                                                       device->engine, NULL);
+  dnnl_status_t s = describe_copy(device, spec->from, spec->md, spec->scales, spec->n_scales, &pd);
   if (s == dnnl_success) s = dnnl_primitive_create(&e->reorder, pd);
   if (s == dnnl_success)
-    s = dnnl_memory_create(&e->from, &source->own, device->engine, DNNL_MEMORY_NONE);
-  if (s == dnnl_success) s = dnnl_memory_create(&e->to, md, device->engine, DNNL_MEMORY_NONE);
+    s = dnnl_memory_create(&e->from, spec->from, device->engine, DNNL_MEMORY_NONE);
+  if (s == dnnl_success) s = dnnl_memory_create(&e->to, spec->md, device->engine, DNNL_MEMORY_NONE);
   dnnl_primitive_desc_destroy(pd);
   if (cpu_check(device, s, "copy of weights") == WML_OK) return e;
   cpu_entry_destroy(device, e);
@@ -124,13 +141,16 @@ static cpu_entry *make_copy(wml_plan *plan, const wml_tensor *shape, const cpu_e
 }
 
 /* Copies of the store's weights are the store's, for all its plans; those of a plan's own, its. */
-int cpu_narrow_weight(wml_plan *plan, int tensor, const dnnl_memory_desc_t *md) {
-  const cpu_entry *source = plan->tensors[tensor].entry;
+int cpu_copy_weight(wml_plan *plan, int tensor, const dnnl_memory_desc_t *from,
+                    const dnnl_memory_desc_t *md, const float *scales, int64_t n_scales) {
+  const copy_spec spec = {plan->tensors[tensor].entry, from, md, scales, n_scales};
   cpu_entry **list = tensor < plan->graph.n_tensors ? &plan->store->copies : &plan->own_entries,
             *e = *list;
-  while (e && !(e->source == source && dnnl_memory_desc_equal(&e->own, md))) e = e->next;
+  while (e && !(e->source == spec.source && dnnl_memory_desc_equal(&e->own, md) &&
+                dnnl_memory_desc_equal(&e->plain, from)))
+    e = e->next;
   if (!e) {
-    e = make_copy(plan, cpu_info(plan, tensor), source, md);
+    e = make_copy(plan, cpu_info(plan, tensor), &spec);
     if (!e) return -1;
     e->next = *list;
     *list = e;
@@ -142,6 +162,10 @@ int cpu_narrow_weight(wml_plan *plan, int tensor, const dnnl_memory_desc_t *md) 
   plan->tensors[copy].info.role = WML_ROLE_STATE;
   plan->tensors[copy].entry = e;
   return copy;
+}
+
+int cpu_narrow_weight(wml_plan *plan, int tensor, const dnnl_memory_desc_t *md) {
+  return cpu_copy_weight(plan, tensor, &plan->tensors[tensor].entry->own, md, NULL, 0);
 }
 
 wml_result cpu_prepare_copies(wml_plan *plan) {

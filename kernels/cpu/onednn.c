@@ -233,19 +233,24 @@ bool cpu_post_activation(const wml_activation *act) {
   return eltwise_of(act, &alpha) != dnnl_alg_kind_undef;
 }
 
+dnnl_status_t cpu_join_activation(dnnl_primitive_attr_t attr, const wml_activation *post,
+                                  float scale) {
+  dnnl_post_ops_t ops = NULL;
+  float alpha;
+  dnnl_alg_kind_t algorithm = eltwise_of(post, &alpha);
+  dnnl_status_t s = dnnl_post_ops_create(&ops);
+  if (s == dnnl_success) s = dnnl_post_ops_append_eltwise(ops, scale, algorithm, alpha, 0.0f);
+  if (s == dnnl_success) s = dnnl_primitive_attr_set_post_ops(attr, ops);
+  dnnl_post_ops_destroy(ops);
+  return s;
+}
+
 wml_result cpu_attributes(wml_plan *plan, const wml_activation *post, dnnl_primitive_attr_t *attr) {
   dnnl_status_t s = dnnl_primitive_attr_create(attr);
   if (s == dnnl_success)
     s = dnnl_primitive_attr_set_scratchpad_mode(*attr, dnnl_scratchpad_mode_user);
-  if (s == dnnl_success && post && post->kind != WML_LINEAR) {
-    dnnl_post_ops_t ops = NULL;
-    float alpha;
-    dnnl_alg_kind_t algorithm = eltwise_of(post, &alpha);
-    s = dnnl_post_ops_create(&ops);
-    if (s == dnnl_success) s = dnnl_post_ops_append_eltwise(ops, 1.0f, algorithm, alpha, 0.0f);
-    if (s == dnnl_success) s = dnnl_primitive_attr_set_post_ops(*attr, ops);
-    dnnl_post_ops_destroy(ops);
-  }
+  if (s == dnnl_success && post && post->kind != WML_LINEAR)
+    s = cpu_join_activation(*attr, post, 1.0f);
   return cpu_check(plan->device, s, "primitive_attr");
 }
 

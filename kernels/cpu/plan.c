@@ -65,7 +65,7 @@ static wml_result adopt_tensors(wml_plan *plan, const wml_graph *g) {
 int cpu_add_like(wml_plan *plan, int tensor, int64_t rows, bool narrow) {
   wml_tensor info = *cpu_info(plan, tensor);
   info.dim[0] = rows;
-  int added = frame_add_temporary(plan, (size_t)(wml_elements(&info) * cpu_element(narrow)), -1);
+  int added = frame_add_temporary(plan, (size_t)wml_elements(&info) * (narrow ? 2 : 4), -1);
   if (added < 0) return -1;
   plan->tensors[added].info = info;
   plan->tensors[added].narrow = narrow;
@@ -298,6 +298,7 @@ static wml_result build(wml_plan *plan, const wml_graph *g) {
     fuse_pooled(plan);
     fuse_pools(plan);
     settle_types(plan);
+    if (!trains && plan->int8) result = cpu_settle_int8(plan);
   }
   for (int k = 0; k < plan->n_nodes && result == WML_OK; k++) {
     settle_layouts(
@@ -310,23 +311,30 @@ static wml_result build(wml_plan *plan, const wml_graph *g) {
   return frame_place(plan, &rules);
 }
 
-wml_result cpu_plan_create(wml_store *store, const wml_graph *g, wml_plan **out) {
-  if (g->precision == WML_MIXED_BFLOAT16 && !cpu_can_narrow()) {
-    store->device->host.error("mixed_bfloat16 needs a processor that computes in bfloat16 "
-                              "(AVX512_BF16 or AMX), or a GPU; use float32 here");
-    return WML_UNSUPPORTED;
-  }
+static wml_result create(wml_store *store, const wml_graph *g, bool int8, wml_plan **out) {
   wml_plan *plan = wml_take(&store->device->host, 1, sizeof *plan);
   if (!plan) return WML_OUT_OF_MEMORY;
   plan->store = store;
   plan->device = store->device;
   plan->graph = *g;
+  plan->int8 = int8;
   wml_result result = build(plan, g);
   if (result == WML_OK)
     *out = plan;
   else
     cpu_plan_destroy(plan);
   return result;
+}
+
+wml_result cpu_plan_create(wml_store *store, const wml_graph *g, wml_plan **out) {
+  if (g->precision == WML_MIXED_BFLOAT16 && !cpu_can_narrow()) {
+    store->device->host.error("mixed_bfloat16 needs a processor that computes in bfloat16 "
+                              "(AVX512_BF16 or AMX), or a GPU; use float32 here");
+    return WML_UNSUPPORTED;
+  }
+  wml_result result = create(store, g, cpu_can_int8(), out);
+  /* Where oneDNN has no int8 code for an operation, none is used. */
+  return result == WML_UNSUPPORTED && cpu_can_int8() ? create(store, g, false, out) : result;
 }
 
 static void release_entries(wml_plan *plan) {

@@ -27,6 +27,10 @@ static void gather_range(void *arg, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; i++) {
     int64_t sample = wml_run_row(run, j->step->index * plan->graph.batch + i);
     const uint8_t *row = j->base + (size_t)sample * bytes;
+    if (plan->tensors[to].is_bytes) { /* the picture's own */
+      memcpy(cpu_at(plan, to, i * width), row, bytes);
+      continue;
+    }
     if (t->dtype == WML_U8 && !wml_augment_is_on(&gather->augment)) {
       vec->from_u8(row, cpu_at(plan, to, i * width), j->n, gather->scale, narrow);
       continue;

@@ -228,6 +228,50 @@ static void pool(const vec_pool *p, const void *x, void *y, uint8_t *index) {
   BY_TYPE(p->narrow, pool, p, x, y, index);
 }
 
+/* Signed values are compared with their upper bit turned over. */
+static void pool_bytes(const vec_pool *p, const void *x, void *y, bool is_signed) {
+  const wml_window *o = p->window;
+  const uint8_t *from = x, turn = is_signed ? 0x80 : 0;
+  for (int64_t oh = 0; oh < p->oh; oh++)
+    for (int64_t ow = 0; ow < p->ow; ow++) {
+      uint8_t *restrict best = (uint8_t *)y + (oh * p->ow + ow) * p->c;
+      bool first = true;
+      for (int kh = 0; kh < o->size[0]; kh++)
+        for (int kw = 0; kw < o->size[1]; kw++) {
+          int64_t h = oh * o->stride[0] - o->pad_before[0] + kh;
+          int64_t w = ow * o->stride[1] - o->pad_before[1] + kw;
+          if (h < 0 || h >= p->h || w < 0 || w >= p->w) continue;
+          const uint8_t *restrict v = from + (h * p->w + w) * p->c;
+          if (first)
+            for (int64_t c = 0; c < p->c; c++) best[c] = v[c] ^ turn;
+          else
+            for (int64_t c = 0; c < p->c; c++) {
+              uint8_t t = v[c] ^ turn;
+              best[c] = t > best[c] ? t : best[c];
+            }
+          first = false;
+        }
+      for (int64_t c = 0; turn && c < p->c; c++) best[c] ^= turn;
+    }
+}
+
+/* Adding and taking away 1.5 * 2^23 rounds to a whole number. */
+static void quantize(const float *restrict x, void *restrict y, int64_t n, float inverse,
+                     bool is_signed) {
+  const float low = is_signed ? -127.0f : 0.0f, high = is_signed ? 127.0f : 255.0f;
+  const float whole = 12582912.0f;
+  uint8_t *restrict to = y;
+  for (int64_t i = 0; i < n; i++) {
+    float v = x[i] * inverse;
+    v = v > low ? v : v == v ? low : 0.0f;
+    v = v < high ? v : high;
+    float rounded = v + whole;
+    int32_t bits;
+    memcpy(&bits, &rounded, sizeof bits);
+    to[i] = (uint8_t)bits; /* the lowest bits of the sum are the number's own */
+  }
+}
+
 /* Gradient of one window: element k of the window gets g where the index says k. */
 WML_FN void pool_bwd_window(const vec_pool *p, int64_t oh, int64_t ow, const float *restrict g,
                             const uint8_t *restrict index, void *restrict dx, bool overlap,
@@ -663,6 +707,8 @@ const vec_table VEC_TABLE = {
     .activation_bwd = activation_bwd,
     .dense = dense,
     .pool = pool,
+    .pool_bytes = pool_bytes,
+    .quantize = quantize,
     .pool_bwd = pool_bwd,
     .pooled_weights = pooled_weights,
     .norm_sums = norm_sums,

@@ -1,6 +1,7 @@
 /* Device, store and plan of the reference back end. */
 #include "ref.h"
 
+#include <math.h>
 #include <string.h>
 
 struct wml_device {
@@ -149,7 +150,21 @@ static wml_result ref_get(wml_store *store, const char *name, float *host) {
   return WML_OK;
 }
 
-/* Floats plus the doubles that convolutions sum in. */
+const float *ref_input(const ref_step *step, const wml_op *op) {
+  const wml_tensor *t = &step->graph->tensors[op->in[0]];
+  const float *x = ref_f32(step, op->in[0]);
+  if (!(t->scale > 0.0f) || !step->graph->tensors[op->in[1]].scales) return x;
+  int64_t n = wml_elements(t);
+  float *rounded = ref_f32(step, op->in[0]) + n;
+  double low = t->is_signed ? -127.0 : 0.0, high = t->is_signed ? 127.0 : 255.0;
+  for (int64_t i = 0; i < n; i++) {
+    double q = nearbyint((double)x[i] / (double)t->scale);
+    rounded[i] = (float)((q < low ? low : q > high ? high : q) * (double)t->scale);
+  }
+  return rounded;
+}
+
+/* Floats plus the doubles that convolutions sum in, or the rounded values of a quantized input. */
 static size_t buffer_bytes(const wml_tensor *t) {
   return (size_t)(wml_elements(t) + 1) * 3 * sizeof(float);
 }

@@ -78,7 +78,7 @@ static void conv_run(const ref_step *s, const ref_conv *v, ref_visit visit, cons
 
 void ref_conv2d(ref_step *s, const wml_op *op) {
   ref_conv v = conv_of(s, op, op->in[0], op->in[1], op->out[0]);
-  conv_run(s, &v, visit_forward, ref_f32(s, op->in[0]), ref_f32(s, op->in[1]), op->out[0]);
+  conv_run(s, &v, visit_forward, ref_input(s, op), ref_f32(s, op->in[1]), op->out[0]);
   const float *bias = ref_f32(s, op->in[2]);
   float *y = ref_f32(s, op->out[0]);
   if (bias)

@@ -14,7 +14,7 @@ static ref_matrix matrix_of(const ref_step *s, int x, int y) {
 
 void ref_dense(ref_step *s, const wml_op *op) {
   ref_matrix m = matrix_of(s, op->in[0], op->out[0]);
-  const float *x = ref_f32(s, op->in[0]), *k = ref_f32(s, op->in[1]), *b = ref_f32(s, op->in[2]);
+  const float *x = ref_input(s, op), *k = ref_f32(s, op->in[1]), *b = ref_f32(s, op->in[2]);
   float *y = ref_f32(s, op->out[0]);
   for (int64_t r = 0; r < m.rows; r++)
     for (int64_t o = 0; o < m.out; o++) {

@@ -21,6 +21,9 @@ static inline float *ref_f32(const ref_step *s, int tensor) {
   return tensor < 0 ? NULL : (float *)s->data[tensor];
 }
 
+/* What a CONV2D or DENSE reads: where it is quantized, rounded to its steps, behind the value. */
+const float *ref_input(const ref_step *step, const wml_op *op);
+
 static inline const int64_t *ref_dim(const ref_step *s, int tensor) {
   return s->graph->tensors[tensor].dim;
 }

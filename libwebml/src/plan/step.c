@@ -76,6 +76,7 @@ static void add_params(wml_builder *b) {
                       .rank = p->rank,
                       .like = -1};
       memcpy(t.dim, p->dim, sizeof t.dim);
+      if (b->spec->quantization && k == 0) t.scales = b->spec->quantization[i].scales;
       int tensor = b->layers[i].param[k] = wml_build_tensor(b, t, "", p->name);
       bool penalty = p->regularizer.l1 != 0.0f || p->regularizer.l2 != 0.0f;
       bool trained = p->trainable && b->spec->mode == WML_MODE_TRAIN;
@@ -96,6 +97,11 @@ static int add_forward(wml_builder *b, int x) {
   for (int i = 0; i < m->n_layers; i++) {
     struct wml_layer_tensors *t = &b->layers[i];
     t->index = t->mean = t->variance = t->pre = -1;
+    const wml_layer_quantization *q = b->spec->quantization ? &b->spec->quantization[i] : NULL;
+    if (q && q->scales) {
+      b->tensors[x].scale = q->input_scale;
+      b->tensors[x].is_signed = q->input_signed;
+    }
     t->out = wml_build_forward(b, &m->layers[i], t, x);
     x = t->out;
   }
