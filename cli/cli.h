@@ -41,8 +41,11 @@ double cli_real(const json_t *object, const char *key);
 /* Prints it with indentation and so many significant digits. */
 void cli_dump(const json_t *json, int digits);
 
+/* The word of --precision for predictions; CLI_DONE or CLI_WRONG_USE. */
+int cli_inference_precision(const char *word, webml_inference_precision *precision);
+
 extern const cli_command cli_train, cli_evaluate, cli_predict, cli_inspect, cli_summary,
-    cli_devices, cli_export, cli_shape, cli_sample;
+    cli_devices, cli_export, cli_quantize, cli_shape, cli_sample;
 
 /* ---- progress.c ---- */
 

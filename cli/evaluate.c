@@ -15,7 +15,7 @@ static bool part_of(const char *word, webml_part *part) {
 }
 
 static int run_evaluate(int argc, char **argv) {
-  const char *device_name = "auto", *part_name = NULL, *report = NULL;
+  const char *device_name = "auto", *precision = "auto", *part_name = NULL, *report = NULL;
   int64_t threads = 0, batch = 0;
   bool as_json = false;
   cli_data d = {.options = {.struct_size = sizeof d.options}};
@@ -25,6 +25,7 @@ static int run_evaluate(int argc, char **argv) {
       {"json", CLI_FLAG, &as_json, NULL, "print JSON"},
       {"report", CLI_TEXT, &report, "DIR", "write confusion and mistakes there"},
       {"batch-size", CLI_INTEGER, &batch, "N", "rows computed at once (64)"},
+      {"precision", CLI_TEXT, &precision, "P", "auto, float32, bfloat16 or int8 (auto)"},
       {"device", CLI_TEXT, &device_name, "NAME", "auto, cpu or cuda:N"},
       {"threads", CLI_INTEGER, &threads, "N", "CPU threads (all cores)"},
   };
@@ -37,13 +38,15 @@ static int run_evaluate(int argc, char **argv) {
   if (!d.path) return cli_wrong_use("--data PATH is needed");
   if (!part_of(part_name, &part))
     return cli_wrong_use("--part takes training, validation or test, not \"%s\"", part_name);
+  webml_predictor_options o = {.struct_size = sizeof o, .max_batch = batch};
+  if (cli_inference_precision(precision, &o.precision) != CLI_DONE) return CLI_WRONG_USE;
   webml_device *device = NULL;
   webml_predictor *predictor = NULL;
   webml_dataset *dataset = NULL;
   char *text = NULL;
   int code = CLI_DONE;
   webml_status status = webml_device_open(device_name, (int)threads, &device);
-  if (status == WEBML_OK) status = webml_predictor_load(argv[0], device, batch, &predictor);
+  if (status == WEBML_OK) status = webml_predictor_create(argv[0], device, &o, &predictor);
   if (status == WEBML_OK) status = webml_dataset_open(d.path, &d.options, &dataset);
   if (status == WEBML_OK) status = webml_predictor_evaluate(predictor, dataset, part, &text);
   if (status == WEBML_OK) {

@@ -118,6 +118,16 @@ int cli_parse(const cli_command *c, const cli_option *options, int n, int argc, 
   return positional;
 }
 
+int cli_inference_precision(const char *word, webml_inference_precision *precision) {
+  static const char *const names[] = {"auto", "float32", "bfloat16", "int8"};
+  for (int i = 0; i < 4; i++)
+    if (strcmp(word, names[i]) == 0) {
+      *precision = (webml_inference_precision)i;
+      return CLI_DONE;
+    }
+  return cli_wrong_use("--precision takes auto, float32, bfloat16 or int8, not \"%s\"", word);
+}
+
 json_t *cli_json(char *text) {
   json_t *json = json_loads(text, 0, NULL);
   webml_free(text);

@@ -67,21 +67,24 @@ static webml_status predict_one(webml_predictor *p, const char *input, char **an
 }
 
 static int run_predict(int argc, char **argv) {
-  const char *device_name = "auto";
+  const char *device_name = "auto", *precision = "auto";
   int64_t threads = 0;
   bool as_json = false;
   const cli_option options[] = {
       {"json", CLI_FLAG, &as_json, NULL, "one JSON object per input and line"},
+      {"precision", CLI_TEXT, &precision, "P", "auto, float32, bfloat16 or int8 (auto)"},
       {"device", CLI_TEXT, &device_name, "NAME", "auto, cpu or cuda:N"},
       {"threads", CLI_INTEGER, &threads, "N", "CPU threads (all cores)"},
   };
   int n = cli_parse(&cli_predict, options, sizeof options / sizeof *options, argc, argv);
   if (n < 0) return n == -2 ? CLI_DONE : CLI_WRONG_USE;
+  webml_predictor_options o = {.struct_size = sizeof o, .max_batch = 1};
+  if (cli_inference_precision(precision, &o.precision) != CLI_DONE) return CLI_WRONG_USE;
   webml_device *device = NULL;
   webml_predictor *predictor = NULL;
   int code = CLI_DONE;
   if (webml_device_open(device_name, (int)threads, &device) != WEBML_OK ||
-      webml_predictor_load(argv[0], device, 1, &predictor) != WEBML_OK)
+      webml_predictor_create(argv[0], device, &o, &predictor) != WEBML_OK)
     code = cli_fail_last();
   for (int i = 1; i < n && predictor; i++) {
     char *text = NULL;

@@ -140,8 +140,9 @@ static void print_device(const json_t *d) {
     printf("%lld threads, ", (long long)json_integer_value(threads));
   else
     printf("compute capability %s, ", json_string_value(json_object_get(d, "compute_capability")));
-  printf("%s%.1f of %.1f GB available\n",
+  printf("%s%s%.1f of %.1f GB available\n",
          json_is_true(json_object_get(d, "bfloat16")) ? "bfloat16, " : "",
+         json_is_true(json_object_get(d, "int8")) ? "int8, " : "",
          cli_real(d, "memory_available") / 1e9, cli_real(d, "memory_total") / 1e9);
 }
 

@@ -223,7 +223,8 @@ WEBML_API webml_status webml_dataset_find(const webml_dataset *dataset, const ch
 WEBML_API webml_status webml_device_open(const char *name, int threads, webml_device **device);
 WEBML_API void webml_device_destroy(webml_device *device);
 /* All devices of this machine as JSON: {"devices":[{"name","kind","description","bfloat16",...}],
- * "unavailable":[{"kind","reason"}]}; bfloat16: takes WEBML_MIXED_BFLOAT16. Free with webml_free().
+ * "unavailable":[{"kind","reason"}]}; bfloat16: takes WEBML_MIXED_BFLOAT16; int8: multiplies
+ * quantized weights in int8. Free with webml_free().
  */
 WEBML_API webml_status webml_devices(char **json);
 /* What results depend on: library, version, instruction set, threads. */
@@ -323,11 +324,33 @@ WEBML_API void webml_trainer_destroy(webml_trainer *trainer);
 
 /* ---- prediction ----------------------------------------------------------------------------- */
 
-/* Loads a weights file. max_batch: the largest number of rows computed at once, 0: 64. Predictions
- * have the precision of the training, float32 where the device cannot compute in it. */
+typedef enum webml_inference_precision {
+  WEBML_INFERENCE_AUTO, /* int8 for quantized weights; else the training's, float32 where the device
+                           cannot compute in it */
+  WEBML_INFERENCE_FLOAT32,
+  WEBML_INFERENCE_BFLOAT16, /* as WEBML_MIXED_BFLOAT16 in a training */
+  WEBML_INFERENCE_INT8      /* quantized weights only (webml_quantize) */
+} webml_inference_precision;
+
+typedef struct webml_predictor_options {
+  size_t struct_size;
+  int64_t max_batch; /* the largest number of rows computed at once; 0: 64 */
+  webml_inference_precision precision;
+} webml_predictor_options;
+
+/* Loads a weights file. Options NULL: defaults. WEBML_ERROR_IO, _PARSE, _MEMORY, _ARGUMENT;
+ * _MISMATCH: int8 is asked for, and the weights are not quantized; _UNSUPPORTED: bfloat16 is asked
+ * for, and the device does not compute in it. */
+WEBML_API webml_status webml_predictor_create(const char *weights_path, webml_device *device,
+                                              const webml_predictor_options *options,
+                                              webml_predictor **predictor);
+/* The same with `max_batch` and the other defaults. */
 WEBML_API webml_status webml_predictor_load(const char *weights_path, webml_device *device,
                                             int64_t max_batch, webml_predictor **predictor);
 WEBML_API void webml_predictor_destroy(webml_predictor *predictor);
+/* "float32", "bfloat16" or "int8": what the device computes in. Quantized weights on a device that
+ * does not multiply bytes are computed in float32, no slower than others. */
+WEBML_API const char *webml_predictor_precision(const webml_predictor *predictor);
 /* Number of values of one input row and of one output row, after the pipeline. */
 WEBML_API size_t webml_predictor_input_size(const webml_predictor *predictor);
 WEBML_API size_t webml_predictor_output_size(const webml_predictor *predictor);
@@ -363,6 +386,40 @@ WEBML_API webml_status webml_predictor_evaluate(webml_predictor *predictor,
                                                 char **json);
 /* The model of the weights file; lives as long as the predictor. */
 WEBML_API const webml_model *webml_predictor_model(const webml_predictor *predictor);
+
+/* ---- quantization --------------------------------------------------------------------------- */
+
+/* How the range of a layer's input is found in the samples that calibrate. */
+typedef enum webml_calibration {
+  WEBML_CALIBRATION_PERCENTILE, /* this share of the values is in it: the rest is cut off */
+  WEBML_CALIBRATION_MINMAX,     /* all are */
+  WEBML_CALIBRATION_MSE         /* the one with the least mean square error after rounding */
+} webml_calibration;
+
+typedef struct webml_quantize_options {
+  size_t struct_size;
+  webml_calibration calibration;
+  double percentile; /* of WEBML_CALIBRATION_PERCENTILE; 0: 99.99 */
+  int64_t samples;   /* of the training part that calibrate, evenly spread; 0: 1,024 */
+  /* The layers that cost most stay in float32 until no more is lost on the validation part than so
+   * many points of accuracy or, where the outputs are numbers, percent of the loss; 0: 0.3 points
+   * or 3 percent. */
+  double max_drop;
+  const char *keep; /* names with commas: layers that stay in float32; NULL: none */
+} webml_quantize_options;
+
+/* Post-training quantization: writes weights whose convolutions (but grouped ones) and dense layers
+ * multiply in int8, with a scale per filter and one for each such layer's input: a quarter of the
+ * size. The data set is opened with the options of the training. Options NULL: defaults. *report,
+ * which may be NULL: {"calibration","samples","layers":[{"name","quantized","input_scale",
+ * "error"}],"before","after","measured_in","bytes_before","bytes_after"}; error: how far the
+ * network's outputs move when this layer alone is quantized, as a share of their norm; before and
+ * after: webml_predictor_evaluate() of the validation part. Free with webml_free().
+ * WEBML_ERROR_UNSUPPORTED: no layer can be quantized; also _IO, _PARSE, _DATA, _MISMATCH, _MEMORY,
+ * _ARGUMENT, _DEVICE. */
+WEBML_API webml_status webml_quantize(const char *weights_path, const webml_dataset *dataset,
+                                      webml_device *device, const webml_quantize_options *options,
+                                      const char *path, char **report);
 
 /* ---- exports ----------------------------------------------------------------------------------
  */

@@ -48,6 +48,14 @@ webml_status wml_file_read(const char *path, size_t limit, char **data, size_t *
   return WEBML_OK;
 }
 
+webml_status wml_file_size(const char *path, int64_t *bytes) {
+  struct stat info;
+  if (stat(path, &info) != 0)
+    return wml_fail(WEBML_ERROR_IO, "cannot read %s: %s", path, strerror(errno));
+  *bytes = (int64_t)info.st_size;
+  return WEBML_OK;
+}
+
 bool wml_file_exists(const char *path) {
   return access(path, F_OK) == 0;
 }

@@ -11,6 +11,7 @@
 
 /* Reads a whole file of at most `limit` bytes; a NUL follows the last byte. wml_free(*data). */
 webml_status wml_file_read(const char *path, size_t limit, char **data, size_t *size);
+webml_status wml_file_size(const char *path, int64_t *bytes);
 bool wml_file_exists(const char *path);
 bool wml_is_directory(const char *path);
 

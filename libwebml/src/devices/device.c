@@ -140,6 +140,8 @@ static void write_start(wml_text *t, const wml_device_info *info, const char *ki
   wml_json_string(t, info->description);
   wml_json_key(t, "bfloat16");
   wml_json_bool(t, info->bfloat16);
+  wml_json_key(t, "int8");
+  wml_json_bool(t, info->int8);
 }
 
 static void write_memory(wml_text *t, size_t total, size_t available) {

@@ -14,6 +14,10 @@ int64_t wml_named_elements(const wml_named_tensor *t) {
   return n;
 }
 
+static int64_t bytes_of(const wml_named_tensor *t) {
+  return wml_named_elements(t) * (t->bytes ? 1 : (int64_t)sizeof(float));
+}
+
 /* ---- writing ---- */
 
 static void write_header(wml_text *t, const wml_named_tensor *tensors, int n_tensors,
@@ -30,11 +34,11 @@ static void write_header(wml_text *t, const wml_named_tensor *tensors, int n_ten
     wml_json_close(t, '}');
   }
   for (int i = 0; i < n_tensors; i++) {
-    int64_t bytes = wml_named_elements(&tensors[i]) * 4;
+    int64_t bytes = bytes_of(&tensors[i]);
     wml_json_key(t, tensors[i].name);
     wml_json_open(t, '{');
     wml_json_key(t, "dtype");
-    wml_json_string(t, "F32");
+    wml_json_string(t, tensors[i].bytes ? "I8" : "F32");
     wml_json_key(t, "shape");
     wml_json_open(t, '[');
     for (int k = 0; k < tensors[i].rank; k++) wml_json_int(t, tensors[i].dim[k]);
@@ -72,7 +76,9 @@ webml_status wml_safetensors_write(const char *path, const wml_named_tensor *ten
   if (status == WEBML_OK) status = wml_atomic_write(&f, header.data, header.length);
   for (int i = 0; i < n_tensors && status == WEBML_OK;
        i++) /* little-endian machines only, as all we build for */
-    status = wml_atomic_write(&f, tensors[i].data, (size_t)wml_named_elements(&tensors[i]) * 4);
+    status = wml_atomic_write(
+        &f, tensors[i].bytes ? (const void *)tensors[i].bytes : (const void *)tensors[i].data,
+        (size_t)bytes_of(&tensors[i]));
   wml_text_free(&header);
   if (status == WEBML_OK) return wml_atomic_commit(&f);
   wml_atomic_abandon(&f);
@@ -101,16 +107,21 @@ static webml_status read_tensor(const wml_json *json, const char *data, size_t d
   if (!shape || shape->kind != WML_JSON_ARRAY || !offsets || offsets->kind != WML_JSON_ARRAY ||
       offsets->count != 2)
     return damaged(name, "a tensor without shape or data_offsets");
-  if (strcmp(wml_json_get_string(json, "dtype", ""), "F32") != 0)
-    return wml_fail(WEBML_ERROR_UNSUPPORTED, "%s: tensor \"%s\" is %s; only F32 is supported", name,
-                    json->key, wml_json_get_string(json, "dtype", "of no type"));
+  const char *type = wml_json_get_string(json, "dtype", "of no type");
+  bool int8 = strcmp(type, "I8") == 0;
+  if (!int8 && strcmp(type, "F32") != 0)
+    return wml_fail(WEBML_ERROR_UNSUPPORTED,
+                    "%s: tensor \"%s\" is %s; only F32 and I8 are supported", name, json->key,
+                    type);
   if (shape->count > 4) return damaged(name, "a tensor of more than four dimensions");
   if (!whole(offsets->first, (double)data_bytes, begin) ||
       !whole(offsets->first->next, (double)data_bytes, end) || *end < *begin)
     return damaged(name, "data_offsets beyond the end of the file");
-  *t = (wml_named_tensor){.name = json->key,
-                          .rank = shape->count,
-                          .data = (const float *)(const void *)(data + *begin)};
+  *t = (wml_named_tensor){.name = json->key, .rank = shape->count};
+  if (int8)
+    t->bytes = (const int8_t *)(data + *begin);
+  else
+    t->data = (const float *)(const void *)(data + *begin);
   int64_t n = 1;
   int i = 0;
   for (const wml_json *d = shape->first; d; d = d->next, i++) {
@@ -118,8 +129,9 @@ static webml_status read_tensor(const wml_json *json, const char *data, size_t d
       return damaged(name, "a shape that is too large");
     n *= t->dim[i];
   }
-  if (n * 4 != *end - *begin) return damaged(name, "a shape that does not match its data_offsets");
-  if (*begin % 4) return damaged(name, "a tensor at an odd offset");
+  if (n * (int8 ? 1 : 4) != *end - *begin)
+    return damaged(name, "a shape that does not match its data_offsets");
+  if (!int8 && *begin % 4) return damaged(name, "a tensor at an odd offset");
   return WEBML_OK;
 }
 

@@ -1,5 +1,5 @@
-/* safetensors files of float32 tensors with string metadata. Format: u64 little-endian N, N bytes
- * of JSON, then the data; offsets are relative to the data, contiguous, without holes. */
+/* safetensors files of float32 and int8 tensors with string metadata. Format: u64 little-endian N,
+ * N bytes of JSON, then the data; offsets are relative to the data, contiguous, without holes. */
 #ifndef WML_FORMATS_SAFETENSORS_H
 #define WML_FORMATS_SAFETENSORS_H
 
@@ -9,14 +9,15 @@ typedef struct wml_named_tensor {
   const char *name;
   int rank;
   int64_t dim[4];
-  const float *data; /* row-major */
+  const float *data;   /* row-major; NULL: int8 */
+  const int8_t *bytes; /* of an int8 tensor */
 } wml_named_tensor;
 
 typedef struct wml_named_string {
   const char *name, *value;
 } wml_named_string;
 
-/* Atomically; the data may be the caller's own buffers. */
+/* Atomically; the data may be the caller's own buffers. int8 tensors come after all others. */
 webml_status wml_safetensors_write(const char *path, const wml_named_tensor *tensors, int n_tensors,
                                    const wml_named_string *strings, int n_strings);
 

@@ -210,9 +210,15 @@ static webml_status build(wml_builder *b) {
   if (spec->mode != WML_MODE_PREDICT) add_training(b, step->output);
   if (b->failed)
     return wml_no_memory((size_t)b->max_tensors * sizeof *b->tensors, "the graph of a step");
-  int *outputs = wml_arena_alloc(&step->arena, sizeof *outputs);
-  if (!outputs) return wml_no_memory(sizeof *outputs, "the graph of a step");
+  int n_layers = spec->model->n_layers, n_outputs = 1;
+  int *outputs = wml_arena_alloc(&step->arena, (size_t)(n_layers + 1) * sizeof *outputs);
+  step->layer_input = wml_arena_alloc(&step->arena, (size_t)n_layers * sizeof *step->layer_input);
+  if (!outputs || !step->layer_input) return wml_no_memory(sizeof *outputs, "the graph of a step");
   outputs[0] = step->output;
+  for (int i = 0; i < n_layers; i++) {
+    step->layer_input[i] = b->layers[i].in;
+    if (spec->layer_inputs) outputs[n_outputs++] = b->layers[i].in;
+  }
   step->graph.batch = spec->batch;
   step->graph.precision = spec->precision;
   step->graph.deterministic = spec->deterministic;
@@ -221,7 +227,7 @@ static webml_status build(wml_builder *b) {
   step->graph.n_ops = b->n_ops;
   step->graph.ops = b->ops;
   step->graph.update = (wml_update){spec->model->optimizer, b->n_items, b->items};
-  step->graph.n_outputs = spec->mode == WML_MODE_TRAIN ? 0 : 1;
+  step->graph.n_outputs = spec->mode == WML_MODE_TRAIN ? 0 : n_outputs;
   step->graph.outputs = outputs;
   return WEBML_OK;
 }

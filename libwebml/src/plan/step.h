@@ -31,7 +31,9 @@ typedef struct wml_step_spec {
   bool sample_weight;
   wml_precision precision;
   bool deterministic;
-  const wml_layer_quantization *quantization; /* [layers of the model], outlives the plan; or NULL */
+  const wml_layer_quantization
+      *quantization;         /* [layers of the model], outlives the plan; or NULL */
+  bool layer_inputs;         /* predictions: what the layers read are outputs of the graph, too */
   const float *class_weight; /* [n_classes] or NULL; outlives the plan */
   int n_classes;
 } wml_step_spec;
@@ -40,6 +42,7 @@ typedef struct wml_step {
   wml_arena arena;
   wml_graph graph;
   int input, target, weight; /* feeds; target and weight -1 when absent */
+  int *layer_input;          /* [layers] what each layer reads */
   int output;                /* the prediction: an output of the graph unless training */
   int n_metrics;
   wml_metric metrics[WEBML_MAX_METRICS]; /* as decided by shapes */

@@ -9,16 +9,16 @@
 
 /* ---- plans ---- */
 
-/* A plan in the precision of the training; the first falls back to float32 where the device cannot
- * do that. */
+/* A plan in the predictor's precision; the first falls back to float32 where it may. */
 static webml_status make_unit(webml_predictor *p, wml_dtype type, int64_t batch, wml_unit *unit) {
   wml_step_spec spec = {.model = p->weights.model,
                         .mode = WML_MODE_PREDICT,
                         .batch = batch,
                         .input = type,
-                        .precision = p->precision};
+                        .precision = p->precision,
+                        .quantization = p->quantization};
   webml_status status = wml_unit_create(p->device, p->store, &spec, unit);
-  if (status != WEBML_ERROR_UNSUPPORTED || p->precision != WML_MIXED_BFLOAT16) return status;
+  if (status != WEBML_ERROR_UNSUPPORTED || !p->may_fall_back) return status;
   spec.precision = p->precision = WML_FLOAT32;
   return wml_unit_create(p->device, p->store, &spec, unit);
 }
@@ -50,14 +50,39 @@ static webml_status put_weights(webml_predictor *p) {
   return WEBML_OK;
 }
 
-static webml_status load(webml_predictor *p, const char *path) {
+static wml_precision trained_precision(const webml_predictor *p) {
+  if (!p->weights.record) return WML_FLOAT32;
+  return wml_precision_named(wml_json_get_string(p->weights.record, "precision", NULL));
+}
+
+static webml_status settle_precision(webml_predictor *p, const char *path,
+                                     webml_inference_precision precision) {
+  const wml_layer_quantization *quantized = p->weights.quantization;
+  switch (precision) {
+  case WEBML_INFERENCE_FLOAT32: return WEBML_OK;
+  case WEBML_INFERENCE_BFLOAT16: p->precision = WML_MIXED_BFLOAT16; return WEBML_OK;
+  case WEBML_INFERENCE_INT8:
+    if (!quantized)
+      return wml_fail(WEBML_ERROR_MISMATCH,
+                      "%s is not quantized; \"webml quantize\" makes a file that is", path);
+    p->quantization = quantized;
+    return WEBML_OK;
+  default:
+    p->quantization = quantized;
+    p->precision = quantized ? WML_FLOAT32 : trained_precision(p);
+    p->may_fall_back = p->precision == WML_MIXED_BFLOAT16;
+    return WEBML_OK;
+  }
+}
+
+static webml_status load(webml_predictor *p, const char *path,
+                         webml_inference_precision precision) {
   WML_TRY(wml_weights_read(path, &p->weights));
   wml_shape out = wml_model_output(p->weights.model);
   bool images = p->weights.model->format == WML_FORMAT_IMAGES;
   p->input_width = wml_shape_elements(&p->weights.model->input);
   p->output_width = wml_shape_elements(&out);
-  if (p->weights.record)
-    p->precision = wml_precision_named(wml_json_get_string(p->weights.record, "precision", NULL));
+  WML_TRY(settle_precision(p, path, precision));
   WML_TRY(wml_from_result(p->device->backend->store_create(p->device->handle, &p->store)));
   WML_TRY(make_buckets(p, images ? WML_U8 : WML_F32, images ? &p->bytes : &p->floats));
   WML_TRY(put_weights(p));
@@ -80,25 +105,43 @@ static void make_mutex(pthread_mutex_t *mutex) {
   pthread_mutexattr_destroy(&attributes);
 }
 
-webml_status webml_predictor_load(const char *path, webml_device *device, int64_t max_batch,
-                                  webml_predictor **out) {
+webml_status webml_predictor_create(const char *path, webml_device *device,
+                                    const webml_predictor_options *options, webml_predictor **out) {
+  webml_predictor_options o = {.struct_size = sizeof o};
   if (!path || !device || !out)
     return wml_fail(WEBML_ERROR_ARGUMENT,
-                    "webml_predictor_load: path, device and predictor must not be NULL");
-  if (max_batch < 0 || max_batch > 1 << 20)
+                    "webml_predictor_create: path, device and predictor must not be NULL");
+  if (options)
+    memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
+  if (o.max_batch < 0 || o.max_batch > 1 << 20)
     return wml_fail(WEBML_ERROR_ARGUMENT, "a largest batch of %lld is out of range",
-                    (long long)max_batch);
+                    (long long)o.max_batch);
+  if (o.precision > WEBML_INFERENCE_INT8)
+    return wml_fail(WEBML_ERROR_ARGUMENT, "precision %d is none of webml_inference_precision",
+                    (int)o.precision);
   webml_predictor *p = wml_calloc(1, sizeof *p);
   if (!p) return wml_no_memory(sizeof *p, "a predictor");
   make_mutex(&p->mutex);
   p->device = device;
-  p->max_batch = max_batch ? max_batch : 64;
-  webml_status status = load(p, path);
+  p->max_batch = o.max_batch ? o.max_batch : 64;
+  webml_status status = load(p, path, o.precision);
   if (status == WEBML_OK)
     *out = p;
   else
     webml_predictor_destroy(p);
   return status;
+}
+
+webml_status webml_predictor_load(const char *path, webml_device *device, int64_t max_batch,
+                                  webml_predictor **out) {
+  const webml_predictor_options o = {.struct_size = sizeof o, .max_batch = max_batch};
+  return webml_predictor_create(path, device, &o, out);
+}
+
+const char *webml_predictor_precision(const webml_predictor *p) {
+  const wml_backend *b = p->device->backend;
+  if (p->quantization && b->int8 && b->int8(p->device->handle)) return "int8";
+  return p->precision == WML_MIXED_BFLOAT16 ? "bfloat16" : "float32";
 }
 
 static void destroy_buckets(wml_buckets *b) {

@@ -21,7 +21,10 @@ struct webml_predictor {
   wml_weights weights;
   wml_store *store;
   int64_t max_batch, input_width, output_width;
-  wml_precision precision;   /* the training's, or float32 where the device cannot */
+  wml_precision precision; /* of what is not quantized */
+  bool may_fall_back;      /* to float32 where the device cannot compute in `precision` */
+  /* [layers], of the weights; NULL: float32 is asked for, or they are not quantized */
+  const wml_layer_quantization *quantization;
   wml_buckets floats, bytes; /* bytes: images only; floats of images are made on first use */
   int64_t *rows;             /* [max_batch] */
   float *outputs;            /* [max_batch, output_width] */

@@ -210,7 +210,8 @@ static webml_status evaluate_samples(webml_predictor *p, const wml_samples *s, t
                         .target_widths = s->target_widths,
                         .n_input_cells = s->input_cells,
                         .n_target_cells = s->target_cells,
-                        .precision = p->precision};
+                        .precision = p->precision,
+                        .quantization = p->quantization};
   wml_unit units[2] = {{0}, {0}};
   webml_status status = WEBML_OK;
   for (int i = 0; i < 2 && status == WEBML_OK; i++) {

@@ -337,7 +337,7 @@ static webml_status restore_tensors(webml_trainer *t, const wml_weights *w) {
   for (int i = 0; i < t->writer.snapshot.n; i++) {
     const wml_named_tensor *want = &t->writer.snapshot.tensors[i],
                            *have = wml_safetensors_find(&w->file, want->name);
-    if (!have || wml_named_elements(have) != wml_named_elements(want))
+    if (!have || !have->data || wml_named_elements(have) != wml_named_elements(want))
       return mismatch(t, "it lacks tensors of this optimizer");
     if (strncmp(want->name, "best/", 5) == 0)
       memcpy((float *)(uintptr_t)t->best.tensors[best++].data, have->data,

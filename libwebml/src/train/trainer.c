@@ -197,7 +197,7 @@ static webml_status start_from(webml_trainer *t, wml_snapshot *s) {
   for (int i = 0; i < s->n; i++) {
     const wml_named_tensor *have = wml_safetensors_find(&w.file, s->tensors[i].name),
                            *want = &s->tensors[i];
-    bool same = have && have->rank == want->rank;
+    bool same = have && have->data && have->rank == want->rank;
     for (int d = 0; same && d < want->rank; d++) same = have->dim[d] == want->dim[d];
     if (!same) continue;
     memcpy((float *)(uintptr_t)want->data, have->data,
