@@ -69,7 +69,7 @@ typedef struct wml_tensor {
   /* Quantization, for inference. Where the value that a CONV2D or DENSE reads and its kernel both
    * have scales, the back end may multiply in int8; else it computes in the graph's precision. */
   float scale;         /* of a value: it lies in scale * [0, 255]; 0: not quantized */
-  bool is_signed;      /* of a value: in scale * [-127, 127] instead */
+  bool is_signed;      /* of a value: in scale * [-128, 127] instead */
   const float *scales; /* of a kernel: [filters], each filter holds scale * [-127, 127] in whole
                           multiples of its scale; outlives the plan. NULL: not quantized */
 } wml_tensor;

@@ -182,6 +182,20 @@ static const int8_case cases[] = {
      "{'type':'Flatten'},{'type':'Dense','layer':{'units':128,'activation':'relu'}},"
      "{'type':'Dense','layer':{'units':5,'activation':'softmax'}}]}",
      4},
+    {"few channels without pooling", 9, WML_U8,
+     "{'size':[11,13,1],'optimizer':'sgd','loss':'mse','layers':[{'type':'Conv2D','layer':"
+     "{'filters':48,'kernel_size':5,'padding':'same','activation':'relu'}},{'type':'Conv2D','layer'"
+     ":"
+     "{'filters':16,'kernel_size':3,'activation':'relu'}},{'type':'Flatten'},{'type':'Dense','"
+     "layer':"
+     "{'units':5}}]}",
+     3},
+    {"few channels, padded, pooled, and results below zero", 2, WML_U8,
+     "{'size':[12,9,4],'optimizer':'sgd','loss':'mse','layers':[{'type':'Conv2D','layer':"
+     "{'filters':64,'kernel_size':[3,2],'padding':'same','use_bias':false}},"
+     "{'type':'MaxPooling2D'},{'type':'Conv2D','layer':{'filters':8,'kernel_size':3}},"
+     "{'type':'Flatten'},{'type':'Dense','layer':{'units':5}}]}",
+     3},
     {"values that may be negative", 3, WML_F32,
      "{'size':[12,12,4],'optimizer':'sgd','loss':'mse','layers':[{'type':'Conv2D','layer':"
      "{'filters':16,'kernel_size':3,'activation':'tanh','use_bias':false}},{'type':'MaxPooling2D'},"

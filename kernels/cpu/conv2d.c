@@ -604,7 +604,8 @@ static wml_result plan_bwd_weights(wml_plan *plan, cpu_node *node) {
   return plan_pass(plan, node, &pass);
 }
 
-const cpu_implementation cpu_conv2d[] = {{plan_forward, true}, {NULL, false}};
+const cpu_implementation cpu_conv2d[] = {
+    {cpu_plan_conv_bytes, false}, {plan_forward, true}, {NULL, false}};
 const cpu_implementation cpu_conv2d_bwd_data[] = {{plan_bwd_data, true}, {NULL, false}};
 const cpu_implementation cpu_conv2d_bwd_weights[] = {
     {cpu_plan_pooled_weights, true}, {plan_bwd_weights, true}, {NULL, false}};

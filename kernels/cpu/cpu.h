@@ -120,6 +120,7 @@ struct cpu_node {
   const char *why;     /* an implementation that declined says why */
   bool inline_;        /* can run on the caller's thread */
   bool in_int8;        /* CONV2D, DENSE: multiplies in int8 */
+  int own_kernel;      /* of such a CONV2D by own code: its weights in int8 */
   int temp[2];         /* temporaries, or -1 */
   void (*run)(cpu_step *step, cpu_node *node);
   int n_primitives;
@@ -167,6 +168,9 @@ int cpu_add_like(wml_plan *plan, int tensor, int64_t rows, bool narrow);
 int cpu_add_scratch(wml_plan *plan, size_t bytes, int node);
 /* Makes room for a node before node `at`: it and those behind move up. */
 wml_result cpu_insert_node(wml_plan *plan, int at);
+/* A relu without options; a pooling of 2x2 windows side by side. */
+bool cpu_is_plain_relu(const wml_activation *activation);
+bool cpu_halves(const wml_window *window);
 /* How often the tensor is read: by nodes, and by the caller when it is an output. */
 int cpu_consumers(const wml_plan *plan, int tensor);
 static inline float *cpu_f32(const wml_plan *plan, int tensor) {
@@ -312,6 +316,9 @@ wml_result cpu_int8_attributes(wml_plan *plan, const cpu_node *node, int64_t fir
 int cpu_int8_weights(wml_plan *plan, const cpu_node *node, const dnnl_memory_desc_t *md);
 int cpu_int8_bias(wml_plan *plan, const cpu_node *node);
 wml_result cpu_plan_quantize(wml_plan *plan, cpu_node *node);
+
+/* conv2d_bytes.c */
+wml_result cpu_plan_conv_bytes(wml_plan *plan, cpu_node *node);
 
 /* fold.c */
 wml_result cpu_fold_plan(wml_plan *plan);    /* rewrites nodes of an inference plan */

@@ -102,6 +102,14 @@ static void settle_types(wml_plan *plan) {
 
 /* ---- fusion ---- */
 
+bool cpu_is_plain_relu(const wml_activation *a) {
+  return frame_is_plain_relu(a);
+}
+
+bool cpu_halves(const wml_window *w) {
+  return frame_halves(w);
+}
+
 int cpu_consumers(const wml_plan *plan, int tensor) {
   return frame_consumers(plan, tensor);
 }

@@ -258,7 +258,7 @@ static void pool_bytes(const vec_pool *p, const void *x, void *y, bool is_signed
 /* Adding and taking away 1.5 * 2^23 rounds to a whole number. */
 static void quantize(const float *restrict x, void *restrict y, int64_t n, float inverse,
                      bool is_signed) {
-  const float low = is_signed ? -127.0f : 0.0f, high = is_signed ? 127.0f : 255.0f;
+  const float low = is_signed ? -128.0f : 0.0f, high = is_signed ? 127.0f : 255.0f;
   const float whole = 12582912.0f;
   uint8_t *restrict to = y;
   for (int64_t i = 0; i < n; i++) {

@@ -66,7 +66,7 @@ typedef struct vec_table {
   void (*pool)(const vec_pool *p, const void *x, void *y, uint8_t *index);
   /* the same of uint8 or int8 values, without index */
   void (*pool_bytes)(const vec_pool *p, const void *x, void *y, bool is_signed);
-  /* y = x * inverse, rounded to even, in [0, 255] or [-127, 127]; NaN: 0 */
+  /* y = x * inverse, rounded to even, in [0, 255] or [-128, 127]; NaN: 0 */
   void (*quantize)(const float *x, void *y, int64_t n, float inverse, bool is_signed);
   /* narrow: not for windows that overlap */
   /* y: NULL, or the pooled values: gradient passes only where they are positive (relu before) */

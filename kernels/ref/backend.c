@@ -156,7 +156,7 @@ const float *ref_input(const ref_step *step, const wml_op *op) {
   if (!(t->scale > 0.0f) || !step->graph->tensors[op->in[1]].scales) return x;
   int64_t n = wml_elements(t);
   float *rounded = ref_f32(step, op->in[0]) + n;
-  double low = t->is_signed ? -127.0 : 0.0, high = t->is_signed ? 127.0 : 255.0;
+  double low = t->is_signed ? -128.0 : 0.0, high = t->is_signed ? 127.0 : 255.0;
   for (int64_t i = 0; i < n; i++) {
     double q = nearbyint((double)x[i] / (double)t->scale);
     rounded[i] = (float)((q < low ? low : q > high ? high : q) * (double)t->scale);

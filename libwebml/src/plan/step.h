@@ -14,7 +14,7 @@ typedef enum wml_mode {
 typedef struct wml_layer_quantization {
   const float *scales; /* [filters] of the kernel; NULL: the layer is not quantized */
   float input_scale;   /* its input lies in input_scale * [0, 255] */
-  bool input_signed;   /* in input_scale * [-127, 127] instead */
+  bool input_signed;   /* in input_scale * [-128, 127] instead */
 } wml_layer_quantization;
 
 typedef struct wml_step_spec {
