@@ -36,6 +36,49 @@ static void test_activations(void) {
   }
 }
 
+/* The derivative against central differences of the formula, left and right of every kink. What is
+ * said to follow from the output alone must not need the input: it gets NaN in its place. */
+static void check_derivative(wml_activation a) {
+  static const float points[] = {-9, -4, -2.3f, -0.7f, -0.1f, 0.1f, 0.4f, 0.9f, 2.3f, 4, 9};
+  const float h = 1e-2f;
+  for (size_t i = 0; i < sizeof points / sizeof *points; i++) {
+    float x = points[i], y = wml_activation_forward(&a, x),
+          above = wml_activation_forward(&a, x + h), below = wml_activation_forward(&a, x - h);
+    double numeric = ((double)above - (double)below) / (2.0 * (double)h);
+    float from = wml_activation_from_output(&a) ? NAN : x;
+    double d = (double)wml_activation_derivative(&a, from, y);
+    CHECKF(fabs(d - numeric) <= 2e-3 * (1.0 + fabs(numeric)),
+           "activation %d (alpha %g, max_value %g, threshold %g): derivative %g at %g, "
+           "differences say %g",
+           (int)a.kind, (double)a.alpha, (double)a.max_value, (double)a.threshold, d, (double)x,
+           numeric);
+  }
+}
+
+static void test_derivatives(void) {
+  static const float slopes[] = {-1.5f, -0.3f, 0.0f, 0.2f, 1.0f, 3.0f};
+  static const float bounds[] = {-0.5f, 0.0f, 0.5f, INFINITY}, thresholds[] = {-0.5f, 0.0f, 0.6f};
+  for (int i = 0; i < 6; i++) {
+    for (int k = 0; k < 12; k++)
+      check_derivative((wml_activation){WML_RELU, slopes[i], bounds[k % 4], thresholds[k / 4]});
+    static const wml_activation_kind kinds[] = {WML_LEAKY_RELU, WML_ELU, WML_CELU, WML_SOFT_SHRINK};
+    for (int k = 0; k < 4; k++)
+      if (kinds[k] != WML_CELU || slopes[i] != 0.0f)
+        check_derivative((wml_activation){kinds[k], slopes[i], INFINITY, 0});
+    if (slopes[i] > 0.0f)
+      check_derivative((wml_activation){WML_SQUAREPLUS, slopes[i], INFINITY, 0});
+  }
+  for (int k = 0; k < WML_SOFTMAX; k++)
+    check_derivative((wml_activation){(wml_activation_kind)k, 1, INFINITY, 0});
+  /* As in Keras, the left side's slope at 0; 1 would be that of the right. */
+  for (int i = 0; i < 6; i++) {
+    wml_activation elu = {WML_ELU, slopes[i], INFINITY, 0};
+    CHECK(wml_activation_derivative(&elu, 0, 0) == slopes[i]);
+  }
+  wml_activation squareplus = {WML_SQUAREPLUS, 0, INFINITY, 0};
+  CHECK(wml_activation_derivative(&squareplus, 0, 0) == 0.5f); /* the limit, not 0 / 0 */
+}
+
 static double bce(const float *p, const float *t, long n) {
   wml_loss loss = {.kind = WML_BINARY_CROSSENTROPY};
   return wml_loss_row(&loss, p, (wml_target){t, 0}, n, NULL);
@@ -274,6 +317,7 @@ static void test_more_augmentation(void) {
 int main(void) {
   test_more_augmentation();
   test_activations();
+  test_derivatives();
   test_losses();
   test_optimizers();
   test_lamb_and_average();

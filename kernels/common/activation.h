@@ -1,6 +1,6 @@
 /* Activations and their derivatives: one formula for every back end.
  * Formulas and the values at kinks follow Keras 3 and TensorFlow's gradients:
- * relu'(0) = 0, leaky_relu'(0) = alpha, elu/selu through the output, clip closed. */
+ * relu'(0) = 0, leaky_relu'(0) = elu'(0) = alpha, selu through the output, clip closed. */
 #ifndef WML_COMMON_ACTIVATION_H
 #define WML_COMMON_ACTIVATION_H
 
@@ -66,14 +66,15 @@ WML_FN float wml_activation_forward(const wml_activation *act, float x) {
 }
 
 /* True where the derivative can be computed from the output alone, so that the input need not be
- * kept. relu with a threshold or a slope of zero below a bound needs the input. */
+ * kept. The output must tell the two sides of a kink apart: with a negative slope or alpha, both
+ * sides of relu, leaky_relu and elu have positive outputs, and with a bound below zero an output of
+ * relu beyond the bound may lie on either side. */
 WML_FN bool wml_activation_from_output(const wml_activation *act) {
   switch (act->kind) {
   case WML_LINEAR:
   case WML_RELU6:
-  case WML_ELU:
   case WML_SELU:
-  case WML_CELU:
+  case WML_CELU: /* alpha may be negative: the outputs of negative inputs are so all the same */
   case WML_SIGMOID:
   case WML_TANH:
   case WML_EXPONENTIAL:
@@ -86,8 +87,9 @@ WML_FN bool wml_activation_from_output(const wml_activation *act) {
   case WML_SOFTMAX:
   case WML_LOG_SOFTMAX:
   case WML_SPARSEMAX: return true;
-  case WML_RELU: return act->threshold == 0.0f && act->alpha >= 0.0f;
-  case WML_LEAKY_RELU: return act->alpha >= 0.0f;
+  case WML_RELU: return act->threshold == 0.0f && act->alpha >= 0.0f && act->max_value >= 0.0f;
+  case WML_LEAKY_RELU:
+  case WML_ELU: return act->alpha >= 0.0f;
   default: return false;
   }
 }
@@ -97,12 +99,13 @@ WML_FN float wml_activation_derivative(const wml_activation *act, float x, float
   const float a = act->alpha;
   switch (act->kind) {
   case WML_RELU:
-    if (act->threshold == 0.0f && a >= 0.0f)
-      return y >= act->max_value ? 0.0f : (y > 0.0f ? 1.0f : a);
+    if (wml_activation_from_output(act)) return y >= act->max_value ? 0.0f : (y > 0.0f ? 1.0f : a);
     return x >= act->max_value ? 0.0f : (x > act->threshold ? 1.0f : a);
   case WML_RELU6: return y > 0.0f && y < 6.0f ? 1.0f : 0.0f;
   case WML_LEAKY_RELU: return (a >= 0.0f ? y : x) > 0.0f ? 1.0f : a;
-  case WML_ELU: return y < 0.0f ? y + a : 1.0f;
+  case WML_ELU:
+    if (a < 0.0f) return x > 0.0f ? 1.0f : a * expf(x);
+    return y > 0.0f ? 1.0f : y + a;
   case WML_SELU: return y < 0.0f ? y + WML_SELU_SCALE_ALPHA : WML_SELU_SCALE;
   case WML_CELU: return y < 0.0f ? (y + a) / a : 1.0f;
   case WML_GELU:
@@ -129,7 +132,10 @@ WML_FN float wml_activation_derivative(const wml_activation *act, float x, float
     float t = tanhf(wml_softplus(x));
     return t + x * (1.0f - t * t) * wml_sigmoid(x);
   }
-  case WML_SQUAREPLUS: return 0.5f * (1.0f + x / sqrtf(x * x + a));
+  case WML_SQUAREPLUS: {
+    float root = sqrtf(x * x + a); /* 0 where x and b are: the limit as b goes to 0 */
+    return root == 0.0f ? 0.5f : 0.5f * (1.0f + x / root);
+  }
   case WML_SOFT_SHRINK: return y != 0.0f ? 1.0f : 0.0f;
   default: return 1.0f;
   }
