@@ -146,17 +146,22 @@ WML_FN long wml_activation_width(wml_activation_kind kind, long n) {
   return kind == WML_GLU ? n / 2 : n;
 }
 
-/* Threshold tau of sparsemax (Martins and Astudillo 2016) by repeated narrowing of the
- * support: sum(max(x - tau, 0)) = 1. O(n * support), rows are short. */
-WML_FN float wml_sparsemax_threshold(const float *x, long n) {
-  float tau = -INFINITY;
+/* Threshold tau of sparsemax (Martins and Astudillo 2016) for the logits x - top, where top is the
+ * largest: sum(max(x - top - tau, 0)) = 1, by repeated narrowing of the support. tau is at least
+ * -1, so whatever is 1 below the top or more is outside from the start. Shifted logits and a tau in
+ * double keep the sum of the outputs at 1 however large the logits are. NaN when one of them is.
+ * O(n * support), rows are short. */
+WML_FN double wml_sparsemax_threshold(const float *x, float top, long n) {
+  double tau = -1.0;
   for (long round = 0; round <= n; round++) {
     double sum = 0.0;
     long count = 0;
-    for (long i = 0; i < n; i++)
-      if (x[i] > tau) sum += x[i], count++;
-    if (count == 0) return tau;
-    float next = (float)((sum - 1.0) / (double)count);
+    for (long i = 0; i < n; i++) {
+      float z = x[i] - top;
+      if (!((double)z <= tau)) sum += (double)z, count++; /* NaN belongs to the sum */
+    }
+    double next = (sum - 1.0) / (double)count; /* 0 / 0 does not occur: the top itself counts */
+    if (next != next) return next;
     if (!(next > tau)) return tau;
     tau = next;
   }
@@ -169,13 +174,16 @@ WML_FN void wml_activation_row_forward(wml_activation_kind kind, const float *x,
     for (long i = 0; i < n / 2; i++) y[i] = x[i] * wml_sigmoid(x[n / 2 + i]);
     return;
   }
-  if (kind == WML_SPARSEMAX) {
-    float tau = wml_sparsemax_threshold(x, n);
-    for (long i = 0; i < n; i++) y[i] = x[i] > tau ? x[i] - tau : 0.0f;
-    return;
-  }
   float top = x[0], sum = 0.0f;
   for (long i = 1; i < n; i++) top = x[i] > top ? x[i] : top;
+  if (kind == WML_SPARSEMAX) {
+    double tau = wml_sparsemax_threshold(x, top, n);
+    for (long i = 0; i < n; i++) {
+      double above = (double)(x[i] - top) - tau;
+      y[i] = above <= 0.0 ? 0.0f : (float)above; /* NaN stays NaN */
+    }
+    return;
+  }
   if (kind == WML_LOG_SOFTMAX) {
     for (long i = 0; i < n; i++) sum += expf(x[i] - top);
     float log_sum = logf(sum);
@@ -214,8 +222,10 @@ WML_FN void wml_activation_row_backward(wml_activation_kind kind, const float *d
       dx[i] = y[i] * (dy[i] - dot);
     else if (kind == WML_LOG_SOFTMAX)
       dx[i] = dy[i] - expf(y[i]) * dot;
+    else if (y[i] > 0.0f)
+      dx[i] = dy[i] - dot / support;
     else
-      dx[i] = y[i] > 0.0f ? dy[i] - dot / support : 0.0f;
+      dx[i] = y[i]; /* 0, or NaN as the whole row */
   }
 }
 
