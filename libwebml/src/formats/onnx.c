@@ -56,10 +56,12 @@ typedef struct graph {
 } graph;
 
 static const char *new_name(graph *g, const char *base) {
-  char text[160];
-  snprintf(text, sizeof text, "%.120s:%d", base, g->count++);
-  const char *name = wml_arena_copy(&g->arena, text, strlen(text));
-  if (!name) g->nodes.failed = true;
+  size_t size = strlen(base) + 16;
+  char *name = wml_arena_alloc(&g->arena, size);
+  if (name)
+    snprintf(name, size, "%s:%d", base, g->count++);
+  else
+    g->nodes.failed = true;
   return name ? name : "";
 }
 
