@@ -26,18 +26,19 @@
             MSE),                                                                                  \
         false                                                                                      \
   }
-#define ACT_CASE(activation, smooth)                                                               \
-  {"activation " activation, 5,                                                                    \
-   NET("[6]", DENSE("'units':8,'activation':'" activation "'") "," DENSE("'units':4"), MSE),       \
-   smooth},                                                                                        \
+/* The activation as JSON, behind a dense layer and behind a convolution. */
+#define ACTIVATION_CASE(name, activation, smooth)                                                  \
+  {"activation " name, 5,                                                                          \
+   NET("[6]", DENSE("'units':8,'activation':" activation) "," DENSE("'units':4"), MSE), smooth},   \
   {                                                                                                \
-    "conv activation " activation, 2,                                                              \
+    "conv activation " name, 2,                                                                    \
         NET("[5,5,3]",                                                                             \
-            CONV("'filters':8,'kernel_size':3,'activation':'" activation                           \
-                 "'") "," FLAT "," DENSE("'units':2"),                                             \
+            CONV("'filters':8,'kernel_size':3,'activation':" activation) "," FLAT                  \
+                                                                         "," DENSE("'units':2"),   \
             MSE),                                                                                  \
         smooth                                                                                     \
   }
+#define ACT_CASE(activation, smooth) ACTIVATION_CASE(activation, "'" activation "'", smooth)
 #define LOSS_CASE(loss, activation, smooth)                                                        \
   {                                                                                                \
     "loss " loss " " activation, 7,                                                                \
@@ -246,12 +247,16 @@ const op_case op_cases[] = {
     ACT_CASE("log_softmax", true),
     ACT_CASE("sparsemax", false),
     ACT_CASE("glu", true),
-    {"activation relu with bounds", 5,
-     NET("[6]",
-         DENSE("'units':8,'activation':{'name':'relu','negative_slope':0.1,'max_value':0.5,'"
-               "threshold':0.2}") "," DENSE("'units':4"),
-         MSE),
-     false},
+    ACTIVATION_CASE("relu with bounds",
+                    "{'name':'relu','negative_slope':0.1,'max_value':0.5,'threshold':0.2}", false),
+    ACTIVATION_CASE("relu, falling to the left", "{'name':'relu','negative_slope':-0.3}", true),
+    ACTIVATION_CASE("relu, bounded below zero",
+                    "{'name':'relu','negative_slope':0.4,'max_value':-0.1}", true),
+    ACTIVATION_CASE("leaky_relu, falling to the left", "{'name':'leaky_relu','alpha':-0.3}", true),
+    ACTIVATION_CASE("elu, alpha below zero", "{'name':'elu','alpha':-0.7}", true),
+    ACTIVATION_CASE("elu, alpha zero", "{'name':'elu','alpha':0}", true),
+    ACTIVATION_CASE("elu, alpha 2.5", "{'name':'elu','alpha':2.5}", true),
+    ACTIVATION_CASE("celu, alpha below zero", "{'name':'celu','alpha':-3}", true),
     LOSS_CASE("'mean_squared_error'", "linear", true),
     LOSS_CASE("'mean_absolute_error'", "linear", false),
     LOSS_CASE("'mean_absolute_percentage_error'", "linear", false),

@@ -36,6 +36,88 @@ static void test_activations(void) {
   }
 }
 
+/* The derivative against central differences of the formula, left and right of every kink. What is
+ * said to follow from the output alone must not need the input: it gets NaN in its place. */
+static void check_derivative(wml_activation a) {
+  static const float points[] = {-9, -4, -2.3f, -0.7f, -0.1f, 0.1f, 0.4f, 0.9f, 2.3f, 4, 9};
+  const float h = 1e-2f;
+  for (size_t i = 0; i < sizeof points / sizeof *points; i++) {
+    float x = points[i], y = wml_activation_forward(&a, x),
+          above = wml_activation_forward(&a, x + h), below = wml_activation_forward(&a, x - h);
+    double numeric = ((double)above - (double)below) / (2.0 * (double)h);
+    float from = wml_activation_from_output(&a) ? NAN : x;
+    double d = (double)wml_activation_derivative(&a, from, y);
+    CHECKF(fabs(d - numeric) <= 2e-3 * (1.0 + fabs(numeric)),
+           "activation %d (alpha %g, max_value %g, threshold %g): derivative %g at %g, "
+           "differences say %g",
+           (int)a.kind, (double)a.alpha, (double)a.max_value, (double)a.threshold, d, (double)x,
+           numeric);
+  }
+}
+
+static void test_derivatives(void) {
+  static const float slopes[] = {-1.5f, -0.3f, 0.0f, 0.2f, 1.0f, 3.0f};
+  static const float bounds[] = {-0.5f, 0.0f, 0.5f, INFINITY}, thresholds[] = {-0.5f, 0.0f, 0.6f};
+  for (int i = 0; i < 6; i++) {
+    for (int k = 0; k < 12; k++)
+      check_derivative((wml_activation){WML_RELU, slopes[i], bounds[k % 4], thresholds[k / 4]});
+    static const wml_activation_kind kinds[] = {WML_LEAKY_RELU, WML_ELU, WML_CELU, WML_SOFT_SHRINK};
+    for (int k = 0; k < 4; k++)
+      if (kinds[k] != WML_CELU || slopes[i] != 0.0f)
+        check_derivative((wml_activation){kinds[k], slopes[i], INFINITY, 0});
+    if (slopes[i] > 0.0f)
+      check_derivative((wml_activation){WML_SQUAREPLUS, slopes[i], INFINITY, 0});
+  }
+  for (int k = 0; k < WML_SOFTMAX; k++)
+    check_derivative((wml_activation){(wml_activation_kind)k, 1, INFINITY, 0});
+  /* As in Keras, the left side's slope at 0; 1 would be that of the right. */
+  for (int i = 0; i < 6; i++) {
+    wml_activation elu = {WML_ELU, slopes[i], INFINITY, 0};
+    CHECK(wml_activation_derivative(&elu, 0, 0) == slopes[i]);
+  }
+  wml_activation squareplus = {WML_SQUAREPLUS, 0, INFINITY, 0};
+  CHECK(wml_activation_derivative(&squareplus, 0, 0) == 0.5f); /* the limit, not 0 / 0 */
+}
+
+static void check_sparsemax(const char *what, const float *x, long n, double tolerance) {
+  float y[1000];
+  double sum = 0.0;
+  wml_activation_row_forward(WML_SPARSEMAX, x, y, n);
+  for (long i = 0; i < n; i++) {
+    CHECKF(y[i] >= 0.0f && y[i] <= 1.0f, "%s: output %ld is %g", what, i, (double)y[i]);
+    sum += (double)y[i];
+  }
+  near(what, sum, 1.0, tolerance);
+}
+
+static void test_sparsemax(void) {
+  /* by hand: tau = (1.2 + 0.8 + 0.5 - 1) / 3 = 0.5 cuts at the third value */
+  static const float x[] = {0.8f, -3, 1.2f, 0.5f, 0.1f}, expected[] = {0.3f, 0, 0.7f, 0, 0};
+  float y[5], dx[5];
+  wml_activation_row_forward(WML_SPARSEMAX, x, y, 5);
+  for (int i = 0; i < 5; i++) near("sparsemax", (double)y[i], (double)expected[i], 1e-6);
+  /* Adding a number to all logits changes nothing but their rounding. */
+  static const float far[] = {2e7f, 2e7f - 4, 2e7f, -2e7f}, half[] = {0.5f, 0, 0.5f, 0};
+  wml_activation_row_forward(WML_SPARSEMAX, far, y, 4);
+  for (int i = 0; i < 4; i++) near("sparsemax at 2e7", (double)y[i], (double)half[i], 0.0);
+  static const float open[] = {-INFINITY, 0, -INFINITY, 0.25f};
+  check_sparsemax("sparsemax with -inf", open, 4, 1e-6);
+  float many[1000];
+  test_random random = {8};
+  for (int scale = 0; scale < 9; scale++) {
+    test_fill(&random, many, 1000, 0.0f, 1e-3f * powf(10.0f, (float)scale));
+    check_sparsemax("sum of sparsemax", many, 1000, 1e-6);
+  }
+  for (int i = 0; i < 5; i++) { /* one NaN, wherever it is, spoils the row and its gradient */
+    static const float dy[] = {1, 2, 3, 4, 5};
+    float row[] = {0.8f, -3, 1.2f, 0.5f, 0.1f};
+    row[i] = NAN;
+    wml_activation_row_forward(WML_SPARSEMAX, row, y, 5);
+    wml_activation_row_backward(WML_SPARSEMAX, dy, row, y, dx, 5);
+    for (int k = 0; k < 5; k++) CHECKF(isnan(y[k]) && isnan(dx[k]), "NaN at %d, not at %d", i, k);
+  }
+}
+
 static double bce(const float *p, const float *t, long n) {
   wml_loss loss = {.kind = WML_BINARY_CROSSENTROPY};
   return wml_loss_row(&loss, p, (wml_target){t, 0}, n, NULL);
@@ -274,6 +356,8 @@ static void test_more_augmentation(void) {
 int main(void) {
   test_more_augmentation();
   test_activations();
+  test_derivatives();
+  test_sparsemax();
   test_losses();
   test_optimizers();
   test_lamb_and_average();

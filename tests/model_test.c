@@ -197,6 +197,10 @@ static void test_errors(void) {
   CHECK_ERROR("optimizer.momentum: unknown key");
   CHECK_ERROR("only one of clipnorm");
   CHECK_ERROR("layers: must be a list of at least one layer");
+  json = "{\"size\":[5],\"optimizer\":\"adam\",\"loss\":\"mse\",\"layers\":[{\"type\":\"Dense\","
+         "\"layer\":{\"units\":2,\"activation\":{\"name\":\"celu\",\"alpha\":0}}}]}";
+  CHECK_STATUS(WEBML_ERROR_MODEL, webml_model_parse(json, strlen(json), &m));
+  CHECK_ERROR("layers[0].layer.activation: celu divides by its alpha, which must not be 0");
   CHECK_STATUS(WEBML_ERROR_IO, webml_model_load("tests/data/absent.json", &m));
   CHECK_ERROR("absent.json");
   CHECK_STATUS(WEBML_ERROR_ARGUMENT, webml_model_parse(NULL, 0, &m));

@@ -265,6 +265,47 @@ static void test_averages(void) {
   }
 }
 
+/* The series of losses and metrics of a training with these options on a dense layer and on a
+ * normalisation. */
+static char *history_of(const char *dense, const char *norm) {
+  char model[1024], *record = NULL;
+  world w;
+  counter c = {0};
+  snprintf(model, sizeof model,
+           "{\"size\":[null],\"dynamic\":true,\"optimizer\":\"adam\",\"loss\":null,\"layers\":[{"
+           "\"type\":\"Dense\",\"layer\":{\"units\":6,\"activation\":\"tanh\"%s}},"
+           "{\"type\":\"BatchNormalization\",\"layer\":{\"epsilon\":0.01%s}},"
+           "{\"type\":\"Dense\",\"layer\":{\"units\":null,\"activation\":\"softmax\"}}]}",
+           dense, norm);
+  CHECK_OK(open_world(&w, model, csv_path, 0.25));
+  CHECK_OK(
+      train(&w, (webml_train_options){.epochs = 3, .weights_path = weights_path}, &c, &record));
+  close_world(&w);
+  const char *history = record ? strstr(record, "\"history\"") : NULL;
+  CHECK(history && strstr(history, "\"val_loss\""));
+  char *seconds = history ? strstr(history, "\"seconds\"") : NULL;
+  if (!seconds) return record;
+  *seconds = '\0'; /* which differ */
+  memmove(record, history, strlen(history) + 1);
+  return record;
+}
+
+/* Keras 3 collects the penalties of trainable weights: those of a frozen layer are in neither the
+ * loss of the training nor that of the validation. */
+static void test_frozen_regularizer(void) {
+#define FROZEN ",\"trainable\":false"
+#define PENALTY(weights) ",\"" weights "_regularizer\":{\"l1\":0.5,\"l2\":0.5}"
+  char *plain = history_of("", ""), *trained = history_of(PENALTY("kernel"), PENALTY("gamma"));
+  char *frozen = history_of(FROZEN, FROZEN),
+       *both = history_of(FROZEN PENALTY("kernel"), FROZEN PENALTY("gamma"));
+  CHECK(plain && trained && strcmp(plain, trained) != 0);
+  CHECKF(frozen && both && strcmp(frozen, both) == 0, "%s, without penalty %s", both, frozen);
+  webml_free(plain);
+  webml_free(trained);
+  webml_free(frozen);
+  webml_free(both);
+}
+
 /* A rate that makes the loss overflow: the step is named, weights are kept. */
 static void test_not_finite(void) {
   static const char regression[] =
@@ -382,6 +423,7 @@ int main(void) {
   test_resume();
   test_callbacks();
   test_averages();
+  test_frozen_regularizer();
   test_not_finite();
   test_failing_allocations(small_table_life);
   test_failing_allocations(small_image_life);

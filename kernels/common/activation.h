@@ -1,6 +1,6 @@
 /* Activations and their derivatives: one formula for every back end.
  * Formulas and the values at kinks follow Keras 3 and TensorFlow's gradients:
- * relu'(0) = 0, leaky_relu'(0) = alpha, elu/selu through the output, clip closed. */
+ * relu'(0) = 0, leaky_relu'(0) = elu'(0) = alpha, selu through the output, clip closed. */
 #ifndef WML_COMMON_ACTIVATION_H
 #define WML_COMMON_ACTIVATION_H
 
@@ -66,14 +66,15 @@ WML_FN float wml_activation_forward(const wml_activation *act, float x) {
 }
 
 /* True where the derivative can be computed from the output alone, so that the input need not be
- * kept. relu with a threshold or a slope of zero below a bound needs the input. */
+ * kept. The output must tell the two sides of a kink apart: with a negative slope or alpha, both
+ * sides of relu, leaky_relu and elu have positive outputs, and with a bound below zero an output of
+ * relu beyond the bound may lie on either side. */
 WML_FN bool wml_activation_from_output(const wml_activation *act) {
   switch (act->kind) {
   case WML_LINEAR:
   case WML_RELU6:
-  case WML_ELU:
   case WML_SELU:
-  case WML_CELU:
+  case WML_CELU: /* alpha may be negative: the outputs of negative inputs are so all the same */
   case WML_SIGMOID:
   case WML_TANH:
   case WML_EXPONENTIAL:
@@ -86,8 +87,9 @@ WML_FN bool wml_activation_from_output(const wml_activation *act) {
   case WML_SOFTMAX:
   case WML_LOG_SOFTMAX:
   case WML_SPARSEMAX: return true;
-  case WML_RELU: return act->threshold == 0.0f && act->alpha >= 0.0f;
-  case WML_LEAKY_RELU: return act->alpha >= 0.0f;
+  case WML_RELU: return act->threshold == 0.0f && act->alpha >= 0.0f && act->max_value >= 0.0f;
+  case WML_LEAKY_RELU:
+  case WML_ELU: return act->alpha >= 0.0f;
   default: return false;
   }
 }
@@ -97,12 +99,13 @@ WML_FN float wml_activation_derivative(const wml_activation *act, float x, float
   const float a = act->alpha;
   switch (act->kind) {
   case WML_RELU:
-    if (act->threshold == 0.0f && a >= 0.0f)
-      return y >= act->max_value ? 0.0f : (y > 0.0f ? 1.0f : a);
+    if (wml_activation_from_output(act)) return y >= act->max_value ? 0.0f : (y > 0.0f ? 1.0f : a);
     return x >= act->max_value ? 0.0f : (x > act->threshold ? 1.0f : a);
   case WML_RELU6: return y > 0.0f && y < 6.0f ? 1.0f : 0.0f;
   case WML_LEAKY_RELU: return (a >= 0.0f ? y : x) > 0.0f ? 1.0f : a;
-  case WML_ELU: return y < 0.0f ? y + a : 1.0f;
+  case WML_ELU:
+    if (a < 0.0f) return x > 0.0f ? 1.0f : a * expf(x);
+    return y > 0.0f ? 1.0f : y + a;
   case WML_SELU: return y < 0.0f ? y + WML_SELU_SCALE_ALPHA : WML_SELU_SCALE;
   case WML_CELU: return y < 0.0f ? (y + a) / a : 1.0f;
   case WML_GELU:
@@ -129,7 +132,10 @@ WML_FN float wml_activation_derivative(const wml_activation *act, float x, float
     float t = tanhf(wml_softplus(x));
     return t + x * (1.0f - t * t) * wml_sigmoid(x);
   }
-  case WML_SQUAREPLUS: return 0.5f * (1.0f + x / sqrtf(x * x + a));
+  case WML_SQUAREPLUS: {
+    float root = sqrtf(x * x + a); /* 0 where x and b are: the limit as b goes to 0 */
+    return root == 0.0f ? 0.5f : 0.5f * (1.0f + x / root);
+  }
   case WML_SOFT_SHRINK: return y != 0.0f ? 1.0f : 0.0f;
   default: return 1.0f;
   }
@@ -140,17 +146,22 @@ WML_FN long wml_activation_width(wml_activation_kind kind, long n) {
   return kind == WML_GLU ? n / 2 : n;
 }
 
-/* Threshold tau of sparsemax (Martins and Astudillo 2016) by repeated narrowing of the
- * support: sum(max(x - tau, 0)) = 1. O(n * support), rows are short. */
-WML_FN float wml_sparsemax_threshold(const float *x, long n) {
-  float tau = -INFINITY;
+/* Threshold tau of sparsemax (Martins and Astudillo 2016) for the logits x - top, where top is the
+ * largest: sum(max(x - top - tau, 0)) = 1, by repeated narrowing of the support. tau is at least
+ * -1, so whatever is 1 below the top or more is outside from the start. Shifted logits and a tau in
+ * double keep the sum of the outputs at 1 however large the logits are. NaN when one of them is.
+ * O(n * support), rows are short. */
+WML_FN double wml_sparsemax_threshold(const float *x, float top, long n) {
+  double tau = -1.0;
   for (long round = 0; round <= n; round++) {
     double sum = 0.0;
     long count = 0;
-    for (long i = 0; i < n; i++)
-      if (x[i] > tau) sum += x[i], count++;
-    if (count == 0) return tau;
-    float next = (float)((sum - 1.0) / (double)count);
+    for (long i = 0; i < n; i++) {
+      float z = x[i] - top;
+      if (!((double)z <= tau)) sum += (double)z, count++; /* NaN belongs to the sum */
+    }
+    double next = (sum - 1.0) / (double)count; /* 0 / 0 does not occur: the top itself counts */
+    if (next != next) return next;
     if (!(next > tau)) return tau;
     tau = next;
   }
@@ -163,13 +174,16 @@ WML_FN void wml_activation_row_forward(wml_activation_kind kind, const float *x,
     for (long i = 0; i < n / 2; i++) y[i] = x[i] * wml_sigmoid(x[n / 2 + i]);
     return;
   }
-  if (kind == WML_SPARSEMAX) {
-    float tau = wml_sparsemax_threshold(x, n);
-    for (long i = 0; i < n; i++) y[i] = x[i] > tau ? x[i] - tau : 0.0f;
-    return;
-  }
   float top = x[0], sum = 0.0f;
   for (long i = 1; i < n; i++) top = x[i] > top ? x[i] : top;
+  if (kind == WML_SPARSEMAX) {
+    double tau = wml_sparsemax_threshold(x, top, n);
+    for (long i = 0; i < n; i++) {
+      double above = (double)(x[i] - top) - tau;
+      y[i] = above <= 0.0 ? 0.0f : (float)above; /* NaN stays NaN */
+    }
+    return;
+  }
   if (kind == WML_LOG_SOFTMAX) {
     for (long i = 0; i < n; i++) sum += expf(x[i] - top);
     float log_sum = logf(sum);
@@ -208,8 +222,10 @@ WML_FN void wml_activation_row_backward(wml_activation_kind kind, const float *d
       dx[i] = y[i] * (dy[i] - dot);
     else if (kind == WML_LOG_SOFTMAX)
       dx[i] = dy[i] - expf(y[i]) * dot;
+    else if (y[i] > 0.0f)
+      dx[i] = dy[i] - dot / support;
     else
-      dx[i] = y[i] > 0.0f ? dy[i] - dot / support : 0.0f;
+      dx[i] = y[i]; /* 0, or NaN as the whole row */
   }
 }
 

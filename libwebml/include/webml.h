@@ -427,8 +427,9 @@ WEBML_API webml_status webml_quantize(const char *weights_path, const webml_data
 /* Writes trained weights for other programs. format "onnx": one file, opset 13, input "input"
  * (bytes [N, height, width, channels] for images, float32 [N, features] after the pipeline for
  * tables), output "output"; "tfjs": a folder with a TensorFlow.js layers-model, whose image input
- * is 0..255. WEBML_ERROR_UNSUPPORTED names the layer that the format cannot express; also _IO,
- * _PARSE, _MEMORY, _ARGUMENT. */
+ * is 0..255. A layer whose name TensorFlow.js refuses is renamed there: "a b" is "a_b", or "a_b_1"
+ * where another has that name. WEBML_ERROR_UNSUPPORTED names the layer that the format cannot
+ * express; also _IO, _PARSE, _MEMORY, _ARGUMENT. */
 WEBML_API webml_status webml_export(const char *weights_path, const char *format, const char *path);
 
 #ifdef __cplusplus

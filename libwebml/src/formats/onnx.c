@@ -56,10 +56,12 @@ typedef struct graph {
 } graph;
 
 static const char *new_name(graph *g, const char *base) {
-  char text[160];
-  snprintf(text, sizeof text, "%.120s:%d", base, g->count++);
-  const char *name = wml_arena_copy(&g->arena, text, strlen(text));
-  if (!name) g->nodes.failed = true;
+  size_t size = strlen(base) + 16;
+  char *name = wml_arena_alloc(&g->arena, size);
+  if (name)
+    snprintf(name, size, "%s:%d", base, g->count++);
+  else
+    g->nodes.failed = true;
   return name ? name : "";
 }
 
@@ -171,7 +173,7 @@ static const char *activate(graph *g, const wml_activation *a, const char *x) {
   switch (a->kind) {
   case WML_LINEAR: return x;
   case WML_RELU:
-    if (a->alpha != 0.0f || a->threshold != 0.0f) return NULL;
+    if (a->alpha != 0.0f || a->threshold != 0.0f || a->max_value < 0.0f) return NULL;
     return isinf(a->max_value) ? unary(g, "Relu", x) : clip(g, x, 0.0f, a->max_value);
   case WML_RELU6: return clip(g, x, 0.0f, 6.0f);
   case WML_HARD_TANH: return clip(g, x, -1.0f, 1.0f);

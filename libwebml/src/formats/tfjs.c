@@ -1,10 +1,12 @@
 /* TensorFlow.js layers-model: model.json with a Keras-2 style topology and one file of raw
- * little-endian floats. Names and layouts are Keras's, which are ours. */
+ * little-endian floats. Roles and layouts of weights are Keras's, which are ours; layers whose
+ * names TensorFlow.js refuses are renamed. */
 #include "base/file.h"
 #include "formats/export.h"
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -26,6 +28,61 @@ static void flag(wml_text *t, const char *key, bool value) {
   wml_json_bool(t, value);
 }
 
+/* ---- names ----
+ * TensorFlow.js takes letters, digits, '.', '-' and '_' in a layer's name, the first a letter or a
+ * digit. (It takes the slash, too, which no layer has in its name.) */
+
+static bool is_alphanumeric(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+/* The name with '_' for every character that is refused; the buffer holds 8 bytes more than it. */
+static void clean_name(const char *name, char *out) {
+  for (const char *c = name; *c; c++) {
+    if (((unsigned char)*c & 0xC0) == 0x80) continue; /* UTF-8: the character has its '_' */
+    if (c == name && !is_alphanumeric(*c)) {
+      memcpy(out, "layer", 5);
+      out += 5;
+    }
+    *out++ = is_alphanumeric(*c) || *c == '.' || *c == '-' ? *c : '_';
+  }
+  *out = '\0';
+}
+
+/* What the layer that takes the input is called. The sequential model puts another before it, named
+ * like this one with "_input". */
+static const char rescaling[] = "rescaling";
+
+/* Whether another layer than the i-th has the name, in the description or in the export. */
+static bool is_taken(const char *name, const webml_model *m, const char *const *names, int i) {
+  for (int j = 0; j < m->n_layers; j++)
+    if (j != i && strcmp(name, m->layers[j].name) == 0) return true;
+  for (int j = 0; j < i; j++)
+    if (strcmp(name, names[j]) == 0) return true;
+  bool images = m->format == WML_FORMAT_IMAGES;
+  if (images && strcmp(name, rescaling) == 0) return true;
+  const char *first = images ? rescaling : i > 0 ? names[0] : NULL;
+  size_t n = first ? strlen(first) : 0;
+  return first && strncmp(name, first, n) == 0 && strcmp(name + n, "_input") == 0;
+}
+
+/* names: [n_layers], in the arena: a layer's own name where TensorFlow.js takes it, else one like
+ * it that no other layer has. */
+static webml_status name_layers(const webml_model *m, wml_arena *arena, const char **names) {
+  for (int i = 0; i < m->n_layers; i++) {
+    size_t size = strlen(m->layers[i].name) + 32;
+    char *clean = wml_arena_alloc(arena, size), *name = wml_arena_alloc(arena, size);
+    if (!clean || !name) return wml_no_memory(size, "a name");
+    clean_name(m->layers[i].name, clean);
+    snprintf(name, size, "%s", clean);
+    for (int k = 1; is_taken(name, m, names, i); k++) snprintf(name, size, "%s_%d", clean, k);
+    names[i] = name;
+  }
+  return WEBML_OK;
+}
+
+/* ---- layers ---- */
+
 /* TF.js's name of an activation; NULL where it has no such function. */
 static const char *activation_name(const wml_activation *a) {
   switch (a->kind) {
@@ -44,13 +101,19 @@ static const char *activation_name(const wml_activation *a) {
   case WML_SILU: return "swish";
   case WML_MISH: return "mish";
   case WML_GELU: return "gelu";
-  case WML_GELU_TANH: return "gelu_new";
-  default: return NULL; /* its hardSigmoid is Keras 2's, with other knees */
+  /* Its hardSigmoid is Keras 2's, with other knees. It has gelu_tanh as gelu_new, but no file can
+   * say so: its loader turns words with an underscore into camel case and then knows no geluNew. */
+  default: return NULL;
   }
 }
 
 static webml_status write_activation(wml_text *t, const wml_layer *l) {
   const char *name = activation_name(&l->activation);
+  if (l->activation.kind == WML_GELU_TANH)
+    return wml_fail(WEBML_ERROR_UNSUPPORTED,
+                    "layer \"%s\": TensorFlow.js cannot load the activation gelu_tanh from a file; "
+                    "it can load gelu",
+                    l->name);
   if (!name)
     return wml_fail(WEBML_ERROR_UNSUPPORTED,
                     "layer \"%s\": TensorFlow.js has no activation like this %s", l->name,
@@ -120,7 +183,7 @@ static void write_rescaling(wml_text *t, const webml_model *m) {
   word(t, "class_name", "Rescaling");
   wml_json_key(t, "config");
   wml_json_open(t, '{');
-  word(t, "name", "rescaling");
+  word(t, "name", rescaling);
   wml_json_key(t, "scale");
   wml_json_number(t, 1.0 / 255.0);
   wml_json_key(t, "offset");
@@ -130,13 +193,14 @@ static void write_rescaling(wml_text *t, const webml_model *m) {
   wml_json_close(t, '}');
 }
 
-static webml_status write_layer(wml_text *t, const webml_model *m, int i) {
+/* name: in the export */
+static webml_status write_layer(wml_text *t, const webml_model *m, int i, const char *name) {
   const wml_layer *l = &m->layers[i];
   wml_json_open(t, '{');
   word(t, "class_name", wml_layer_type_name(l->type));
   wml_json_key(t, "config");
   wml_json_open(t, '{');
-  word(t, "name", l->name);
+  word(t, "name", name);
   flag(t, "trainable", l->trainable);
   if (i == 0 && m->format == WML_FORMAT_CSV) write_input_shape(t, m);
   WML_TRY(write_config(t, l));
@@ -145,7 +209,20 @@ static webml_status write_layer(wml_text *t, const webml_model *m, int i) {
   return WEBML_OK;
 }
 
-static void write_manifest(wml_text *t, const webml_model *m) {
+/* Named by its layer's name in the export, a slash and its role. */
+static void write_weight(wml_text *t, const wml_layer *l, const wml_param *p, const char *layer) {
+  wml_json_open(t, '{');
+  wml_json_key(t, "name");
+  wml_text_format(t, "\"%s%s\"", layer, p->name + strlen(l->name)); /* nothing to escape */
+  wml_json_key(t, "shape");
+  wml_json_open(t, '[');
+  for (int d = 0; d < p->rank; d++) wml_json_int(t, p->dim[d]);
+  wml_json_close(t, ']');
+  word(t, "dtype", "float32");
+  wml_json_close(t, '}');
+}
+
+static void write_manifest(wml_text *t, const webml_model *m, const char *const *names) {
   wml_json_key(t, "weightsManifest");
   wml_json_open(t, '[');
   wml_json_open(t, '{');
@@ -156,23 +233,14 @@ static void write_manifest(wml_text *t, const webml_model *m) {
   wml_json_key(t, "weights");
   wml_json_open(t, '[');
   for (int i = 0; i < m->n_layers; i++)
-    for (int k = 0; k < m->layers[i].n_params; k++) {
-      const wml_param *p = &m->layers[i].params[k];
-      wml_json_open(t, '{');
-      word(t, "name", p->name);
-      wml_json_key(t, "shape");
-      wml_json_open(t, '[');
-      for (int d = 0; d < p->rank; d++) wml_json_int(t, p->dim[d]);
-      wml_json_close(t, ']');
-      word(t, "dtype", "float32");
-      wml_json_close(t, '}');
-    }
+    for (int k = 0; k < m->layers[i].n_params; k++)
+      write_weight(t, &m->layers[i], &m->layers[i].params[k], names[i]);
   wml_json_close(t, ']');
   wml_json_close(t, '}');
   wml_json_close(t, ']');
 }
 
-static webml_status write_topology(wml_text *t, const webml_model *m) {
+static webml_status write_topology(wml_text *t, const webml_model *m, const char *const *names) {
   wml_json_open(t, '{');
   word(t, "format", "layers-model");
   word(t, "generatedBy", "webml");
@@ -191,12 +259,12 @@ static webml_status write_topology(wml_text *t, const webml_model *m) {
   wml_json_key(t, "layers");
   wml_json_open(t, '[');
   if (m->format == WML_FORMAT_IMAGES) write_rescaling(t, m);
-  for (int i = 0; i < m->n_layers; i++) WML_TRY(write_layer(t, m, i));
+  for (int i = 0; i < m->n_layers; i++) WML_TRY(write_layer(t, m, i, names[i]));
   wml_json_close(t, ']');
   wml_json_close(t, '}');
   wml_json_close(t, '}');
   wml_json_close(t, '}');
-  write_manifest(t, m);
+  write_manifest(t, m, names);
   wml_json_close(t, '}');
   return WEBML_OK;
 }
@@ -218,7 +286,12 @@ static webml_status write_floats(const wml_weights *w, const char *path) {
 
 webml_status wml_export_tfjs(const wml_weights *w, const char *folder) {
   wml_text t = {0};
-  webml_status status = write_topology(&t, w->model);
+  wml_arena arena = {0};
+  size_t size = (size_t)w->model->n_layers * sizeof(char *);
+  const char **names = wml_arena_alloc(&arena, size);
+  webml_status status =
+      names ? name_layers(w->model, &arena, names) : wml_no_memory(size, "the names of layers");
+  if (status == WEBML_OK) status = write_topology(&t, w->model, names);
   if (status == WEBML_OK && t.failed) status = wml_no_memory(t.length, "model.json");
   if (status == WEBML_OK && mkdir(folder, 0777) != 0 && errno != EEXIST)
     status = wml_fail(WEBML_ERROR_IO, "cannot make the folder %s: %s", folder, strerror(errno));
@@ -231,5 +304,6 @@ webml_status wml_export_tfjs(const wml_weights *w, const char *folder) {
   wml_free(floats);
   wml_free(topology);
   wml_text_free(&t);
+  wml_arena_free(&arena);
   return status;
 }

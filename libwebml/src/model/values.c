@@ -95,6 +95,8 @@ webml_status wml_read_activation(const wml_json *json, const char *path, wml_act
   option(options, "b", NULL, &out->alpha);
   if (out->kind == WML_GELU && wml_json_get_bool(options, "approximate", false))
     out->kind = WML_GELU_TANH;
+  if (out->kind == WML_CELU && out->alpha == 0.0f)
+    wml_issue(issues, path, "celu divides by its alpha, which must not be 0; relu is the limit");
   return WEBML_OK;
 }
 

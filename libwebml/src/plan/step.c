@@ -79,8 +79,9 @@ static void add_params(wml_builder *b) {
       if (b->spec->quantization && k == 0) t.scales = b->spec->quantization[i].scales;
       int tensor = b->layers[i].param[k] = wml_build_tensor(b, t, "", p->name);
       bool penalty = p->regularizer.l1 != 0.0f || p->regularizer.l2 != 0.0f;
-      bool trained = p->trainable && b->spec->mode == WML_MODE_TRAIN;
-      if (!trained && !(penalty && b->spec->mode == WML_MODE_EVALUATE)) continue;
+      bool wanted =
+          b->spec->mode == WML_MODE_TRAIN || (b->spec->mode == WML_MODE_EVALUATE && penalty);
+      if (!p->trainable || !wanted) continue; /* frozen: its penalty is in no loss, as in Keras 3 */
       wml_update_item *item = &b->items[b->n_items++];
       *item = (wml_update_item){tensor, -1, {-1, -1, -1, -1}, p->regularizer.l1, p->regularizer.l2};
       for (int s = 0; s < slots; s++) {
