@@ -37,7 +37,6 @@ static void print_layers(const json_t *layers) {
 static void print_figures(const json_t *before, const json_t *after) {
   const char *key;
   json_t *value;
-  printf("\n%-26s %12s %12s\n", "", "before", "after");
   json_object_foreach((json_t *)(uintptr_t)before, key, value) {
     const json_t *other = json_object_get(after, key);
     if (json_is_real(value) && json_is_number(other))
@@ -48,7 +47,11 @@ static void print_figures(const json_t *before, const json_t *after) {
 static void print_report(const json_t *report, const char *out) {
   const char *measured = json_string_value(json_object_get(report, "measured_in"));
   print_layers(json_object_get(report, "layers"));
-  print_figures(json_object_get(report, "before"), json_object_get(report, "after"));
+  const json_t *before = json_object_get(report, "before"),
+               *after = json_object_get(report, "after");
+  printf("\n%-26s %12s %12s\n", "", "before", "after");
+  print_figures(before, after);
+  print_figures(json_object_get(before, "metrics"), json_object_get(after, "metrics"));
   printf("%-26s %9.2f MB %9.2f MB\n\n", "file", cli_real(report, "bytes_before") / 1e6,
          cli_real(report, "bytes_after") / 1e6);
   if (strcmp(measured, "int8") != 0)

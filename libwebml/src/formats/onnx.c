@@ -41,7 +41,7 @@ static void message(wml_text *t, int field, wml_text *inner) {
 }
 
 enum { ATTRIBUTE_FLOAT = 1, ATTRIBUTE_INT = 2, ATTRIBUTE_INTS = 7 };
-enum { TYPE_FLOAT = 1, TYPE_UINT8 = 2 };
+enum { TYPE_FLOAT = 1, TYPE_UINT8 = 2, TYPE_INT8 = 3 };
 
 /* ---- graph ---- */
 
@@ -113,8 +113,8 @@ static const char *binary(graph *g, const char *type, const char *x, const char 
   return node(g, type, (const char *[]){x, y, NULL});
 }
 
-static const char *initializer(graph *g, const char *base, int rank, const int64_t *dim,
-                               const float *data) {
+static const char *typed_initializer(graph *g, const char *base, int type, int rank,
+                                     const int64_t *dim, const void *data) {
   wml_text t = {0};
   const char *name = new_name(g, base);
   size_t n = 1;
@@ -122,11 +122,16 @@ static const char *initializer(graph *g, const char *base, int rank, const int64
     integer(&t, 1, dim[i]);
     n *= (size_t)dim[i];
   }
-  integer(&t, 2, TYPE_FLOAT);
+  integer(&t, 2, type);
   string(&t, 8, name);
-  bytes(&t, 9, data, n * sizeof *data);
+  bytes(&t, 9, data, type == TYPE_FLOAT ? n * sizeof(float) : n);
   message(&g->initializers, 5, &t);
   return name;
+}
+
+static const char *initializer(graph *g, const char *base, int rank, const int64_t *dim,
+                               const float *data) {
+  return typed_initializer(g, base, TYPE_FLOAT, rank, dim, data);
 }
 
 static const char *scalar(graph *g, float value) {
@@ -147,6 +152,15 @@ static const char *gelu(graph *g, const char *x) {
   const char *e = unary(g, "Erf", binary(g, "Mul", x, scalar(g, 0.70710678f)));
   return binary(g, "Mul", binary(g, "Mul", x, scalar(g, 0.5f)),
                 binary(g, "Add", e, scalar(g, 1.0f)));
+}
+
+/* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+static const char *gelu_tanh(graph *g, const char *x) {
+  const char *cube = binary(g, "Mul", binary(g, "Mul", x, x), x);
+  const char *inner = binary(g, "Add", x, binary(g, "Mul", cube, scalar(g, 0.044715f)));
+  const char *t = unary(g, "Tanh", binary(g, "Mul", inner, scalar(g, 0.79788456f)));
+  return binary(g, "Mul", binary(g, "Mul", x, scalar(g, 0.5f)),
+                binary(g, "Add", t, scalar(g, 1.0f)));
 }
 
 static const char *clip(graph *g, const char *x, float low, float high) {
@@ -182,6 +196,7 @@ static const char *activate(graph *g, const wml_activation *a, const char *x) {
   case WML_CELU: return with_alpha(g, "Celu", x, a->alpha);
   case WML_SELU: return unary(g, "Selu", x);
   case WML_GELU: return gelu(g, x);
+  case WML_GELU_TANH: return gelu_tanh(g, x);
   case WML_SIGMOID: return unary(g, "Sigmoid", x);
   case WML_TANH: return unary(g, "Tanh", x);
   case WML_EXPONENTIAL: return unary(g, "Exp", x);
@@ -217,8 +232,47 @@ static void window_attributes(graph *g, const wml_layer *l, const int *size, con
   if (dilation) attribute_ints(g, "dilations", 2, dilation);
 }
 
+/* ---- quantized layers: a pair of QuantizeLinear and DequantizeLinear around what is bytes ---- */
+
+static const wml_layer_quantization *quantization_of(const wml_weights *w, const wml_layer *l) {
+  const wml_layer_quantization *q = w->quantization ? &w->quantization[l - w->model->layers] : NULL;
+  return q && q->scales ? q : NULL;
+}
+
+static void quantize_input(graph *g, const wml_layer_quantization *q) {
+  static const uint8_t nothing = 0;
+  const char *scale = scalar(g, q->input_scale),
+             *zero = typed_initializer(g, "zero", q->input_signed ? TYPE_INT8 : TYPE_UINT8, 0, NULL,
+                                       &nothing);
+  g->at = node(g, "QuantizeLinear", (const char *[]){g->at, scale, zero, NULL});
+  g->at = node(g, "DequantizeLinear", (const char *[]){g->at, scale, zero, NULL});
+}
+
+/* filters: the dimension `axis`, behind which there are `inner` elements. */
+static webml_status quantized_kernel(graph *g, const char *base, int rank, const int64_t *dim,
+                                     const float *data, int axis, int64_t inner,
+                                     const float *scales, const char **name) {
+  int64_t n = 1, filters = dim[axis];
+  for (int i = 0; i < rank; i++) n *= dim[i];
+  int8_t *steps = wml_alloc((size_t)n);
+  if (!steps) return wml_no_memory((size_t)n, base);
+  for (int64_t i = 0; i < n; i++)
+    steps[i] = (int8_t)nearbyintf(data[i] / scales[i / inner % filters]);
+  const char *kernel = typed_initializer(g, base, TYPE_INT8, rank, dim, steps),
+             *scale = initializer(g, "scale", 1, &filters, scales);
+  wml_free(steps);
+  steps = wml_calloc((size_t)filters, 1);
+  if (!steps) return wml_no_memory((size_t)filters, base);
+  const char *zero = typed_initializer(g, "zero", TYPE_INT8, 1, &filters, steps);
+  wml_free(steps);
+  attribute_int(g, "axis", axis);
+  *name = node(g, "DequantizeLinear", (const char *[]){kernel, scale, zero, NULL});
+  return WEBML_OK;
+}
+
 /* HWIO -> OIHW */
-static webml_status kernel_oihw(graph *g, const wml_named_tensor *k, const char **name) {
+static webml_status kernel_oihw(graph *g, const wml_named_tensor *k,
+                                const wml_layer_quantization *q, const char **name) {
   const int64_t *d = k->dim, oihw[] = {d[3], d[2], d[0], d[1]}, area = d[0] * d[1];
   float *turned = wml_alloc((size_t)wml_named_elements(k) * sizeof *turned);
   if (!turned) return wml_no_memory((size_t)wml_named_elements(k) * sizeof *turned, k->name);
@@ -226,16 +280,22 @@ static webml_status kernel_oihw(graph *g, const wml_named_tensor *k, const char 
     for (int64_t i = 0; i < d[2]; i++)
       for (int64_t o = 0; o < d[3]; o++)
         turned[(o * d[2] + i) * area + a] = k->data[(a * d[2] + i) * d[3] + o];
-  *name = initializer(g, k->name, 4, oihw, turned);
+  webml_status status = WEBML_OK;
+  if (q)
+    status = quantized_kernel(g, k->name, 4, oihw, turned, 0, d[2] * area, q->scales, name);
+  else
+    *name = initializer(g, k->name, 4, oihw, turned);
   wml_free(turned);
-  return WEBML_OK;
+  return status;
 }
 
 static webml_status add_conv(graph *g, const wml_weights *w, const wml_layer *l) {
   const char *kernel = NULL;
   const wml_named_tensor *bias = tensor_of(w, l, "bias");
+  const wml_layer_quantization *q = quantization_of(w, l);
+  if (q) quantize_input(g, q);
   want_layout(g, &l->in, true);
-  WML_TRY(kernel_oihw(g, tensor_of(w, l, "kernel"), &kernel));
+  WML_TRY(kernel_oihw(g, tensor_of(w, l, "kernel"), q, &kernel));
   const char *b = l->use_bias ? initializer(g, bias->name, 1, bias->dim, bias->data) : NULL;
   window_attributes(g, l, l->u.conv.kernel_size, l->u.conv.strides, l->u.conv.dilation_rate,
                     l->u.conv.padding);
@@ -252,11 +312,19 @@ static void add_pool(graph *g, const wml_layer *l) {
   g->at = unary(g, "MaxPool", g->at);
 }
 
-static void add_dense(graph *g, const wml_weights *w, const wml_layer *l) {
+static webml_status add_dense(graph *g, const wml_weights *w, const wml_layer *l) {
   const wml_named_tensor *k = tensor_of(w, l, "kernel"), *b = tensor_of(w, l, "bias");
+  const wml_layer_quantization *q = quantization_of(w, l);
+  const char *kernel = NULL;
   want_layout(g, &l->in, false);
-  g->at = binary(g, "MatMul", g->at, initializer(g, k->name, 2, k->dim, k->data));
+  if (q) {
+    quantize_input(g, q);
+    WML_TRY(quantized_kernel(g, k->name, 2, k->dim, k->data, 1, 1, q->scales, &kernel));
+  } else
+    kernel = initializer(g, k->name, 2, k->dim, k->data);
+  g->at = binary(g, "MatMul", g->at, kernel);
   if (l->use_bias) g->at = binary(g, "Add", g->at, initializer(g, b->name, 1, b->dim, b->data));
+  return WEBML_OK;
 }
 
 /* gamma and beta that the layer does not have are ones and zeros. */
@@ -288,7 +356,7 @@ static webml_status add_layer(graph *g, const wml_weights *w, const wml_layer *l
   switch (l->type) {
   case WML_LAYER_CONV2D: WML_TRY(add_conv(g, w, l)); break;
   case WML_LAYER_MAX_POOLING2D: add_pool(g, l); break;
-  case WML_LAYER_DENSE: add_dense(g, w, l); break;
+  case WML_LAYER_DENSE: WML_TRY(add_dense(g, w, l)); break;
   case WML_LAYER_BATCH_NORMALIZATION: WML_TRY(add_norm(g, w, l)); break;
   case WML_LAYER_FLATTEN:
     want_layout(g, &l->in, false);
