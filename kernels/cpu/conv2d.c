@@ -604,8 +604,20 @@ static wml_result plan_bwd_weights(wml_plan *plan, cpu_node *node) {
   return plan_pass(plan, node, &pass);
 }
 
-const cpu_implementation cpu_conv2d[] = {
-    {cpu_plan_conv_bytes, false}, {plan_forward, true}, {NULL, false}};
+void cpu_fix_plain_kernel(wml_plan *plan, int kernel) {
+  cpu_entry *e = plan->tensors[kernel].entry;
+  const int64_t *k = cpu_info(plan, kernel)->dim;
+  dnnl_dims_t dims = {k[3], k[2], k[0], k[1]}, strides = {1, k[3], k[1] * k[2] * k[3], k[2] * k[3]};
+  if (e->fixed) return;
+  dnnl_memory_desc_init_by_strides(&e->plain, 4, dims, dnnl_f32, strides);
+  e->own = e->plain;
+  e->fixed = true;
+}
+
+const cpu_implementation cpu_conv2d[] = {{cpu_plan_conv_bytes, false},
+                                         {cpu_plan_pooled_forward, false},
+                                         {plan_forward, true},
+                                         {NULL, false}};
 const cpu_implementation cpu_conv2d_bwd_data[] = {{plan_bwd_data, true}, {NULL, false}};
 const cpu_implementation cpu_conv2d_bwd_weights[] = {
     {cpu_plan_pooled_weights, true}, {plan_bwd_weights, true}, {NULL, false}};

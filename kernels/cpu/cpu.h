@@ -282,6 +282,11 @@ void cpu_pool_index(wml_plan *plan, int index);
 /* conv2d_pooled.c */
 bool cpu_conv_can_pool(const wml_plan *plan, const cpu_node *weights);
 wml_result cpu_plan_pooled_weights(wml_plan *plan, cpu_node *node); /* of nodes with `pools` */
+wml_result cpu_plan_pooled_forward(wml_plan *plan, cpu_node *node);
+
+/* conv2d.c: a kernel without groups lies as it is given, unless another layout is chosen already.
+ */
+void cpu_fix_plain_kernel(wml_plan *plan, int kernel);
 
 /* narrow.c */
 /* Whether the processor computes in bfloat16. */

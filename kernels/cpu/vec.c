@@ -435,6 +435,71 @@ static void pooled_weights(const vec_pooled *p, const float *x, const void *dy,
   BY_TYPE(p->narrow, pooled_weights, p, x, dy, index, y, sum);
 }
 
+WML_FN lanes_f either_lanes(lanes_i mask, lanes_f a, lanes_f b) {
+  return (lanes_f)((mask & (lanes_i)a) | (~mask & (lanes_i)b));
+}
+
+/* Vectors of filters that are summed at a time: with those of four pixels they fill the registers.
+ */
+#if defined(__AVX512F__)
+enum { FORWARD_VECTORS = 4 };
+#else
+enum { FORWARD_VECTORS = 2 };
+#endif
+
+/* One window of `n` times WIDTH filters from f0 on; x: its upper left corner. */
+WML_FN void forward_window(const vec_pooled *p, const int n, int64_t f0, const float *x,
+                           const float *kernel, const float *bias, bool relu, float *y,
+                           uint8_t *index) {
+  lanes_f s[4][FORWARD_VECTORS];
+  for (int v = 0; v < n; v++) {
+    lanes_f b = bias ? load_lanes(bias + f0 + v * WIDTH) : (lanes_f){0};
+    for (int q = 0; q < 4; q++) s[q][v] = b;
+  }
+  int64_t row = p->w * p->c, length = p->kw * p->c;
+  const float *w = kernel + f0;
+  for (int64_t h = 0; h < p->kh; h++) {
+    const float *at = x + h * row;
+    for (int64_t i = 0; i < length; i++, w += p->f)
+      for (int v = 0; v < n; v++) {
+        lanes_f k = load_lanes(w + v * WIDTH);
+        s[0][v] += k * at[i];
+        s[1][v] += k * at[i + p->c];
+        s[2][v] += k * at[i + row];
+        s[3][v] += k * at[i + row + p->c];
+      }
+  }
+  for (int v = 0; v < n; v++) {
+    lanes_f best = s[0][v];
+    lanes_i place = {0};
+    for (int q = 1; q < 4; q++) {
+      lanes_i wins = (s[q][v] > best) | (s[q][v] != s[q][v]);
+      best = either_lanes(wins, s[q][v], best);
+      place = (wins & q) | (~wins & place);
+    }
+    if (relu) best = either_lanes(best <= 0.0f, (lanes_f){0}, best);
+    store_lanes(y + f0 + v * WIDTH, best);
+    for (int j = 0; index && j < WIDTH; j++) index[f0 + v * WIDTH + j] = (uint8_t)place[j];
+  }
+}
+
+static void pooled_forward(const vec_pooled *p, const float *x, const float *kernel,
+                           const float *bias, bool relu, float *y, uint8_t *index) {
+  for (int64_t h = 0; h < p->ph; h++)
+    for (int64_t f0 = 0, n; f0 < p->f; f0 += n * WIDTH) {
+      n = (p->f - f0) / WIDTH >= FORWARD_VECTORS ? FORWARD_VECTORS : 1;
+      for (int64_t w = 0; w < p->pw; w++) {
+        const float *corner = x + (2 * h * p->w + 2 * w) * p->c;
+        int64_t at = (h * p->pw + w) * p->f;
+        if (n == 1)
+          forward_window(p, 1, f0, corner, kernel, bias, relu, y + at, index ? index + at : NULL);
+        else
+          forward_window(p, FORWARD_VECTORS, f0, corner, kernel, bias, relu, y + at,
+                         index ? index + at : NULL);
+      }
+    }
+}
+
 enum { NORM_BLOCK = 32, NORM_TILE = 64 };
 
 /* Rows by tiles, so that a tile is read from memory once for all blocks of channels. Sums of a tile
@@ -710,6 +775,7 @@ const vec_table VEC_TABLE = {
     .pool_bytes = pool_bytes,
     .quantize = quantize,
     .pool_bwd = pool_bwd,
+    .pooled_forward = pooled_forward,
     .pooled_weights = pooled_weights,
     .norm_sums = norm_sums,
     .norm = norm,

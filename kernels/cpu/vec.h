@@ -72,6 +72,11 @@ typedef struct vec_table {
   /* y: NULL, or the pooled values: gradient passes only where they are positive (relu before) */
   void (*pool_bwd)(const vec_pool *p, const void *dy, const uint8_t *index, const void *y,
                    void *dx);
+  /* `ph` rows of one picture's pooled convolution, relu before the pooling or not: y [ph, pw, f],
+   * and index as `pool` writes it (NULL: none). x: from the first row read on; kernel [kh, kw, c,
+   * f]; f: a multiple of 16; float32 only. */
+  void (*pooled_forward)(const vec_pooled *p, const float *x, const float *kernel,
+                         const float *bias, bool relu, float *y, uint8_t *index);
   /* One picture: sum[kh, kw, c, f] and behind it [f] += the gradient of the convolution's weights
    * and bias. dy, index, y: [ph, pw, f] as for pool_bwd. */
   void (*pooled_weights)(const vec_pooled *p, const float *x, const void *dy, const uint8_t *index,
