@@ -65,8 +65,8 @@ static void test_pieces(void) {
   check_counts(&c, PIECES, "limited to one thread");
   CHECK(c.thread[0] == PIECES);
   CHECK(cpu_team_limit(THREADS) == 1);
+  cpu_team_leave();
   cpu_team_destroy(team);
-  cpu_team_lead(NULL);
 }
 
 /* ---- loops within pieces run on the thread that meets them ---- */
@@ -86,6 +86,7 @@ static void *slow_main(void *arg) {
   atomic_llong all = 0;
   cpu_for_pieces(50, outer, &all);
   CHECK(all == 50 * 1000);
+  cpu_team_leave();
   return NULL;
 }
 
@@ -115,8 +116,8 @@ static void test_ranges(void) {
   int once = 0;
   for (int i = 0; i < PIECES; i++) once += marks[i] == 1;
   CHECK(once == PIECES - 1 && marks[PIECES - 1] == 0);
+  cpu_team_leave();
   cpu_team_destroy(team);
-  cpu_team_lead(NULL);
 }
 
 /* ---- the executor: brief jobs run within long ones ---- */

@@ -462,26 +462,45 @@ static wml_result plan_product(wml_plan *plan, cpu_node *node, const dense_pass 
 
 /* ---- small products ---- */
 
-static void run_small(cpu_step *step, cpu_node *node) {
-  const wml_plan *plan = step->plan;
-  const wml_op *op = &node->op;
-  dense_shape s = shape_of(plan, op->in[0], op->in[1]);
-  const vec_table *vec = plan->device->vec;
-  float *y = cpu_f32(plan, op->out[0]);
-  vec->dense(cpu_f32(plan, op->in[0]), cpu_f32(plan, op->in[1]), cpu_f32(plan, op->in[2]), y,
-             s.rows, s.in, s.out);
-  if (node->post.kind != WML_LINEAR) vec->activation(&node->post, y, y, s.rows * s.out, false);
+typedef struct small_job {
+  const wml_plan *plan;
+  const cpu_node *node;
+  dense_shape shape;
+} small_job;
+
+static void small_rows(void *arg, int64_t begin, int64_t end) {
+  const small_job *j = arg;
+  const wml_op *op = &j->node->op;
+  const vec_table *vec = j->plan->device->vec;
+  float *y = cpu_f32(j->plan, op->out[0]) + begin * j->shape.out;
+  vec->dense(cpu_f32(j->plan, op->in[0]) + begin * j->shape.in, cpu_f32(j->plan, op->in[1]),
+             cpu_f32(j->plan, op->in[2]), y, end - begin, j->shape.in, j->shape.out);
+  if (j->node->post.kind != WML_LINEAR)
+    vec->activation(&j->node->post, y, y, (end - begin) * j->shape.out, false);
 }
 
+/* On the caller's thread where the whole plan is. */
+static void run_small(cpu_step *step, cpu_node *node) {
+  small_job job = {step->plan, node, shape_of(step->plan, node->op.in[0], node->op.in[1])};
+  cpu_parallel(job.shape.rows, 1 + (1 << 18) / (job.shape.in * job.shape.out), small_rows, &job);
+}
+
+static bool is_cheap(const wml_activation *a) {
+  return a->kind == WML_LINEAR || a->kind == WML_RELU || a->kind == WML_LEAKY_RELU;
+}
+
+/* Activations that take a function of the C library are better done by oneDNN where there are many.
+ */
 static wml_result plan_small(wml_plan *plan, cpu_node *node) {
   dense_shape s = shape_of(plan, node->op.in[0], node->op.in[1]);
   cpu_entry *e = plan->tensors[node->op.in[1]].entry;
   fix_layout(plan->device, e, &s, cpu_is_narrow(plan, node->op.in[0]));
-  if (s.rows * s.in * s.out > DENSE_SMALL_PRODUCT || s.in * s.out >= DENSE_LARGE_WEIGHTS ||
-      cpu_is_narrow(plan, node->op.in[0]) || node->in_int8)
+  bool few = s.rows * s.in * s.out <= DENSE_SMALL_PRODUCT;
+  if (s.in * s.out >= DENSE_LARGE_WEIGHTS || !(few || is_cheap(&node->post)) ||
+      lies_transposed(e) != 0 || cpu_is_narrow(plan, node->op.in[0]) || node->in_int8)
     return WML_UNSUPPORTED;
   node->name = "own:small";
-  node->inline_ = true;
+  node->inline_ = few;
   node->run = run_small;
   return WML_OK;
 }

@@ -7,28 +7,27 @@
 #include <time.h>
 #include <unistd.h>
 
+/* A caller that waits. */
 typedef struct queued {
   struct queued *next;
   const cpu_job *job;
-  bool done;
-  pthread_cond_t finished;
-  char message[1024]; /* of an error on the executor's thread */
+  bool leads; /* its turn has come */
+  bool done;  /* another thread has run its job */
+  pthread_cond_t changed;
+  char message[1024]; /* of an error on that thread */
 } queued;
 
 struct cpu_executor {
   wml_host host;
   cpu_team *team;
   pid_t owner;
-  pthread_t thread;
   pthread_mutex_t mutex;
-  pthread_cond_t arrived;
+  bool busy; /* some caller has its turn */
   queued *head, **tail;
   atomic_int brief; /* how many wait */
-  bool stop;
-  /* Of the executor's thread: when the job under way began, and what brief ones have taken of it.
-   */
+  /* Of the leader: when its job began, and what brief ones have taken of it. */
   int64_t began_ns, brief_ns;
-  bool admits; /* the job under way is a long one, and no brief one runs within it */
+  bool admits; /* its job is a long one, and no brief one runs within it */
 };
 
 static int64_t now_ns(void) {
@@ -49,37 +48,22 @@ static queued *take(cpu_executor *e, bool brief) {
   return q;
 }
 
-/* With the mutex held, which is free while the job runs. */
-static void run(cpu_executor *e, queued *q) {
+/* A brief job of another thread. With the mutex held, which is free while the job runs. */
+static void run_for(cpu_executor *e, queued *q) {
+  char own[sizeof q->message]; /* this thread's last message stays as it is */
   pthread_mutex_unlock(&e->mutex);
+  snprintf(own, sizeof own, "%s", e->host.last_error());
   e->host.error("%s", "");
   q->job->run(q->job->arg);
   snprintf(q->message, sizeof q->message, "%s", e->host.last_error());
+  e->host.error("%s", own);
   pthread_mutex_lock(&e->mutex);
   q->done = true;
-  pthread_cond_signal(&q->finished);
+  pthread_cond_signal(&q->changed);
 }
 
 static void admit_between(void *arg) {
   cpu_executor_admit_brief(arg);
-}
-
-static void *executor_main(void *arg) {
-  cpu_executor *e = arg;
-  cpu_team_lead(e->team);
-  cpu_team_call_between(e->team, admit_between, e);
-  pthread_mutex_lock(&e->mutex);
-  for (;;) {
-    while (!e->head && !e->stop) pthread_cond_wait(&e->arrived, &e->mutex);
-    queued *q = take(e, false);
-    if (!q) break;
-    e->began_ns = now_ns();
-    e->brief_ns = 0;
-    e->admits = !q->job->brief;
-    run(e, q);
-  }
-  pthread_mutex_unlock(&e->mutex);
-  return NULL;
 }
 
 void cpu_executor_admit_brief(cpu_executor *e) {
@@ -92,7 +76,7 @@ void cpu_executor_admit_brief(cpu_executor *e) {
     if (2 * e->brief_ns > begin - e->began_ns) break;
     queued *q = take(e, true);
     if (!q) break;
-    run(e, q);
+    run_for(e, q);
     e->brief_ns += now_ns() - begin;
   }
   pthread_mutex_unlock(&e->mutex);
@@ -116,30 +100,51 @@ cpu_executor *cpu_executor_create(const wml_host *host, int threads) {
     return NULL;
   }
   pthread_mutex_init(&e->mutex, NULL);
-  pthread_cond_init(&e->arrived, NULL);
-  int error = pthread_create(&e->thread, NULL, executor_main, e);
-  if (error) {
-    host->error("the CPU device cannot start its thread: %s", strerror(error));
-    cpu_team_destroy(e->team);
-    host->release(e);
-    return NULL;
-  }
+  cpu_team_call_between(e->team, admit_between, e);
   return e;
 }
 
 void cpu_executor_destroy(cpu_executor *e) {
   if (!e) return;
   if (getpid() == e->owner) { /* a forked child has no such threads to join */
-    pthread_mutex_lock(&e->mutex);
-    e->stop = true;
-    pthread_cond_signal(&e->arrived);
-    pthread_mutex_unlock(&e->mutex);
-    pthread_join(e->thread, NULL);
-    pthread_cond_destroy(&e->arrived);
     pthread_mutex_destroy(&e->mutex);
     cpu_team_destroy(e->team);
   }
   e->host.release(e);
+}
+
+/* Waits until the job's turn has come. false: it is done already. */
+static bool take_turn(cpu_executor *e, const cpu_job *job) {
+  queued q = {.job = job};
+  pthread_mutex_lock(&e->mutex);
+  if (e->busy) {
+    pthread_cond_init(&q.changed, NULL);
+    *e->tail = &q;
+    e->tail = &q.next;
+    if (job->brief) atomic_fetch_add(&e->brief, 1);
+    while (!q.leads && !q.done) pthread_cond_wait(&q.changed, &e->mutex);
+    pthread_cond_destroy(&q.changed);
+  }
+  if (!q.done) {
+    e->busy = true;
+    e->began_ns = now_ns();
+    e->brief_ns = 0;
+    e->admits = !job->brief;
+  }
+  pthread_mutex_unlock(&e->mutex);
+  if (q.done && q.message[0]) e->host.error("%s", q.message);
+  return !q.done;
+}
+
+static void pass_turn(cpu_executor *e) {
+  pthread_mutex_lock(&e->mutex);
+  queued *next = take(e, false);
+  if (next) {
+    next->leads = true;
+    pthread_cond_signal(&next->changed);
+  } else
+    e->busy = false;
+  pthread_mutex_unlock(&e->mutex);
 }
 
 bool cpu_executor_call(cpu_executor *e, const cpu_job *job) {
@@ -148,20 +153,10 @@ bool cpu_executor_call(cpu_executor *e, const cpu_job *job) {
         "this process was forked after the device was opened; open a device in the child");
     return false;
   }
-  queued q;
-  q.next = NULL;
-  q.job = job;
-  q.done = false;
-  q.message[0] = '\0';
-  pthread_cond_init(&q.finished, NULL);
-  pthread_mutex_lock(&e->mutex);
-  *e->tail = &q;
-  e->tail = &q.next;
-  if (job->brief) atomic_fetch_add(&e->brief, 1);
-  pthread_cond_signal(&e->arrived);
-  while (!q.done) pthread_cond_wait(&q.finished, &e->mutex);
-  pthread_mutex_unlock(&e->mutex);
-  pthread_cond_destroy(&q.finished);
-  if (q.message[0]) e->host.error("%s", q.message);
+  if (!take_turn(e, job)) return true; /* another thread has run it */
+  cpu_team_lead(e->team);
+  job->run(job->arg);
+  cpu_team_leave();
+  pass_turn(e);
   return true;
 }

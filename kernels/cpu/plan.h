@@ -1,4 +1,4 @@
-/* What backend.c calls of plan.c. All but memory() run on the executor's thread. */
+/* What backend.c calls of plan.c. All but memory() run in turn (executor.h). */
 #ifndef WML_CPU_PLAN_H
 #define WML_CPU_PLAN_H
 

@@ -48,6 +48,7 @@ struct cpu_team {
 };
 
 static _Thread_local cpu_team *led;
+static _Thread_local int openmp_threads; /* of the leader, before it led */
 
 /* ---- waiting ---- */
 
@@ -248,7 +249,13 @@ void cpu_team_destroy(cpu_team *team) {
 
 void cpu_team_lead(cpu_team *team) {
   led = team;
+  openmp_threads = omp_get_max_threads();
   omp_set_num_threads(1); /* what oneDNN asks for */
+}
+
+void cpu_team_leave(void) {
+  led = NULL;
+  omp_set_num_threads(openmp_threads);
 }
 
 void cpu_team_call_between(cpu_team *team, void (*between)(void *arg), void *arg) {

@@ -19,8 +19,10 @@ typedef struct cpu_team cpu_team;
 cpu_team *cpu_team_create(const wml_host *host, int threads);
 void cpu_team_destroy(cpu_team *team);
 
-/* The calling thread runs the team's loops from now on. One thread leads a team. */
+/* The calling thread runs the team's loops from now on, until it leaves. One thread at a time leads
+ * a team, and has one. Meanwhile the thread's own number of OpenMP threads is 1. */
 void cpu_team_lead(cpu_team *team);
+void cpu_team_leave(void);
 /* The leader calls between(arg) after each piece that it has run, in the midst of the loop; loops
  * that `between` starts run on the leader alone. */
 void cpu_team_call_between(cpu_team *team, void (*between)(void *arg), void *arg);

@@ -153,30 +153,6 @@ static void activation_bwd(const wml_activation *act, const void *dy, const void
   BY_TYPE(narrow, activation_bwd, act, dy, y, x, dx, n);
 }
 
-enum { DENSE_BLOCK = 32 };
-
-/* A block of outputs stays in registers while the inputs pass by. */
-static void dense(const float *restrict x, const float *restrict kernel, const float *restrict bias,
-                  float *restrict y, int64_t rows, int64_t in, int64_t out) {
-  for (int64_t r = 0; r < rows; r++, x += in, y += out) {
-    int64_t o = 0;
-    for (; o + DENSE_BLOCK <= out; o += DENSE_BLOCK) {
-      float sum[DENSE_BLOCK];
-      for (int j = 0; j < DENSE_BLOCK; j++) sum[j] = bias ? bias[o + j] : 0.0f;
-      for (int64_t i = 0; i < in; i++) {
-        const float *k = kernel + i * out + o;
-        for (int j = 0; j < DENSE_BLOCK; j++) sum[j] += x[i] * k[j];
-      }
-      memcpy(y + o, sum, sizeof sum);
-    }
-    for (; o < out; o++) {
-      float sum = bias ? bias[o] : 0.0f;
-      for (int64_t i = 0; i < in; i++) sum += x[i] * kernel[i * out + o];
-      y[o] = sum;
-    }
-  }
-}
-
 enum { POOL_BLOCK = 64 };
 
 WML_FN void pool_pixel(const vec_pool *p, const void *x, int64_t oh, int64_t ow, int64_t c0, int n,
@@ -498,6 +474,61 @@ static void pooled_forward(const vec_pooled *p, const float *x, const float *ker
                          index ? index + at : NULL);
       }
     }
+}
+
+/* ---- dense: rows and blocks of outputs stay in registers while the inputs pass by. Each sum goes
+ * over the inputs in their order, whatever the block it is in. ---- */
+
+/* `rows` rows of n * WIDTH outputs from o on. */
+WML_FN void dense_block(const int rows, const int n, const float *restrict x,
+                        const float *restrict kernel, const float *restrict bias, float *restrict y,
+                        int64_t in, int64_t out, int64_t o) {
+  lanes_f sum[4][FORWARD_VECTORS];
+  for (int v = 0; v < n; v++) {
+    lanes_f b = bias ? load_lanes(bias + o + v * WIDTH) : (lanes_f){0};
+    for (int r = 0; r < rows; r++) sum[r][v] = b;
+  }
+  const float *k = kernel + o;
+  for (int64_t i = 0; i < in; i++, k += out)
+    for (int v = 0; v < n; v++) {
+      lanes_f w = load_lanes(k + v * WIDTH);
+      for (int r = 0; r < rows; r++) sum[r][v] += w * x[r * in + i];
+    }
+  for (int r = 0; r < rows; r++)
+    for (int v = 0; v < n; v++) store_lanes(y + r * out + o + v * WIDTH, sum[r][v]);
+}
+
+enum { DENSE_NARROW_ROWS = 16 }; /* of layers with fewer outputs than a vector has */
+
+/* The outputs behind the last whole vector, one at a time. */
+WML_FN void dense_rest(const int rows, const float *restrict x, const float *restrict kernel,
+                       const float *restrict bias, float *restrict y, int64_t in, int64_t out,
+                       int64_t first) {
+  for (int64_t o = first; o < out; o++) {
+    float sum[DENSE_NARROW_ROWS];
+    for (int r = 0; r < rows; r++) sum[r] = bias ? bias[o] : 0.0f;
+    for (int64_t i = 0; i < in; i++)
+      for (int r = 0; r < rows; r++) sum[r] += x[r * in + i] * kernel[i * out + o];
+    for (int r = 0; r < rows; r++) y[r * out + o] = sum[r];
+  }
+}
+
+WML_FN void dense_rows(const int rows, const float *x, const float *kernel, const float *bias,
+                       float *y, int64_t in, int64_t out) {
+  int64_t o = 0;
+  for (; o + FORWARD_VECTORS * WIDTH <= out; o += FORWARD_VECTORS * WIDTH)
+    dense_block(rows, FORWARD_VECTORS, x, kernel, bias, y, in, out, o);
+  for (; o + WIDTH <= out; o += WIDTH) dense_block(rows, 1, x, kernel, bias, y, in, out, o);
+  dense_rest(rows, x, kernel, bias, y, in, out, o);
+}
+
+static void dense(const float *x, const float *kernel, const float *bias, float *y, int64_t rows,
+                  int64_t in, int64_t out) {
+  int64_t r = 0;
+  for (; out < WIDTH && r + DENSE_NARROW_ROWS <= rows; r += DENSE_NARROW_ROWS)
+    dense_rest(DENSE_NARROW_ROWS, x + r * in, kernel, bias, y + r * out, in, out, 0);
+  for (; r + 4 <= rows; r += 4) dense_rows(4, x + r * in, kernel, bias, y + r * out, in, out);
+  for (; r < rows; r++) dense_rows(1, x + r * in, kernel, bias, y + r * out, in, out);
 }
 
 enum { NORM_BLOCK = 32, NORM_TILE = 64 };
