@@ -189,7 +189,7 @@ struct wml_plan {
   int n_nodes;
   cuda_node *nodes;
   int *outputs;
-  size_t arena_bytes;
+  size_t arena_bytes, constant_bytes; /* of the device; constants: see cuda_node */
   uint8_t *arena;
   int64_t chunk;     /* steps that are sent to the device at a time */
   cuda_state *state; /* device */
