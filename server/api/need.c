@@ -38,7 +38,8 @@ bool need_compute(api_call *call, int64_t model, int64_t dataset, int64_t batch,
   json_t *summary = tool_json(call, json_string_value(json_object_get(row, "description")), words);
   json_decref(row);
   if (!summary) return false;
-  int64_t bytes = store_integer(json_object_get(summary, "memory_training"), "total");
+  const json_t *memory = json_array_get(json_object_get(summary, "memory"), 0);
+  int64_t bytes = store_integer(json_object_get(memory, "training"), "total");
   *need = (training_need){.on_cpu = bytes,
                           .on_gpu = bytes + gpu_extra,
                           .parameters = store_integer(summary, "parameters"),
