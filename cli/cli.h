@@ -35,6 +35,8 @@ int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The library's last error, one line per line of it; returns CLI_FAILED. */
 int cli_fail_last(void);
 int cli_wrong_use(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The precision that a word names; NULL: float32. CLI_DONE or CLI_WRONG_USE. */
+int cli_precision(const char *word, webml_precision *precision);
 /* Parses JSON the library made. */
 json_t *cli_json(char *text);
 double cli_real(const json_t *object, const char *key);

@@ -128,6 +128,21 @@ int cli_inference_precision(const char *word, webml_inference_precision *precisi
   return cli_wrong_use("--precision takes auto, float32, bfloat16 or int8, not \"%s\"", word);
 }
 
+int cli_precision(const char *word, webml_precision *precision) {
+  static const char *const words[] = {[WEBML_FLOAT32] = "float32",
+                                      [WEBML_FLOAT32_STRICT] = "float32_strict",
+                                      [WEBML_MIXED_BFLOAT16] = "mixed_bfloat16"};
+  *precision = WEBML_FLOAT32;
+  for (int i = 0; word && i <= WEBML_MIXED_BFLOAT16; i++)
+    if (strcmp(word, words[i]) == 0) {
+      *precision = (webml_precision)i;
+      return CLI_DONE;
+    }
+  if (!word) return CLI_DONE;
+  return cli_wrong_use("--precision takes float32, float32_strict or mixed_bfloat16, not \"%s\"",
+                       word);
+}
+
 json_t *cli_json(char *text) {
   json_t *json = json_loads(text, 0, NULL);
   webml_free(text);

@@ -1,5 +1,5 @@
 /* The commands about what is there: summary, export, devices. */
-#include "cli.h"
+#include "data.h"
 
 #include <string.h>
 
@@ -45,64 +45,192 @@ static void print_layers(const json_t *summary) {
          cli_real(summary, "flops") / 1e6);
 }
 
-static void add_memory(json_t *summary, const webml_model *model, webml_device *device,
-                       int64_t batch, bool training) {
-  webml_memory m;
-  if (webml_plan_memory(model, device, batch, training, &m) != WEBML_OK) return;
-  json_object_set_new(summary, training ? "memory_training" : "memory_prediction",
-                      json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "batch_size", (json_int_t)batch,
-                                "weights", (json_int_t)m.weights, "state", (json_int_t)m.state,
-                                "saved", (json_int_t)m.saved, "scratch", (json_int_t)m.scratch,
-                                "total", (json_int_t)m.total));
+enum { MOST_TARGETS = 8 };
+
+/* A device whose memory is asked for. */
+typedef struct target {
+  char name[96];
+  webml_device *device; /* NULL: estimated */
+  char reason[512];     /* why it is */
+} target;
+
+typedef struct summary_call {
+  webml_train_options options;
+  cli_data data;
+  const char *devices, *precision;
+  bool as_json, estimate;
+  int n_targets;
+  target targets[MOST_TARGETS];
+} summary_call;
+
+static bool is_gpu(const char *name) {
+  return strncmp(name, "cuda", 4) == 0 || strncmp(name, "GPU-", 4) == 0;
 }
 
-static int run_summary(int argc, char **argv) {
-  bool as_json = false;
-  int64_t batch = 32;
-  const char *device_name = "auto", *data = NULL;
-  const cli_option options[] = {
-      {"json", CLI_FLAG, &as_json, NULL, "print JSON"},
-      {"batch-size", CLI_INTEGER, &batch, "N", "for the memory of a training (32)"},
-      {"data", CLI_TEXT, &data, "PATH", "shape a dynamic model to this data set first"},
-      {"device", CLI_TEXT, &device_name, "NAME", "whose memory: auto, cpu or cuda:N"}};
-  int n = cli_parse(&cli_summary, options, 4, argc, argv);
-  if (n < 0) return n == -2 ? CLI_DONE : CLI_WRONG_USE;
+/* A GPU that cannot be opened (it is full, its driver does not work, it is another machine's) has
+ * an estimate. */
+static webml_status open_target(const summary_call *c, target *t) {
+  if (is_gpu(t->name) && c->estimate) {
+    snprintf(t->reason, sizeof t->reason, "the device was not opened (--estimate)");
+    return WEBML_OK;
+  }
+  webml_status status = webml_device_open(t->name, 0, &t->device);
+  if (status == WEBML_OK) {
+    snprintf(t->name, sizeof t->name, "%s", webml_device_name(t->device));
+    return webml_device_check(t->device, c->options.precision);
+  }
+  if (!is_gpu(t->name)) return status;
+  snprintf(t->reason, sizeof t->reason, "%.500s", webml_last_error());
+  return WEBML_OK;
+}
+
+/* Before the data are read: a device that cannot compute in the precision is refused at once. */
+static webml_status open_targets(summary_call *c) {
+  webml_status status = WEBML_OK;
+  for (const char *at = c->devices; *at && status == WEBML_OK && c->n_targets < MOST_TARGETS;) {
+    target *t = &c->targets[c->n_targets++];
+    size_t n = strcspn(at, ",");
+    snprintf(t->name, sizeof t->name, "%.*s", (int)(n < 95 ? n : 95), at);
+    at += n + (at[n] == ',');
+    status = open_target(c, t);
+  }
+  return status;
+}
+
+static json_t *plans_json(const webml_memory *m) {
+  return json_pack("{s:I, s:I, s:I, s:I}", "weights", (json_int_t)m->weights, "state",
+                   (json_int_t)m->state, "saved", (json_int_t)m->saved, "scratch",
+                   (json_int_t)m->scratch);
+}
+
+static json_t *training_json(const webml_training_memory *m, const char *reason) {
+  json_t *json = plans_json(&m->plans),
+         *more = json_pack("{s:I, s:I, s:I, s:I, s:b, s:s*}", "rows", (json_int_t)m->rows,
+                           "context", (json_int_t)m->context, "host", (json_int_t)m->host, "total",
+                           (json_int_t)m->total, "estimated", m->estimated, "reason", reason);
+  json_object_update(json, more);
+  json_decref(more);
+  return json;
+}
+
+/* A prediction of one row; nothing where the device was not opened. */
+static webml_status add_prediction(json_t *entry, const summary_call *c, const webml_model *model,
+                                   webml_device *device) {
+  webml_memory m;
+  if (!device) return WEBML_OK;
+  webml_status status = webml_predictor_memory(model, device, 1, c->options.precision, &m);
+  if (status != WEBML_OK) return status;
+  json_t *json = plans_json(&m);
+  json_object_set_new(json, "total", json_integer((json_int_t)m.total));
+  json_object_set_new(entry, "prediction", json);
+  return WEBML_OK;
+}
+
+static webml_status add_memory(json_t *list, const summary_call *c, const webml_model *model,
+                               const webml_dataset *dataset, target *t) {
+  webml_training_memory m;
+  webml_status status = webml_trainer_memory(model, dataset, t->device, &c->options, &m);
+  if (is_gpu(t->name) && (status == WEBML_ERROR_DEVICE || status == WEBML_ERROR_MEMORY)) {
+    snprintf(t->reason, sizeof t->reason, "%.500s", webml_last_error());
+    webml_device_destroy(t->device);
+    t->device = NULL;
+    status = webml_trainer_memory(model, dataset, NULL, &c->options, &m);
+  }
+  if (status != WEBML_OK) return status;
+  json_t *entry = json_pack("{s:s}", "device", t->name);
+  json_object_set_new(entry, "training", training_json(&m, t->reason[0] ? t->reason : NULL));
+  status = add_prediction(entry, c, model, t->device);
+  json_array_append_new(list, entry);
+  return status;
+}
+
+static void print_memory(const json_t *entry, const summary_call *c) {
+  const json_t *training = json_object_get(entry, "training"),
+               *prediction = json_object_get(entry, "prediction");
+  const char *reason = json_string_value(json_object_get(training, "reason"));
+  double context = cli_real(training, "context");
+  printf("memory: %s%.1f MB to train with batch %lld in %s", reason ? "about " : "",
+         cli_real(training, "total") / 1e6, (long long)c->options.batch_size,
+         c->precision ? c->precision : "float32");
+  if (context > 0) printf(" (%.0f MB of it for the driver and its libraries)", context / 1e6);
+  if (prediction) printf(", %.1f MB to predict one", cli_real(prediction, "total") / 1e6);
+  printf(" (device %s)\n", json_string_value(json_object_get(entry, "device")));
+  if (reason) printf("        estimated from the types of the elements: %s\n", reason);
+}
+
+static void print_summary(const json_t *summary, const summary_call *c) {
+  size_t i;
+  json_t *entry, *memory = json_object_get(summary, "memory");
+  print_layers(summary);
+  json_array_foreach(memory, i, entry) print_memory(entry, c);
+  if (!memory) printf("memory: known once the model is shaped to a data set (--data PATH)\n");
+}
+
+/* What the devices need, where the model's sizes are known. */
+static webml_status add_memories(json_t *summary, summary_call *c, const webml_model *model,
+                                 const webml_dataset *dataset) {
+  json_t *list = json_array();
+  webml_status status = webml_model_is_dynamic(model) ? WEBML_ERROR_MODEL : WEBML_OK;
+  for (int i = 0; i < c->n_targets && status == WEBML_OK; i++)
+    status = add_memory(list, c, model, dataset, &c->targets[i]);
+  if (status == WEBML_OK)
+    json_object_set_new(summary, "memory", list);
+  else
+    json_decref(list);
+  return status == WEBML_ERROR_MODEL && !dataset ? WEBML_OK : status;
+}
+
+static int summarize(summary_call *c, const char *path) {
   webml_model *model = NULL, *shaped = NULL;
   webml_dataset *dataset = NULL;
-  webml_device *device = NULL;
+  json_t *summary = NULL;
   char *text = NULL;
-  webml_status status = webml_model_load(argv[0], &model);
-  if (status == WEBML_OK && data) status = webml_dataset_open(data, NULL, &dataset);
-  if (status == WEBML_OK && data) status = webml_model_shape_to(model, dataset, &shaped, NULL);
+  webml_status status = webml_model_load(path, &model);
+  if (status == WEBML_OK) status = open_targets(c);
+  if (status == WEBML_OK && c->data.path)
+    status = webml_dataset_open(c->data.path, &c->data.options, &dataset);
+  if (status == WEBML_OK && dataset) status = webml_model_shape_to(model, dataset, &shaped, NULL);
   const webml_model *shown = shaped ? shaped : model;
   if (status == WEBML_OK) status = webml_model_summary(shown, &text);
-  if (status == WEBML_OK) status = webml_device_open(device_name, 0, &device);
   if (status == WEBML_OK) {
-    json_t *summary = cli_json(text);
-    text = NULL;
-    add_memory(summary, shown, device, batch, true);
-    add_memory(summary, shown, device, 1, false);
-    json_t *training = json_object_get(summary, "memory_training"),
-           *prediction = json_object_get(summary, "memory_prediction");
-    if (as_json)
-      cli_dump(summary, 9);
-    else {
-      print_layers(summary);
-      if (training)
-        printf("memory: %.1f MB to train with batch %lld, %.1f MB to predict one (device %s)\n",
-               cli_real(training, "total") / 1e6, (long long)batch,
-               cli_real(prediction, "total") / 1e6, device_name);
-      else
-        printf("memory: known once the model is shaped to a data set (--data PATH)\n");
-    }
-    json_decref(summary);
+    summary = cli_json(text);
+    status = add_memories(summary, c, shown, dataset);
   }
-  webml_free(text);
-  webml_device_destroy(device);
+  if (status != WEBML_OK)
+    cli_fail_last();
+  else if (c->as_json)
+    cli_dump(summary, 9);
+  else
+    print_summary(summary, c);
+  json_decref(summary);
+  for (int i = 0; i < c->n_targets; i++) webml_device_destroy(c->targets[i].device);
   webml_dataset_destroy(dataset);
   webml_model_destroy(shaped);
   webml_model_destroy(model);
-  return status == WEBML_OK ? CLI_DONE : cli_fail_last();
+  return status == WEBML_OK ? CLI_DONE : CLI_FAILED;
+}
+
+static int run_summary(int argc, char **argv) {
+  summary_call c = {.options = {.struct_size = sizeof c.options, .batch_size = 32},
+                    .data = {.options = {.struct_size = sizeof c.data.options}},
+                    .devices = "auto"};
+  const cli_option own[] = {
+      {"json", CLI_FLAG, &c.as_json, NULL, "print JSON"},
+      {"batch-size", CLI_INTEGER, &c.options.batch_size, "N", "of the training (32)"},
+      {"precision", CLI_TEXT, &c.precision, "P",
+       "float32, float32_strict or mixed_bfloat16 (float32)"},
+      {"deterministic", CLI_FLAG, &c.options.deterministic, NULL, "as for webml train"},
+      {"device", CLI_TEXT, &c.devices, "NAMES", "whose memory: auto, cpu or cuda:N, with commas"},
+      {"estimate", CLI_FLAG, &c.estimate, NULL, "do not open GPUs: estimate what they need"},
+      {"data", CLI_TEXT, &c.data.path, "PATH", "the data set; shapes a dynamic model to it"}};
+  cli_option options[sizeof own / sizeof *own + CLI_DATA_OPTIONS];
+  size_t count = cli_data_options(&c.data, own, sizeof own / sizeof *own, options);
+  int n = cli_parse(&cli_summary, options, (int)count, argc, argv);
+  if (n < 0) return n == -2 ? CLI_DONE : CLI_WRONG_USE;
+  if (cli_data_settle(&c.data) != CLI_DONE) return CLI_WRONG_USE;
+  if (cli_precision(c.precision, &c.options.precision) != CLI_DONE) return CLI_WRONG_USE;
+  c.options.weights_path = argv[0]; /* with a checkpoint, as `webml train` makes one */
+  return summarize(&c, argv[0]);
 }
 
 const cli_command cli_summary = {"summary",

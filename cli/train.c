@@ -49,15 +49,7 @@ static int check_words(train_call *c, cli_progress *progress) {
   progress->mode = mode_of(c->progress, &ok);
   if (!ok)
     return cli_wrong_use("--progress takes auto, plain, json or none, not \"%s\"", c->progress);
-  if (!c->precision || strcmp(c->precision, "float32") == 0)
-    c->options.precision = WEBML_FLOAT32;
-  else if (strcmp(c->precision, "float32_strict") == 0)
-    c->options.precision = WEBML_FLOAT32_STRICT;
-  else if (strcmp(c->precision, "mixed_bfloat16") == 0)
-    c->options.precision = WEBML_MIXED_BFLOAT16;
-  else
-    return cli_wrong_use("--precision takes float32, float32_strict or mixed_bfloat16, not \"%s\"",
-                         c->precision);
+  if (cli_precision(c->precision, &c->options.precision) != CLI_DONE) return CLI_WRONG_USE;
   if (c->class_weights && strcmp(c->class_weights, "balanced") != 0)
     return cli_wrong_use("--class-weights takes balanced");
   c->options.balance_classes = c->class_weights != NULL;
@@ -182,11 +174,13 @@ static int train(const train_call *c, const char *model_path, cli_progress *prog
   char *chosen = NULL;
   int code = CLI_FAILED;
   webml_status status = webml_model_load(model_path, &described);
+  /* The device first: what it cannot do is known before the data have been read. */
+  if (status == WEBML_OK)
+    status = webml_device_open(c->device ? c->device : "auto", (int)c->threads, &device);
+  if (status == WEBML_OK) status = webml_device_check(device, c->options.precision);
   if (status == WEBML_OK) status = webml_dataset_open(c->data.path, &c->data.options, &dataset);
   if (status == WEBML_OK) status = webml_model_shape_to(described, dataset, &model, &chosen);
   if (status == WEBML_OK) say_lines(chosen, progress);
-  if (status == WEBML_OK)
-    status = webml_device_open(c->device ? c->device : "auto", (int)c->threads, &device);
   if (status == WEBML_OK)
     status = webml_trainer_create(model, dataset, device, &c->options, &trainer);
   if (status == WEBML_OK) {

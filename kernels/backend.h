@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 /* Raised with every change of a structure or a meaning below; checked when a module is opened. */
-#define WML_BACKEND_VERSION 6u
+#define WML_BACKEND_VERSION 7u
 
 typedef enum wml_result {
   WML_OK = 0,
@@ -258,6 +258,11 @@ typedef struct wml_backend {
   /* Chooses implementations and layouts and plans the memory; allocates nothing large. */
   wml_result (*compile)(wml_store *store, const wml_graph *graph, wml_plan **plan);
   void (*memory)(const wml_plan *plan, wml_memory *memory);
+  /* Bytes of the device's own memory that the rows of a feed take beyond memory(), where
+   * `available` bytes are free when the plan first runs: a copy of all rows, which the plans of the
+   * store share (*kept), or buffers of this plan through which they are sent. Of the feed only
+   * tensor and rows are read. NULL where rows are read in the machine's memory. */
+  size_t (*feed_memory)(const wml_plan *plan, const wml_feed *feed, size_t available, bool *kept);
   /* Allocates what memory() said, sets store tensors that are new to zero. After it steps allocate
    * nothing. Must come before run(), and before put() of tensors that this plan is first to name.
    */

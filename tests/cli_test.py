@@ -69,6 +69,25 @@ code, out, err = run(webml, "evaluate", out_path, "--data", table, "--json")
 check(code == 0 and json.loads(out)["samples"] == 60 and len(json.loads(out)["confusion"]) == 2, "evaluate --json")
 code, out, err = run(webml, "summary", out_path)
 check(code == 0 and "dense_1" in out and "memory:" in out, "summary of a weights file")
+# The memory is said for a precision and devices; a GPU that is not there has an estimate, with the reason.
+no_gpu = dict(os.environ, WEBML_CUDA_MODULE="none")
+code, out, err = run(webml, "summary", out_path, "--data", table, "--device", "cpu,cuda:0", "--json", env=no_gpu)
+cpu, gpu = json.loads(out)["memory"] if code == 0 else [{}, {}]
+parts = ("weights", "state", "saved", "scratch", "rows", "context", "host")
+check(code == 0 and cpu["device"] == "cpu" and not cpu["training"]["estimated"] and cpu["prediction"]["total"] > 0
+      and cpu["training"]["total"] == sum(cpu["training"][p] for p in parts), f"the CPU's memory: {err}{cpu}")
+check(code == 0 and gpu["device"] == "cuda:0" and gpu["training"]["estimated"] and "prediction" not in gpu
+      and "WEBML_CUDA_MODULE=none" in gpu["training"]["reason"], f"a GPU's memory: {err}{gpu}")
+code, out, err = run(webml, "summary", out_path, "--device", "cuda", "--estimate", env=no_gpu)
+check(code == 0 and "about " in out and "estimated" in out, f"an estimate: {out}{err}")
+says("float32_strict or mixed_bfloat16", 2, "summary", out_path, "--precision", "half")
+# Without bfloat16 that is said before the data are read: there are none.
+plain = dict(os.environ, DNNL_MAX_CPU_ISA="AVX2")
+for command in ("summary", "train"):
+    code, out, err = run(webml, command, out_path, "--data", "/nowhere.csv", "--device", "cpu", "--precision",
+                         "mixed_bfloat16", env=plain)
+    check(code == 1 and "device cpu: mixed_bfloat16 needs" in err and "use float32, or another device" in err
+          and "nowhere" not in err, f"{command} in bfloat16: {err}")
 code, out, err = run(webml, "inspect", table, "--json")
 check(code == 0 and [f["dataType"] for f in json.loads(out)["features"]] == ["Int", "Float", "Label"], "inspect --json")
 

@@ -370,6 +370,14 @@ void cpu_plan_destroy(wml_plan *plan) {
   host->release(plan);
 }
 
+/* Whether the tensor's bytes are those of one before it: the operations of a layer may read one
+ * copy of its weights. */
+static bool is_counted(const wml_plan *plan, int tensor) {
+  for (int i = plan->graph.n_tensors; i < tensor; i++)
+    if (plan->tensors[i].entry == plan->tensors[tensor].entry) return true;
+  return false;
+}
+
 static size_t entry_bytes(const cpu_entry *e) {
   return wml_round_up(e->fixed ? dnnl_memory_desc_get_size(&e->own)
                                : (size_t)e->elements * sizeof(float),
@@ -378,12 +386,16 @@ static size_t entry_bytes(const cpu_entry *e) {
 
 void cpu_plan_memory(const wml_plan *plan, wml_memory *memory) {
   *memory = (wml_memory){.scratch = plan->arena_bytes};
-  size_t copies = 0; /* of a store's weights, which the first plan that wants them counts */
+  /* Of a store's weights, which the first plan that wants them counts; and folded weights, which
+   * are the plan's own. */
+  size_t copies = 0;
   for (int i = 0; i < plan->n_tensors; i++) {
     const cpu_tensor *t = &plan->tensors[i];
-    if (!t->entry) continue;
+    if (!t->entry || is_counted(plan, i)) continue;
     if (t->entry->source)
       copies += t->entry->maker == plan ? entry_bytes(t->entry) : 0;
+    else if (i >= plan->graph.n_tensors)
+      copies += entry_bytes(t->entry);
     else if (t->info.role == WML_ROLE_PARAM || t->info.role == WML_ROLE_STATE)
       memory->params += entry_bytes(t->entry);
     else

@@ -451,6 +451,7 @@ const wml_backend *wml_backend_module(uint32_t version) {
       .get = module_get,
       .compile = module_compile,
       .memory = cuda_plan_memory,
+      .feed_memory = cuda_feed_memory,
       .prepare = module_prepare,
       .run = module_run,
       .read = module_read,

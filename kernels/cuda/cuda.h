@@ -189,7 +189,7 @@ struct wml_plan {
   int n_nodes;
   cuda_node *nodes;
   int *outputs;
-  size_t arena_bytes;
+  size_t arena_bytes, constant_bytes; /* of the device; constants: see cuda_node */
   uint8_t *arena;
   int64_t chunk;     /* steps that are sent to the device at a time */
   cuda_state *state; /* device */
@@ -218,6 +218,7 @@ struct wml_plan {
 /* ---- plan.c ---- */
 wml_result cuda_plan_create(wml_store *store, const wml_graph *graph, wml_plan **plan);
 void cuda_plan_memory(const wml_plan *plan, wml_memory *memory);
+size_t cuda_feed_memory(const wml_plan *plan, const wml_feed *feed, size_t available, bool *kept);
 bool cuda_same_bytes(const wml_plan *plan, int a, int b); /* tensors, either may be -1: false */
 bool cuda_reads(const wml_plan *plan, int node, int tensor);
 bool cuda_writes(const wml_plan *plan, int node, int tensor);

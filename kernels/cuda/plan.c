@@ -90,6 +90,7 @@ wml_result cuda_constant(wml_plan *plan, const void *host, size_t bytes, void **
   cudaStream_t stream = plan->store->stream;
   CUDA_TRY(plan->device, cudaMemcpyAsync(*out, host, bytes, cudaMemcpyHostToDevice, stream));
   CUDA_TRY(plan->device, cudaStreamSynchronize(stream));
+  plan->constant_bytes += bytes;
   return WML_OK;
 }
 
@@ -390,7 +391,7 @@ static size_t run_bytes(const wml_plan *plan) {
 }
 
 void cuda_plan_memory(const wml_plan *plan, wml_memory *memory) {
-  *memory = (wml_memory){.scratch = plan->arena_bytes + run_bytes(plan)};
+  *memory = (wml_memory){.scratch = plan->arena_bytes + plan->constant_bytes + run_bytes(plan)};
   for (int i = 0; i < plan->n_tensors; i++) {
     const cuda_tensor *t = &plan->tensors[i];
     if (!t->entry) continue;

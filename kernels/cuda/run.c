@@ -249,8 +249,21 @@ const wml_feed *cuda_feed_of(const wml_plan *plan, const wml_run *run, int feed)
   return NULL;
 }
 
-/* The copy of an array that stays as it is; data is NULL when half of the free memory is too
- * little for it: predictors and other plans want some, too. */
+/* Half of the free memory is for others: predictors and other plans want some, too. */
+static bool may_keep(size_t bytes, size_t available) {
+  return bytes <= available / 2;
+}
+
+size_t cuda_feed_memory(const wml_plan *plan, const wml_feed *feed, size_t available, bool *kept) {
+  size_t row_bytes = 0, rows = (size_t)(streamed_steps(plan) * plan->graph.batch);
+  for (int f = 0; f < plan->n_feeds; f++)
+    if (plan->feeds[f].tensor == feed->tensor) row_bytes = plan->feeds[f].row_bytes;
+  *kept = feed->rows > 0 && may_keep(row_bytes * (size_t)feed->rows, available);
+  if (*kept) return row_bytes * (size_t)feed->rows;
+  return CUDA_BUFFERS * rows * (row_bytes + sizeof(int64_t)); /* with their places */
+}
+
+/* The copy of an array that stays as it is; data is NULL where it may not be kept. */
 static wml_result find_resident(wml_plan *plan, const wml_feed *feed, size_t row_bytes,
                                 cuda_resident **out) {
   wml_store *store = plan->store;
@@ -268,7 +281,7 @@ static wml_result find_resident(wml_plan *plan, const wml_feed *feed, size_t row
   r->next = store->residents;
   store->residents = *out = r;
   CUDA_TRY(device, cudaMemGetInfo(&available, &total));
-  if (bytes > available / 2) return WML_OK;
+  if (!may_keep(bytes, available)) return WML_OK;
   CUDA_TRY(device, cudaMalloc(&r->data, bytes ? bytes : 1));
   CUDA_TRY(device, cudaMemcpyAsync(r->data, r->base, bytes, cudaMemcpyHostToDevice, store->stream));
   CUDA_TRY(device, cudaStreamSynchronize(store->stream));

@@ -64,7 +64,10 @@ static wml_result ref_enumerate(const wml_host *host, wml_device_info *list, int
                                 int *count) {
   (void)host;
   *count = 1;
-  if (capacity > 0) list[0] = (wml_device_info){.name = "ref", .description = "reference back end"};
+  /* It takes every precision: what it computes is exact in any case. */
+  if (capacity > 0)
+    list[0] =
+        (wml_device_info){.name = "ref", .description = "reference back end", .bfloat16 = true};
   return WML_OK;
 }
 

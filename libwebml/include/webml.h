@@ -106,7 +106,7 @@ WEBML_API webml_status webml_model_summary(const webml_model *model, char **json
 /* True while the output size is open: shape it to a data set before training. */
 WEBML_API bool webml_model_is_dynamic(const webml_model *model);
 
-/* Bytes that a plan for this model takes on a device, computed before anything is allocated. */
+/* Bytes of plans on a device, known before anything is allocated. */
 typedef struct webml_memory {
   size_t weights; /* parameters and moving statistics */
   size_t state;   /* gradients and optimizer state */
@@ -114,9 +114,6 @@ typedef struct webml_memory {
   size_t scratch; /* shared working memory */
   size_t total;
 } webml_memory;
-
-WEBML_API webml_status webml_plan_memory(const webml_model *model, webml_device *device,
-                                         int64_t batch_size, bool training, webml_memory *memory);
 
 /* ---- data sets ------------------------------------------------------------------------------ */
 
@@ -232,6 +229,20 @@ WEBML_API const char *webml_device_identity(const webml_device *device);
 /* "cpu", "cuda:0": what was opened. Lives as long as the device. */
 WEBML_API const char *webml_device_name(const webml_device *device);
 
+/* Arithmetic of a training. Weights and their gradients, statistics, losses and outputs are float32
+ * always. */
+typedef enum webml_precision {
+  WEBML_FLOAT32,        /* float32; a GPU multiplies in TF32 */
+  WEBML_FLOAT32_STRICT, /* float32 throughout */
+  WEBML_MIXED_BFLOAT16  /* values between layers, and what is multiplied, in bfloat16: GPUs from
+                           compute capability 8.0 on, CPUs with AVX512_BF16 or AMX */
+} webml_precision;
+
+/* WEBML_OK where the device computes in this precision; WEBML_ERROR_UNSUPPORTED: it has no
+ * bfloat16, and the message says which devices have. webml_trainer_create() checks it before it
+ * reads the data. Any thread. */
+WEBML_API webml_status webml_device_check(const webml_device *device, webml_precision precision);
+
 /* ---- training ------------------------------------------------------------------------------- */
 
 enum { WEBML_MAX_METRICS = 16 };
@@ -257,15 +268,6 @@ typedef enum webml_schedule {
   WEBML_SCHEDULE_STEP,  /* times step_factor every step_epochs */
   WEBML_SCHEDULE_COSINE /* half a cosine from the learning rate to final_rate over all epochs */
 } webml_schedule;
-
-/* Arithmetic of a training. Weights and their gradients, statistics, losses and outputs are float32
- * always. */
-typedef enum webml_precision {
-  WEBML_FLOAT32,        /* float32; a GPU multiplies in TF32 */
-  WEBML_FLOAT32_STRICT, /* float32 throughout */
-  WEBML_MIXED_BFLOAT16  /* values between layers, and what is multiplied, in bfloat16: GPUs from
-                           compute capability 8.0 on, CPUs with AVX512_BF16 or AMX */
-} webml_precision;
 
 typedef struct webml_train_options {
   size_t struct_size;
@@ -305,9 +307,33 @@ typedef struct webml_train_options {
   void *user;
 } webml_train_options;
 
+/* What a training will take. */
+typedef struct webml_training_memory {
+  webml_memory plans; /* of all kinds of step: full and partial batches, training and validation */
+  size_t rows;        /* on a GPU: the data set's rows, kept there where half of its free memory
+                         holds them; else the buffers through which they are sent */
+  size_t context;     /* on a GPU: what the driver and its libraries take; an estimate */
+  size_t host;        /* the machine's memory: the data set's rows where they are not in a file,
+                         the best weights, a checkpoint's copy */
+  size_t total;       /* of the device's memory, which is the machine's, with host, for the CPU */
+  bool estimated;     /* no GPU was asked */
+} webml_training_memory;
+
+/* The memory that webml_trainer_create() and a run with the same arguments will take, from the
+ * device's own plans, before anything large is allocated; no picture is read. dataset NULL: of a
+ * model that is shaped already, with full batches and as many samples to validate with as to train
+ * on. device NULL: of some GPU, estimated from the types of the elements, with rows that are sent.
+ * The data set itself, which the caller has opened, is not counted. Errors as
+ * webml_trainer_create(). */
+WEBML_API webml_status webml_trainer_memory(const webml_model *model, const webml_dataset *dataset,
+                                            webml_device *device,
+                                            const webml_train_options *options,
+                                            webml_training_memory *memory);
+
 /* Plans, allocates everything and sets the initial weights. Steps allocate nothing after it. The
  * model must fit the data set (webml_model_shape_to). WEBML_ERROR_MODEL, _DATA, _MEMORY,
- * _MISMATCH (checkpoint or weights of another model or other data; the message names it), _IO. */
+ * _MISMATCH (checkpoint or weights of another model or other data; the message names it), _IO,
+ * _UNSUPPORTED (webml_device_check). */
 WEBML_API webml_status webml_trainer_create(const webml_model *model, const webml_dataset *dataset,
                                             webml_device *device,
                                             const webml_train_options *options,
@@ -351,6 +377,11 @@ WEBML_API void webml_predictor_destroy(webml_predictor *predictor);
 /* "float32", "bfloat16" or "int8": what the device computes in. Quantized weights on a device that
  * does not multiply bytes are computed in float32, no slower than others. */
 WEBML_API const char *webml_predictor_precision(const webml_predictor *predictor);
+/* What a plan for predictions of so many rows at once takes on the device. WEBML_ERROR_MODEL: the
+ * model has open sizes. */
+WEBML_API webml_status webml_predictor_memory(const webml_model *model, webml_device *device,
+                                              int64_t batch_size, webml_precision precision,
+                                              webml_memory *memory);
 /* Number of values of one input row and of one output row, after the pipeline. */
 WEBML_API size_t webml_predictor_input_size(const webml_predictor *predictor);
 WEBML_API size_t webml_predictor_output_size(const webml_predictor *predictor);

@@ -55,12 +55,14 @@ static void change(api_call *call) {
   api_reply_empty(call);
 }
 
-static json_t *device_json(const device_state *d, const device_need *need) {
+static json_t *device_json(const device_state *d, const training_need *need) {
   char why[160];
-  device_fit fit = device_fits(d, need, why, sizeof why);
-  json_t *json = json_pack("{s:s, s:b, s:I, s:I}", "name", d->name, "fits", fit == FITS, "free",
-                           (json_int_t)device_free(d), "needed",
-                           (json_int_t)(d->gpu ? need->on_gpu : need->on_cpu));
+  device_fit fit = device_fits(d, &need->device, why, sizeof why);
+  int64_t bytes = d->gpu ? need->device.on_gpu : need->device.on_cpu;
+  json_t *json = json_pack("{s:s, s:b, s:I, s:o, s:b}", "name", d->name, "fits", fit == FITS,
+                           "free", (json_int_t)device_free(d), "needed",
+                           fit == UNABLE ? json_null() : json_integer(bytes), "estimated",
+                           d->gpu && need->gpu_estimated);
   if (d->gpu) json_object_set_new(json, "uuid", json_string(d->uuid));
   json_object_set_new(json, "reason", fit == FITS ? json_null() : json_string(why));
   return json;
@@ -70,15 +72,13 @@ static void choose(api_call *call) {
   device_state states[CHOOSE_MOST_DEVICES];
   training_need computed;
   bool ever;
-  const char *wanted = api_text(call, "device");
   if (!need_compute(call, api_integer(call, "model", 0), api_integer(call, "dataset", 0),
-                    api_integer(call, "batch_size", 32), &computed))
+                    &computed))
     return;
-  device_need need = {
-      .wanted = wanted ? wanted : "auto", .on_cpu = computed.on_cpu, .on_gpu = computed.on_gpu};
-  int n = monitor_states(call->api, states), which = device_choose(states, n, &need, &ever);
+  int n = monitor_states(call->api, states),
+      which = device_choose(states, n, &computed.device, &ever);
   json_t *devices = json_array();
-  for (int i = 0; i < n; i++) json_array_append_new(devices, device_json(&states[i], &need));
+  for (int i = 0; i < n; i++) json_array_append_new(devices, device_json(&states[i], &computed));
   json_t *answer =
       json_pack("{s:n, s:b, s:o}", "device", "waiting_helps", ever, "devices", devices);
   if (which >= 0) {
@@ -94,6 +94,10 @@ static const api_field choose_fields[] = {
     {"batch_size", API_INTEGER, false, false, 1, 65536, "samples per step; 32", NULL},
     {"device", API_TEXT, false, false, 1, 95, "auto, cpu, cuda, cuda:N or a GPU's UUID; auto",
      NULL},
+    {"validation_split", API_NUMBER, false, false, 0, 0.9,
+     "share held back where the data set has no such part", NULL},
+    {"precision", API_TEXT, false, false, 1, 20, "of the training; float32", need_precisions},
+    {"deterministic", API_BOOLEAN, false, false, 0, 0, "on a GPU: the same bits each time", NULL},
     {0}};
 static const api_field change_fields[] = {
     {"closed", API_BOOLEAN, true, false, 0, 0, "true: no new training gets it", NULL}, {0}};

@@ -10,8 +10,6 @@
 
 /* What is passed on to `webml train` under its own name. These are the library's limits; those of
  * users are settings. */
-static const char *const precisions[] = {"float32", "float32_strict", "mixed_bfloat16", NULL};
-
 static const api_field fields[] = {
     {"model", API_ID, true, false, 0, 0, "one of your models", NULL},
     {"dataset", API_ID, true, false, 0, 0, "one of your data sets, or a public one", NULL},
@@ -33,7 +31,7 @@ static const api_field fields[] = {
     {"horizontal_flip", API_BOOLEAN, false, false, 0, 0, "mirror every other picture", NULL},
     {"precision", API_TEXT, false, false, 1, 20,
      "mixed_bfloat16: GPUs from compute capability 8.0 on, CPUs with AVX512_BF16 or AMX; float32",
-     precisions},
+     need_precisions},
     {"deterministic", API_BOOLEAN, false, false, 0, 0, "on a GPU: the same bits each time", NULL},
     {0}};
 
@@ -106,39 +104,36 @@ static bool has_room(api_call *call, int64_t model) {
 }
 
 /* Whether some device could take it, now or later. False: answered, with the reason of each. */
-static bool has_device(api_call *call, const training_need *computed, const char *wanted) {
+static bool has_device(api_call *call, const device_need *need) {
   device_state list[CHOOSE_MOST_DEVICES];
-  device_need need = {.wanted = wanted, .on_cpu = computed->on_cpu, .on_gpu = computed->on_gpu};
   char reasons[800] = "", why[160];
   bool ever;
   size_t at = 0;
   int n = monitor_states(call->api, list);
-  device_choose(list, n, &need, &ever);
+  device_choose(list, n, need, &ever);
   if (ever) return true;
   for (int i = 0; i < n && at + 200 < sizeof reasons; i++)
-    if (device_fits(&list[i], &need, why, sizeof why) != NOT_WANTED)
+    if (device_fits(&list[i], need, why, sizeof why) != NOT_WANTED)
       at += (size_t)snprintf(reasons + at, sizeof reasons - at, "%s%s: %s", at ? "; " : "",
                              list[i].name, why);
   if (at)
     api_fail(call, 422, "no device can take this training: %s", reasons);
   else
-    api_fail(call, 422, "there is no device \"%s\"; see /api/v1/devices", wanted);
+    api_fail(call, 422, "there is no device \"%s\"; see /api/v1/devices", need->wanted);
   return false;
 }
 
 static void start(api_call *call) {
   int64_t model = api_integer(call, "model", 0), dataset = api_integer(call, "dataset", 0);
-  const char *device = api_text(call, "device");
   training_need need;
-  if (!device) device = "auto";
   if (!may_use(call, "SELECT 1 AS one FROM models WHERE id = ? AND owner = ?", model, "model") ||
       !may_use(call,
                "SELECT 1 AS one FROM datasets WHERE id = ? AND (owner = ? OR public) AND state = "
                "'ready'",
                dataset, "data set") ||
-      !check_limits(call) || !has_room(call, model) ||
-      !need_compute(call, model, dataset, api_integer(call, "batch_size", 32), &need) ||
-      !need_is_allowed(call, &need) || !has_device(call, &need, device))
+      !check_limits(call) || !has_room(call, model) || !need_is_possible(call) ||
+      !need_compute(call, model, dataset, &need) || !need_is_allowed(call, &need) ||
+      !has_device(call, &need.device))
     return;
   json_t *parameters = parameters_of(call);
   char *text = json_dumps(parameters, JSON_COMPACT);
@@ -148,8 +143,8 @@ static void start(api_call *call) {
                                   "INSERT INTO sessions (owner, model, dataset, device, parameters,"
                                   " state, created, need_cpu, need_gpu)"
                                   " VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?)",
-                                  "iiissiii", call->user.id, model, dataset, device, text,
-                                  api_now(), need.on_cpu, need.on_gpu)
+                                  "iiissiii", call->user.id, model, dataset, need.device.wanted,
+                                  text, api_now(), need.device.on_cpu, need.device.on_gpu)
                    : STORE_FAILED;
   free(text);
   if (id < 0) {

@@ -9,7 +9,7 @@ int64_t device_free(const device_state *d) {
   return rest > 0 ? rest : 0;
 }
 
-static bool is_wanted(const device_state *d, const char *wanted) {
+bool device_is_wanted(const device_state *d, const char *wanted) {
   if (strcmp(wanted, "auto") == 0) return true;
   if (strcmp(wanted, "cuda") == 0) return d->gpu;
   return strcmp(wanted, d->name) == 0 || (d->uuid[0] && strcmp(wanted, d->uuid) == 0);
@@ -22,9 +22,13 @@ static int64_t need_on(const device_state *d, const device_need *need) {
 device_fit device_fits(const device_state *d, const device_need *need, char *why, size_t size) {
   int64_t bytes = need_on(d, need), rest = device_free(d);
   snprintf(why, size, "%s", "");
-  if (!is_wanted(d, need->wanted)) {
+  if (!device_is_wanted(d, need->wanted)) {
     snprintf(why, size, "%s was asked for", need->wanted);
     return NOT_WANTED;
+  }
+  if (need->bfloat16 && d->no_bfloat16) {
+    snprintf(why, size, "it does not compute in bfloat16, which mixed_bfloat16 needs");
+    return UNABLE;
   }
   if (d->closed) {
     snprintf(why, size, "an administrator has closed it");

@@ -12,6 +12,8 @@ enum { CHOOSE_MOST_DEVICES = 33, CHOOSE_MOST_RUNNING = 64 };
 typedef struct device_state {
   char name[16], uuid[96];
   bool gpu, closed;
+  bool no_bfloat16; /* known to have none */
+  bool others;      /* processes that are not this server's are on it */
   int64_t total;
   int64_t foreign; /* taken by what is not a training of this server */
   int slots;       /* trainings at a time */
@@ -22,6 +24,7 @@ typedef struct device_state {
 typedef struct device_need {
   const char *wanted;     /* "auto", "cpu", "cuda", "cuda:N" or a UUID */
   int64_t on_cpu, on_gpu; /* 0: not known */
+  bool bfloat16;          /* it must compute in it */
 } device_need;
 
 typedef enum device_fit {
@@ -29,11 +32,15 @@ typedef enum device_fit {
   LATER,     /* when something ends */
   NEVER,     /* too small in all */
   CLOSED,    /* by an administrator */
+  UNABLE,    /* to compute in bfloat16 */
   NOT_WANTED /* another one was named */
 } device_fit;
 
 /* Whether the training fits onto the device now; `why` gets a sentence where it does not. */
 device_fit device_fits(const device_state *d, const device_need *need, char *why, size_t size);
+
+/* Whether the training asks for this device, among others or by name. */
+bool device_is_wanted(const device_state *d, const char *wanted);
 
 /* The device: of the GPUs that fit now the one with the most free memory; the CPU when it is named,
  * or when "auto" was asked for and no GPU will ever do. -1: none now; *ever says whether waiting

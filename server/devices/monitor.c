@@ -4,6 +4,7 @@
 #include "api/settings.h"
 #include "jobs/jobs.h"
 #include "nvml.h"
+#include "webml.h"
 
 #include <ctype.h>
 #include <pthread.h>
@@ -20,6 +21,7 @@ enum { EVERY_MS = 750 };
 typedef struct cpu_look {
   char model[128];
   int threads;
+  bool bfloat16;
   int64_t memory_total, memory_available, disk_total, disk_free;
   double load;          /* share of all cores since the last look */
   uint64_t busy, ticks; /* of the last look */
@@ -57,6 +59,14 @@ static void read_model(cpu_look *c) {
   }
   if (f) fclose(f);
   c->threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+/* The library says it of the processor, once: trainings run with the same library. */
+static void read_bfloat16(cpu_look *c) {
+  webml_device *cpu = NULL;
+  c->bfloat16 = webml_device_open("cpu", 1, &cpu) == WEBML_OK &&
+                webml_device_check(cpu, WEBML_MIXED_BFLOAT16) == WEBML_OK;
+  webml_device_destroy(cpu);
 }
 
 static void read_load(cpu_look *c) {
@@ -161,8 +171,8 @@ static json_t *sessions_on(const struct monitor *m, const char *device) {
 static json_t *cpu_json(const struct monitor *m) {
   const cpu_look *c = &m->cpu;
   return json_pack(
-      "{s:s, s:s, s:o, s:i, s:f, s:o, s:o, s:o, s:b, s:n}", "name", "cpu", "kind", "cpu",
-      "description", text(c->model), "threads", c->threads, "load",
+      "{s:s, s:s, s:o, s:i, s:b, s:f, s:o, s:o, s:o, s:b, s:n}", "name", "cpu", "kind", "cpu",
+      "description", text(c->model), "threads", c->threads, "bfloat16", c->bfloat16, "load",
       (double)(int)(c->load * 100 + 0.5) / 100, "memory",
       memory_of(c->memory_total, c->memory_total - c->memory_available, c->memory_available),
       "disk", memory_of(c->disk_total, c->disk_total - c->disk_free, c->disk_free), "sessions",
@@ -215,6 +225,16 @@ static json_t *watts(int64_t milliwatts) {
   return milliwatts < 0 ? json_null() : json_real((double)(milliwatts / 100) / 10);
 }
 
+static bool has_no_bfloat16(const nvml_gpu *g) {
+  return g->capability[0] >= 0 && g->capability[0] < 8;
+}
+
+static json_t *capability_of(const nvml_gpu *g) {
+  char line[32];
+  snprintf(line, sizeof line, "%d.%d", g->capability[0], g->capability[1]);
+  return g->capability[0] < 0 ? json_null() : json_string(line);
+}
+
 static json_t *gpu_json(const struct monitor *m, int index) {
   const nvml_gpu *g = &m->gpus[index];
   char name[16];
@@ -225,7 +245,9 @@ static json_t *gpu_json(const struct monitor *m, int index) {
       memory_of(g->memory_total, g->memory_used, g->memory_free), "utilisation",
       known(g->utilisation), "memory_utilisation", known(g->memory_utilisation), "temperature",
       known(g->temperature), "power", watts(g->power), "power_limit", watts(g->power_limit));
-  json_t *more = json_pack("{s:o, s:o, s:o, s:o, s:o, s:b, s:n}", "fan", known(g->fan), "sm_clock",
+  json_t *bfloat16 = g->capability[0] < 0 ? json_null() : json_boolean(!has_no_bfloat16(g));
+  json_t *more = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:n}", "compute_capability",
+                           capability_of(g), "bfloat16", bfloat16, "fan", known(g->fan), "sm_clock",
                            known(g->sm_clock), "memory_clock", known(g->memory_clock), "processes",
                            processes_of(m, g), "sessions", sessions_on(m, g->uuid), "closed",
                            m->closed[index + 1], "reservation");
@@ -270,6 +292,16 @@ static void add_runs(const struct monitor *m, device_state *d, const nvml_gpu *g
   d->foreign = d->foreign > ours ? d->foreign - ours : 0;
 }
 
+/* Whether somebody else computes or draws on the card. */
+static bool has_others(const struct monitor *m, const nvml_gpu *g) {
+  for (int i = 0; i < g->n_processes; i++) {
+    bool ours = g->processes[i].pid == getpid();
+    for (int k = 0; k < m->n_jobs; k++) ours = ours || m->jobs[k].pid == g->processes[i].pid;
+    if (!ours) return true;
+  }
+  return false;
+}
+
 int monitor_states(api *a, device_state list[CHOOSE_MOST_DEVICES]) {
   struct monitor *m = a->monitor;
   int slots = (int)setting(a, "sessions_per_device");
@@ -277,6 +309,7 @@ int monitor_states(api *a, device_state list[CHOOSE_MOST_DEVICES]) {
   m->n_jobs = jobs_running(a, m->jobs, CHOOSE_MOST_RUNNING); /* as it is now */
   list[0] = (device_state){.name = "cpu",
                            .closed = m->closed[0],
+                           .no_bfloat16 = !m->cpu.bfloat16,
                            .slots = slots,
                            .total = m->cpu.memory_total,
                            .foreign = m->cpu.memory_total - m->cpu.memory_available};
@@ -286,6 +319,8 @@ int monitor_states(api *a, device_state list[CHOOSE_MOST_DEVICES]) {
     device_state *d = &list[i + 1];
     *d = (device_state){.gpu = true,
                         .closed = m->closed[i + 1],
+                        .no_bfloat16 = has_no_bfloat16(g),
+                        .others = has_others(m, g),
                         .slots = slots,
                         .total = g->memory_total,
                         .foreign = g->memory_total - g->memory_free};
@@ -403,6 +438,7 @@ bool monitor_create(api *a) {
   pthread_cond_init(&m->wake, NULL);
   m->nvml = nvml_open(m->reason, sizeof m->reason);
   read_model(&m->cpu);
+  read_bfloat16(&m->cpu);
   a->monitor = m;
   look(a, m);
   return true;

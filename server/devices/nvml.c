@@ -41,6 +41,7 @@ struct nvml {
   int (*uuid)(device, char *, unsigned);
   int (*name)(device, char *, unsigned);
   int (*pci)(device, pci_info *);
+  int (*capability)(device, int *, int *);
   int (*memory)(device, memory *);
   int (*memory_v2)(device, memory_v2 *);
   int (*utilisation)(device, utilisation *);
@@ -72,6 +73,7 @@ static const symbol symbols[] = {
     SYMBOL(memory, "nvmlDeviceGetMemoryInfo", true),
     SYMBOL(memory_v2, "nvmlDeviceGetMemoryInfo_v2", false),
     SYMBOL(pci, "nvmlDeviceGetPciInfo_v3", false),
+    SYMBOL(capability, "nvmlDeviceGetCudaComputeCapability", false),
     SYMBOL(utilisation, "nvmlDeviceGetUtilizationRates", false),
     SYMBOL(temperature, "nvmlDeviceGetTemperature", false),
     SYMBOL(power, "nvmlDeviceGetPowerUsage", false),
@@ -214,6 +216,8 @@ static void read_gpu(const nvml *n, device d, nvml_gpu *g) {
   g->fan = number(n->fan, d);
   g->sm_clock = typed_number(n->clock, d, CLOCK_SM);
   g->memory_clock = typed_number(n->clock, d, CLOCK_MEMORY);
+  if (!n->capability || n->capability(d, &g->capability[0], &g->capability[1]) != SUCCESS)
+    g->capability[0] = g->capability[1] = -1;
   if (n->pci && n->pci(d, &pci) == SUCCESS) memcpy(g->bus_id, pci.bus_id, sizeof g->bus_id - 1);
   read_processes(n->compute, d, g);
   read_processes(n->graphics, d, g);

@@ -16,6 +16,7 @@ typedef struct nvml_process {
 
 typedef struct nvml_gpu {
   char uuid[96], name[96], bus_id[32];
+  int capability[2];                              /* compute capability: 9, 0; -1: not known */
   int64_t memory_total, memory_used, memory_free; /* bytes */
   int64_t utilisation, memory_utilisation, fan;   /* per cent */
   int64_t temperature;                            /* degrees Celsius */

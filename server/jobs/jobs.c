@@ -421,7 +421,8 @@ static const char columns[] =
     "SELECT s.id AS id, s.owner AS owner, s.model AS model, s.dataset AS dataset, s.device AS "
     "device, s.placed AS placed, s.waits_for AS waits_for, s.need_cpu AS need_cpu,"
     " s.need_gpu AS need_gpu,"
-    " s.parameters AS parameters, m.description AS description, d.file AS file"
+    " s.parameters AS parameters, json_extract(s.parameters, '$.precision') AS precision,"
+    " m.description AS description, d.file AS file"
     " FROM sessions s JOIN models m ON m.id = s.model JOIN datasets d ON d.id = s.dataset";
 
 /* Those that wait: everybody's first, beginning behind the user whose turn it was last, then
@@ -437,10 +438,11 @@ static json_t *waiting_in_order(api *a) {
 
 /* One that was interrupted goes on where it was: elsewhere it would not come to the same bits. */
 static device_need need_of(const json_t *session) {
-  const char *placed = store_text(session, "placed");
+  const char *placed = store_text(session, "placed"), *precision = store_text(session, "precision");
   return (device_need){.wanted = placed ? placed : store_text(session, "device"),
                        .on_cpu = store_integer(session, "need_cpu"),
-                       .on_gpu = store_integer(session, "need_gpu")};
+                       .on_gpu = store_integer(session, "need_gpu"),
+                       .bfloat16 = precision && strcmp(precision, "mixed_bfloat16") == 0};
 }
 
 /* What the session waits for, device by device. */
@@ -505,14 +507,14 @@ static void give_up(api *a, const json_t *session, const char *why) {
   tell_state(a, id, store_integer(session, "owner"), "failed", why);
 }
 
-/* True: no device will ever hold it, not even one that is closed now. */
+/* True: no device will ever hold it or can compute it, not even one that is closed now. */
 static bool is_hopeless(const device_state *list, int n, const device_need *need) {
   bool some = false;
   for (int i = 0; i < n; i++) {
     char why[160];
     device_fit fit = device_fits(&list[i], need, why, sizeof why);
     if (fit == FITS || fit == LATER || fit == CLOSED) return false;
-    some = some || fit == NEVER;
+    some = some || fit == NEVER || fit == UNABLE;
   }
   return some;
 }

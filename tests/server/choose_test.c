@@ -23,7 +23,7 @@ static void put(device_state *d, int64_t gigabytes) {
 }
 
 static device_need need(const char *wanted, int64_t on_cpu, int64_t on_gpu) {
-  return (device_need){wanted, on_cpu * GB, on_gpu * GB};
+  return (device_need){.wanted = wanted, .on_cpu = on_cpu * GB, .on_gpu = on_gpu * GB};
 }
 
 static int choose(const device_state *list, int n, device_need wanted, bool *ever) {
@@ -48,6 +48,24 @@ static void test_choice(void) {
   CHECK(choose(list, 4, need("auto", 2, 3), &ever) == 2); /* one at a time */
   CHECK(choose(list, 4, need("auto", 2, 12), &ever) == -1 && ever);
   CHECK(choose(list, 1, need("auto", 2, 3), &ever) == 0); /* a machine without cards */
+}
+
+static void test_bfloat16(void) {
+  bool ever;
+  char why[160];
+  device_state list[] = {cpu(64, 1), card(0, 24, 4, 1), card(1, 80, 70, 1)};
+  device_need n = need("auto", 2, 3);
+  list[1].no_bfloat16 = true;
+  CHECK(device_choose(list, 3, &n, &ever) == 1);
+  n.bfloat16 = true;
+  CHECK(device_choose(list, 3, &n, &ever) == 2); /* the one that can, with less free memory */
+  CHECK(device_fits(&list[1], &n, why, sizeof why) == UNABLE && strstr(why, "bfloat16"));
+  list[2].no_bfloat16 = true;
+  CHECK(device_choose(list, 3, &n, &ever) == 0 && ever); /* no card ever: the CPU */
+  list[0].no_bfloat16 = true;
+  CHECK(device_choose(list, 3, &n, &ever) == -1 && !ever);
+  n.wanted = "cuda:0";
+  CHECK(device_choose(list, 3, &n, &ever) == -1 && !ever);
 }
 
 static void test_reasons(void) {
@@ -96,6 +114,7 @@ static void test_passing(void) {
 
 int main(void) {
   test_choice();
+  test_bfloat16();
   test_reasons();
   test_passing();
   return test_report();

@@ -97,7 +97,49 @@ check(not by["cuda:1"]["fits"] and "free" in by["cuda:1"]["reason"] and by["cuda
 check(ada.call("POST", "/api/v1/devices/select", {"model": model, "dataset": dataset, "device": "cpu"})[1]["device"] == "cpu", "a device that was named")
 check(ada.call("POST", "/api/v1/devices/select", {"model": 99, "dataset": dataset})[0] == 404 and new_user(admin, "eve").call("POST", "/api/v1/devices/select", {"model": model, "dataset": dataset})[0] == 404, "others' models")
 
+# The need is that of the session's precision and of the card's own plan where the card may be opened: here a
+# process of somebody else is on it, so it is estimated, and more.
+select = lambda **more: ada.call("POST", "/api/v1/devices/select", {"model": model, "dataset": dataset, **more})[1]
+needed = lambda **more: next(d for d in select(**more)["devices"] if d["name"] == "cuda:0")
+check(needed()["estimated"] is True and not by["cpu"]["estimated"], "a card that somebody uses is not opened")
+estimated = needed()["needed"]
+cards(one, two)
+time.sleep(1)
+exact = {precision: needed(precision=precision, batch_size=512) for precision in ("float32", "mixed_bfloat16")}
+said = {}
+write("small.json", json.dumps(small))
+for precision in exact:
+    out = run(os.path.join(os.path.dirname(program), "webml"), "summary", path("small.json"), "--data",
+              path("churn.csv"), "--json", "--device", "cuda:0", "--batch-size", "512", "--precision", precision,
+              env=dict(os.environ, WEBML_CUDA_MODULE=module, WEBML_CACHE=path("cache")))[1]
+    said[precision] = json.loads(out)["memory"][0]["training"]["total"]
+check(all(not exact[p]["estimated"] and exact[p]["needed"] == said[p] for p in exact),
+      f"the plan's need: {exact} {said}")
+check(exact["mixed_bfloat16"]["needed"] < exact["float32"]["needed"] < estimated, f"{exact} {estimated}")
+
+# Cards that have no bfloat16 are not for sessions in it.
+check(first["compute_capability"] is None and first["bfloat16"] is None, "what the driver does not say is null")
+cards(one, two, "capability 0 7 5", "capability 1 8 6")
+time.sleep(1)
+turing, ampere = ada.call("GET", "/api/v1/devices")[1]["devices"][1:]
+check(turing["compute_capability"] == "7.5" and turing["bfloat16"] is False and ampere["bfloat16"] is True,
+      f"compute capabilities: {turing} {ampere}")
+named = ada.call("POST", "/api/v1/sessions", {
+    "model": model, "dataset": dataset, "device": "cuda:0", "precision": "mixed_bfloat16"})
+check(named[0] == 422 and "device cuda:0 does not compute in bfloat16" in named[1]["error"]
+      and "use precision float32, or device " in named[1]["error"], f"refused by name: {named}")
+chosen = select(precision="mixed_bfloat16")
+check(chosen["device"] != "cuda:0" and "bfloat16" in chosen["devices"][1]["reason"]
+      and chosen["devices"][1]["needed"] is None, f"not the one without bfloat16: {chosen}")
+cards(one, two, "capability 0 7 5", "capability 1 7 0")
+time.sleep(1)
+status, answer = ada.call("POST", "/api/v1/sessions", {
+    "model": model, "dataset": dataset, "device": "cuda", "precision": "mixed_bfloat16"})
+check(status == 422 and "the devices cuda:0, cuda:1 do not compute in bfloat16" in answer["error"], f"none: {answer}")
+
 # Closing: no new training gets it.
+cards(one, two)
+time.sleep(1)
 check(ada.call("PATCH", "/api/v1/devices/cuda:0", {"closed": True})[0] == 403 and admin.call("PATCH", "/api/v1/devices/cuda:0", {"closed": True})[0] == 204, "administrators close devices")
 time.sleep(1)
 chosen = ada.call("POST", "/api/v1/devices/select", {"model": model, "dataset": dataset})[1]

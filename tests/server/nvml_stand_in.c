@@ -4,6 +4,7 @@
  *   stride 32                   bytes per process, as early drivers of release 535 had it
  *   broken                      every call fails
  *   gpu UUID TOTAL USED UTILISATION TEMPERATURE POWER NAME...   MiB, %, C, mW; "-": not supported
+ *   capability INDEX MAJOR MINOR   compute capability; without it: not supported
  *   process INDEX PID MEMORY    of the card of that index
  *   graphics INDEX PID MEMORY   one that draws
  */
@@ -15,6 +16,7 @@ enum { SUCCESS = 0, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, UNKNOWN = 999, MOS
 
 typedef struct card {
   char uuid[96], name[96], values[5][24]; /* total, used, utilisation, temperature, power */
+  int capability[2];                      /* 0, 0: not supported */
 } card;
 
 typedef struct user {
@@ -33,6 +35,7 @@ static void read_state(void) {
   const char *path = getenv("NVML_STAND_IN");
   FILE *f = path ? fopen(path, "r") : NULL;
   n_cards = n_users = broken = 0;
+  memset(cards, 0, sizeof cards);
   stride = 24;
   while (f && fgets(line, sizeof line, f)) {
     card *c = &cards[n_cards];
@@ -44,6 +47,9 @@ static void read_state(void) {
         sscanf(line, "gpu %95s %23s %23s %23s %23s %23s %95[^\n]", c->uuid, c->values[0],
                c->values[1], c->values[2], c->values[3], c->values[4], c->name) == 7)
       n_cards++;
+    int index, major, minor;
+    if (sscanf(line, "capability %d %d %d", &index, &major, &minor) == 3 && index < n_cards)
+      cards[index].capability[0] = major, cards[index].capability[1] = minor;
     u->graphics = strncmp(line, "graphics ", 9) == 0;
     if (n_users < MOST && (sscanf(line, "process %d %u %llu", &u->card, &u->pid, &u->memory) == 3 ||
                            sscanf(line, "graphics %d %u %llu", &u->card, &u->pid, &u->memory) == 3))
@@ -60,6 +66,7 @@ int nvmlDeviceGetCount_v2(unsigned *n);
 int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **d);
 int nvmlDeviceGetUUID(void *d, char *out, unsigned n);
 int nvmlDeviceGetName(void *d, char *out, unsigned n);
+int nvmlDeviceGetCudaComputeCapability(void *d, int *major, int *minor);
 int nvmlDeviceGetMemoryInfo(void *d, unsigned long long out[3]);
 int nvmlDeviceGetUtilizationRates(void *d, unsigned out[2]);
 int nvmlDeviceGetTemperature(void *d, int sensor, unsigned *out);
@@ -93,6 +100,10 @@ EXPORT int nvmlDeviceGetUUID(void *d, char *out, unsigned n) {
 EXPORT int nvmlDeviceGetName(void *d, char *out, unsigned n) {
   snprintf(out, n, "%s", ((card *)d)->name);
   return SUCCESS;
+}
+EXPORT int nvmlDeviceGetCudaComputeCapability(void *d, int *major, int *minor) {
+  *major = ((card *)d)->capability[0], *minor = ((card *)d)->capability[1];
+  return *major ? SUCCESS : NOT_SUPPORTED;
 }
 
 static int value(void *d, int which, unsigned long long *out) {

@@ -6,7 +6,7 @@
 #include <string.h>
 
 static atomic_uint_fast64_t count;
-static atomic_int_fast64_t live;
+static atomic_int_fast64_t live, live_bytes;
 static atomic_int_fast64_t until_failure; /* 0: off; 1: fail now and from now on */
 
 static int must_fail(void) {
@@ -23,6 +23,7 @@ void *wml_alloc(size_t bytes) {
     return NULL;
   atomic_fetch_add_explicit(&count, 1, memory_order_relaxed);
   atomic_fetch_add_explicit(&live, 1, memory_order_relaxed);
+  atomic_fetch_add_explicit(&live_bytes, (int64_t)malloc_usable_size(p), memory_order_relaxed);
   return p;
 }
 
@@ -36,6 +37,8 @@ void *wml_calloc(size_t n, size_t size) {
 void wml_free(void *pointer) {
   if (!pointer) return;
   atomic_fetch_sub_explicit(&live, 1, memory_order_relaxed);
+  atomic_fetch_sub_explicit(&live_bytes, (int64_t)malloc_usable_size(pointer),
+                            memory_order_relaxed);
   free(pointer);
 }
 
@@ -70,6 +73,10 @@ uint64_t wml_alloc_count(void) {
 
 int64_t wml_alloc_live(void) {
   return atomic_load(&live);
+}
+
+int64_t wml_alloc_bytes(void) {
+  return atomic_load(&live_bytes);
 }
 
 void wml_alloc_fail_from(int64_t n) {

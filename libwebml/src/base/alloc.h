@@ -23,6 +23,8 @@ void *wml_realloc(void *old, size_t bytes);
 uint64_t wml_alloc_count(void);
 /* Blocks that are allocated and not freed. */
 int64_t wml_alloc_live(void);
+/* Their bytes, as the system rounds them. */
+int64_t wml_alloc_bytes(void);
 /* For tests: the n-th allocation from now (1-based) and all after it fail; 0: none. */
 void wml_alloc_fail_from(int64_t n);
 

@@ -26,9 +26,13 @@ webml_status wml_region_map(int fd, size_t offset, size_t size, const char *name
   return map(fd, offset, size, name, r);
 }
 
+size_t wml_region_memory(size_t size, const char *folder) {
+  return folder && size >= in_file_from ? 0 : size;
+}
+
 webml_status wml_region_create(size_t size, const char *folder, const char *what, wml_region *r) {
   *r = (wml_region){.fd = -1, .size = size};
-  if (folder && size >= in_file_from) {
+  if (!wml_region_memory(size, folder)) {
     if ((r->fd = wml_nameless_file(folder, size)) < 0) return WEBML_ERROR_IO;
     webml_status status = map(r->fd, 0, size, what, r);
     if (status != WEBML_OK)

@@ -15,6 +15,8 @@ typedef struct wml_region {
 
 /* In `folder` where the size is large and folder is not NULL; else in memory. */
 webml_status wml_region_create(size_t size, const char *folder, const char *what, wml_region *r);
+/* Bytes that it takes of the machine's memory; 0: it is in a file. */
+size_t wml_region_memory(size_t size, const char *folder);
 webml_status wml_region_write(wml_region *r, const void *bytes, size_t n, size_t offset);
 /* Bytes [offset, offset + size) of a file, read only; fd stays the caller's. */
 webml_status wml_region_map(int fd, size_t offset, size_t size, const char *name, wml_region *r);

@@ -56,6 +56,7 @@ typedef struct wml_loaded {
   uint64_t fingerprint; /* of every byte that training sees */
   int64_t skipped;      /* broken images left out */
   int64_t unknown;    /* input cells of validation and test rows with a value not met in training */
+  size_t memory;      /* bytes of the arrays that are in memory, not in a file */
   int64_t duplicates; /* pictures that are in the training part and in another, too */
   /* what the parts point into */
   wml_region input[WML_N_PARTS], target[WML_N_PARTS];
@@ -66,8 +67,13 @@ typedef struct wml_loaded {
 /* given: the pipeline of a weights file, or NULL to fit one on the training part. parts: bits 1 <<
  * WML_PART_...; the others stay empty. */
 enum { WML_ALL_PARTS = (1 << WML_N_PARTS) - 1 };
+/* Beside the parts: no row is read and no array made. `input` and `target` are then good for one
+ * thing only, to be compared: whether two parts have one array. Broken pictures count as well. */
+enum { WML_WITHOUT_ROWS = 1 << 8 };
 webml_status wml_dataset_load(const webml_dataset *dataset, const webml_model *model,
                               const wml_pipeline *given, unsigned parts, wml_loaded *loaded);
+/* Nothing loaded; what wml_loaded_free() leaves. */
+void wml_loaded_clear(wml_loaded *loaded);
 void wml_loaded_free(wml_loaded *loaded);
 
 /* Which columns are inputs and outputs: the options' choice, else the model's, else all but the

@@ -209,15 +209,17 @@ static webml_status make_parts(encoding *e) {
     size_t n = (size_t)e->split->n[k];
     if (!(e->parts & 1u << k) || !n) continue;
     const char *folder = e->dataset->cache;
-    WML_TRY(wml_region_create(n * (size_t)e->input_cells * sizeof(float), folder,
-                              "the encoded table", &l->input[k]));
-    WML_TRY(wml_region_create(n * target_row(e), folder, "the encoded table", &l->target[k]));
+    const size_t bytes[] = {n * (size_t)e->input_cells * sizeof(float), n * target_row(e)};
+    bool rows = !(e->parts & WML_WITHOUT_ROWS);
+    l->memory += wml_region_memory(bytes[0], folder) + wml_region_memory(bytes[1], folder);
+    if (rows) WML_TRY(wml_region_create(bytes[0], folder, "the encoded table", &l->input[k]));
+    if (rows) WML_TRY(wml_region_create(bytes[1], folder, "the encoded table", &l->target[k]));
     l->parts[k] = (wml_samples){.n = (int64_t)n,
                                 .stored = (int64_t)n,
                                 .input_type = WML_F32,
                                 .target_type = e->classes ? WML_I32 : WML_F32,
-                                .input = l->input[k].bytes,
-                                .target = l->target[k].bytes,
+                                .input = rows ? (void *)l->input[k].bytes : &l->input[k],
+                                .target = rows ? (void *)l->target[k].bytes : &l->target[k],
                                 .input_width = p->input_width,
                                 .target_width = e->classes ? 1 : p->output_width,
                                 .input_cells = compact ? e->input_cells : 0,
@@ -281,7 +283,8 @@ static webml_status encode_table(const webml_dataset *d, const wml_table *t,
   }
   if (status == WEBML_OK) status = make_parts(&e);
   int helpers = t->n_blocks < wml_helper_count() ? (int)t->n_blocks : wml_helper_count();
-  if (status == WEBML_OK) status = wml_parallel(helpers, encode_blocks, &e);
+  if (status == WEBML_OK && !(parts & WML_WITHOUT_ROWS))
+    status = wml_parallel(helpers, encode_blocks, &e);
   l->unknown += atomic_load(&e.unknown);
   for (size_t i = 0; e.readers && i < n; i++) wml_free(e.readers[i].places);
   wml_free(e.readers);
@@ -299,7 +302,7 @@ static void take_fingerprint(const webml_dataset *d, const wml_row_split *split,
   wml_text_free(&text);
 }
 
-static webml_status load_second(const webml_dataset *d, wml_loaded *l) {
+static webml_status load_second(const webml_dataset *d, unsigned parts, wml_loaded *l) {
   wml_selection s;
   wml_row_split split;
   static const wml_split_options none = {.how = WEBML_SPLIT_LAST};
@@ -307,7 +310,8 @@ static webml_status load_second(const webml_dataset *d, wml_loaded *l) {
   webml_status status =
       wml_table_split(&d->validation_table, &s, &none, WML_PART_VALIDATION, &split);
   if (status == WEBML_OK) {
-    status = encode_table(d, &d->validation_table, &split, 1u << WML_PART_VALIDATION, l);
+    status = encode_table(d, &d->validation_table, &split,
+                          1u << WML_PART_VALIDATION | (parts & WML_WITHOUT_ROWS), l);
     wml_row_split_free(&split);
   }
   wml_selection_free(&s);
@@ -327,7 +331,7 @@ webml_status wml_load_table(const webml_dataset *d, const webml_model *m, const 
                      : wml_pipeline_fit(&d->table, &s, &split, &l->pipeline);
     if (status == WEBML_OK) status = encode_table(d, &d->table, &split, parts, l);
     if (status == WEBML_OK && d->validation_table.rows && (parts & 1u << WML_PART_VALIDATION))
-      status = load_second(d, l);
+      status = load_second(d, parts, l);
     if (status == WEBML_OK) take_fingerprint(d, &split, l);
     wml_row_split_free(&split);
     wml_selection_free(&s);

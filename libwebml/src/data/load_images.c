@@ -119,6 +119,23 @@ static webml_status list_rows(const webml_dataset *d, const webml_model *m, cons
   return WEBML_OK;
 }
 
+/* The parts without their pictures, which nobody has looked at. */
+static void outline(const wml_pictures *p, const webml_model *m, unsigned parts, bool binary,
+                    wml_loaded *l) {
+  for (int part = 0; part < WML_N_PARTS; part++) {
+    wml_samples *s = &l->parts[part];
+    if (!(parts & 1u << part)) continue;
+    *s = (wml_samples){.stored = p->n,
+                       .input_type = WML_U8,
+                       .target_type = binary ? WML_F32 : WML_I32,
+                       .input = &l->input[0],
+                       .target = &l->target[0],
+                       .input_width = wml_shape_elements(&m->input),
+                       .target_width = 1};
+    for (int64_t i = 0; i < p->n; i++) s->n += p->list[i].part == part;
+  }
+}
+
 static void take_fingerprint(const wml_pictures *p, const wml_pack *pack, wml_loaded *l) {
   uint64_t hash = pack->fingerprint;
   for (int part = 0; part < WML_N_PARTS; part++) {
@@ -151,15 +168,21 @@ webml_status wml_load_images(const webml_dataset *d, const webml_model *m,
              l->pipeline.picture.exif_orientation);
     status = wml_dataset_cache_path(d, d->path, suffix, &cache);
   }
+  bool binary = is_binary(m, l->pipeline.n_classes), rows = !(parts & WML_WITHOUT_ROWS);
+  l->memory = (cache ? 0 : (size_t)wml_pack_size(p->n, h, w, c)) + (size_t)p->n * (4 + 8);
+  if (status == WEBML_OK && !rows) {
+    outline(p, m, parts, binary, l);
+    goto done;
+  }
   if (status == WEBML_OK)
     status = wml_pictures_pack(p, &l->pipeline.picture, h, w, c, cache, &pack);
   l->input[0] = pack.region; /* owned from here on */
-  bool binary = is_binary(m, l->pipeline.n_classes);
   if (status == WEBML_OK) status = check_broken(d, m, &pack);
   if (status == WEBML_OK) status = set_targets(p, map, binary, l);
   if (status == WEBML_OK) status = list_rows(d, m, &pack, parts, binary, l);
   if (status == WEBML_OK) status = count_duplicates(p, &pack, l);
   if (status == WEBML_OK) take_fingerprint(p, &pack, l);
+done:
   wml_free(cache);
   wml_free(map);
   if (status == WEBML_OK && (parts & 1u << WML_PART_TRAINING) && l->parts[WML_PART_TRAINING].n == 0)

@@ -1,6 +1,11 @@
 /* From an opened data set to arrays that a plan is fed with. */
 #include "data/dataset.h"
 
+void wml_loaded_clear(wml_loaded *l) {
+  *l = (wml_loaded){0};
+  for (int p = 0; p < WML_N_PARTS; p++) l->input[p].fd = l->target[p].fd = -1;
+}
+
 void wml_loaded_free(wml_loaded *l) {
   for (int p = 0; p < WML_N_PARTS; p++) {
     wml_region_free(&l->input[p]);
@@ -9,14 +14,12 @@ void wml_loaded_free(wml_loaded *l) {
   wml_free(l->widths);
   wml_free(l->rows);
   wml_pipeline_free(&l->pipeline);
-  *l = (wml_loaded){0};
-  for (int p = 0; p < WML_N_PARTS; p++) l->input[p].fd = l->target[p].fd = -1;
+  wml_loaded_clear(l);
 }
 
 webml_status wml_dataset_load(const webml_dataset *d, const webml_model *m,
                               const wml_pipeline *given, unsigned parts, wml_loaded *l) {
-  *l = (wml_loaded){0};
-  for (int p = 0; p < WML_N_PARTS; p++) l->input[p].fd = l->target[p].fd = -1;
+  wml_loaded_clear(l);
   if (d->format != m->format)
     return wml_fail(WEBML_ERROR_MISMATCH, "the model takes %s, but %s is %s",
                     m->format == WML_FORMAT_IMAGES ? "images" : "a table", d->path,

@@ -61,18 +61,29 @@ static int pick_gpu(const wml_device_info *list, int count, const char *name) {
   return strcmp(name, "cuda") == 0 || strcmp(name, "auto") == 0 ? best : -1;
 }
 
-static webml_status open_backend(const wml_backend *backend, const char *name,
+static webml_status open_backend(const wml_backend *backend, const wml_device_info *info,
                                  wml_device_config config, webml_device **out) {
   webml_device *d = wml_calloc(1, sizeof *d);
   if (!d) return wml_no_memory(sizeof *d, "a device");
   d->backend = backend;
-  snprintf(d->name, sizeof d->name, "%.15s", name);
+  snprintf(d->name, sizeof d->name, "%.15s", info->name);
+  d->bfloat16 = info->bfloat16;
+  memcpy(d->compute_capability, info->compute_capability, sizeof d->compute_capability);
   webml_status status = wml_from_result(backend->open(&wml_library_host, &config, &d->handle));
   if (status == WEBML_OK)
     *out = d;
   else
     wml_free(d);
   return status;
+}
+
+/* A back end that has one device, which every machine has. */
+static webml_status open_only(const wml_backend *backend, int threads, webml_device **out) {
+  wml_device_info info;
+  wml_device_config config = {.threads = threads};
+  int count;
+  WML_TRY(wml_from_result(backend->enumerate(&wml_library_host, &info, 1, &count)));
+  return open_backend(backend, &info, config, out);
 }
 
 static webml_status open_gpu(const char *name, webml_device **out) {
@@ -87,7 +98,7 @@ static webml_status open_gpu(const char *name, webml_device **out) {
   char *folder = NULL;
   WML_TRY(wml_cache_folder(NULL, &folder));
   wml_device_config config = {.index = which, .cache_folder = folder};
-  webml_status status = open_backend(cuda, list[which].name, config, out);
+  webml_status status = open_backend(cuda, &list[which], config, out);
   wml_free(folder);
   return status;
 }
@@ -97,7 +108,6 @@ webml_status webml_device_open(const char *name, int threads, webml_device **out
   if (threads < 0 || threads > 1024)
     return wml_fail(WEBML_ERROR_ARGUMENT, "%d threads are out of range; 0 stands for all cores",
                     threads);
-  wml_device_config config = {.threads = threads};
   if (!name) name = "auto";
   if (strcmp(name, "auto") == 0) {
     wml_device_info list[MAX_GPUS];
@@ -108,8 +118,8 @@ webml_status webml_device_open(const char *name, int threads, webml_device **out
     name = "cpu";
   }
   if (strncmp(name, "cuda", 4) == 0 || strncmp(name, "GPU-", 4) == 0) return open_gpu(name, out);
-  if (strcmp(name, "cpu") == 0) return open_backend(&wml_backend_cpu, name, config, out);
-  if (strcmp(name, "ref") == 0) return open_backend(&wml_backend_ref, name, config, out);
+  if (strcmp(name, "cpu") == 0) return open_only(&wml_backend_cpu, threads, out);
+  if (strcmp(name, "ref") == 0) return open_only(&wml_backend_ref, threads, out);
   return wml_fail(WEBML_ERROR_ARGUMENT, "unknown device \"%s\"; use auto, cpu, cuda:N or a UUID",
                   name);
 }
@@ -126,6 +136,23 @@ const char *webml_device_identity(const webml_device *d) {
 
 const char *webml_device_name(const webml_device *d) {
   return d->name;
+}
+
+webml_status webml_device_check(const webml_device *d, webml_precision precision) {
+  if (!d) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_device_check: device must not be NULL");
+  if (precision > WEBML_MIXED_BFLOAT16)
+    return wml_fail(WEBML_ERROR_ARGUMENT, "precision %d is none of webml_precision",
+                    (int)precision);
+  if (precision != WEBML_MIXED_BFLOAT16 || d->bfloat16) return WEBML_OK;
+  if (d->compute_capability[0])
+    return wml_fail(WEBML_ERROR_UNSUPPORTED,
+                    "device %s: mixed_bfloat16 needs a GPU of compute capability 8.0 or more, and "
+                    "this one has %d.%d; use float32, or another device",
+                    d->name, d->compute_capability[0], d->compute_capability[1]);
+  return wml_fail(WEBML_ERROR_UNSUPPORTED,
+                  "device %s: mixed_bfloat16 needs a processor that computes in bfloat16 "
+                  "(AVX512_BF16 or AMX), which this one does not; use float32, or another device",
+                  d->name);
 }
 
 /* ---- what there is, as JSON ---- */

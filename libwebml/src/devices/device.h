@@ -7,7 +7,9 @@
 struct webml_device {
   const wml_backend *backend;
   wml_device *handle;
-  char name[16]; /* "cpu", "cuda:0", "ref" */
+  char name[16];             /* "cpu", "cuda:0", "ref" */
+  bool bfloat16;             /* takes WML_MIXED_BFLOAT16 */
+  int compute_capability[2]; /* of a GPU; 0 */
 };
 
 /* Bytes of the device's memory that can be allocated; SIZE_MAX when unknown. */

@@ -38,8 +38,7 @@ void wml_unit_feeds(const wml_unit *unit, const void *input, const void *target,
 }
 
 void wml_unit_destroy(wml_unit *unit) {
-  if (!unit->device) return;
-  unit->device->backend->plan_destroy(unit->plan);
+  if (unit->device) unit->device->backend->plan_destroy(unit->plan);
   wml_step_free(&unit->step);
   *unit = (wml_unit){0};
 }
@@ -60,25 +59,24 @@ webml_status wml_check_memory(const webml_device *device, const webml_memory *me
   return shared || !host ? WEBML_OK : check_room("cpu", host, wml_host_available());
 }
 
-webml_status webml_plan_memory(const webml_model *model, webml_device *device, int64_t batch,
-                               bool training, webml_memory *memory) {
+webml_status webml_predictor_memory(const webml_model *model, webml_device *device, int64_t batch,
+                                    webml_precision precision, webml_memory *memory) {
   if (!model || !device || !memory || batch < 1)
     return wml_fail(
         WEBML_ERROR_ARGUMENT,
-        "webml_plan_memory: model, device, memory and a batch of at least 1 are needed");
+        "webml_predictor_memory: model, device, memory and a batch of at least 1 are needed");
+  WML_TRY(webml_device_check(device, precision));
   wml_shape out = wml_model_output(model);
-  int64_t width = out.dim[out.rank - 1];
-  if (model->dynamic || wml_shape_elements(&model->input) < 0 || width < 0)
+  if (model->dynamic || wml_shape_elements(&model->input) < 0 || out.dim[out.rank - 1] < 0)
     return wml_fail(WEBML_ERROR_MODEL, "the model has open sizes; shape it to a data set first");
   *memory = (webml_memory){0};
   wml_store *store = NULL;
   WML_TRY(wml_from_result(device->backend->store_create(device->handle, &store)));
   wml_step_spec spec = {.model = model,
-                        .mode = training ? WML_MODE_TRAIN : WML_MODE_PREDICT,
+                        .mode = WML_MODE_PREDICT,
                         .batch = batch,
                         .input = model->format == WML_FORMAT_IMAGES ? WML_U8 : WML_F32,
-                        .target = WML_F32,
-                        .target_width = width};
+                        .precision = (wml_precision)precision};
   wml_unit unit;
   webml_status status = wml_unit_create(device, store, &spec, &unit);
   if (status == WEBML_OK) wml_unit_memory(&unit, false, memory), wml_unit_destroy(&unit);

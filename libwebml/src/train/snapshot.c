@@ -27,23 +27,32 @@ static void add(wml_snapshot *s, const char *name, const wml_tensor *t, size_t *
   *offset += (size_t)wml_elements(t);
 }
 
+/* Weights are in a snapshot of all twice: as they are, and the best. */
+static int copies(const wml_tensor *t, int what) {
+  if (!wanted(t, what)) return 0;
+  return what == WML_SNAPSHOT_ALL && t->role != WML_ROLE_SLOT ? 2 : 1;
+}
+
+size_t wml_snapshot_bytes(const webml_trainer *t, int what) {
+  const wml_graph *g = &t->units[WML_UNIT_TRAIN].step.graph;
+  size_t elements = 0;
+  for (int i = 0; i < g->n_tensors; i++)
+    elements += (size_t)wml_elements(&g->tensors[i]) * (size_t)copies(&g->tensors[i], what);
+  return elements * sizeof(float);
+}
+
 /* Names: those of the training graph, which lives as long as the trainer; best weights under
  * "best/". */
 webml_status wml_snapshot_create(webml_trainer *t, int what, wml_snapshot *s) {
   const wml_graph *g = &t->units[WML_UNIT_TRAIN].step.graph;
-  size_t n = 0, total = 0, offset = 0;
+  size_t n = 0, bytes = wml_snapshot_bytes(t, what), offset = 0;
   *s = (wml_snapshot){0};
-  for (int i = 0; i < g->n_tensors; i++) {
-    if (!wanted(&g->tensors[i], what)) continue;
-    bool twice = what == WML_SNAPSHOT_ALL && g->tensors[i].role != WML_ROLE_SLOT;
-    n += twice ? 2 : 1;
-    total += (size_t)wml_elements(&g->tensors[i]) * (twice ? 2 : 1);
-  }
+  for (int i = 0; i < g->n_tensors; i++) n += (size_t)copies(&g->tensors[i], what);
   s->tensors = wml_alloc(n * sizeof *s->tensors);
-  s->data = wml_alloc(total * sizeof *s->data);
+  s->data = wml_alloc(bytes);
   if (!s->tensors || !s->data) {
     wml_snapshot_free(s);
-    return wml_no_memory(total * sizeof *s->data, "a copy of the weights");
+    return wml_no_memory(bytes, "a copy of the weights");
   }
   for (int i = 0; i < g->n_tensors; i++)
     if (wanted(&g->tensors[i], what)) add(s, g->tensors[i].name, &g->tensors[i], &offset);

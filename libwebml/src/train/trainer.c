@@ -1,4 +1,4 @@
-/* Creating a trainer: data, plans, memory, initial weights. */
+/* Creating a trainer: options, data, initial weights. */
 #include "train/trainer.h"
 
 #include "data/augmentation.h"
@@ -40,7 +40,7 @@ static webml_status range(const char *name, double value, double low, double hig
                   high);
 }
 
-static webml_status settle_options(webml_trainer *t, const webml_train_options *given) {
+webml_status wml_trainer_options(webml_trainer *t, const webml_train_options *given) {
   webml_train_options *o = &t->options;
   if (given && given->struct_size > sizeof *o)
     return wml_fail(WEBML_ERROR_ARGUMENT, "struct_size %zu is not that of webml_train_options",
@@ -109,7 +109,7 @@ static webml_status check_augmentation(const webml_trainer *t) {
   return WEBML_OK;
 }
 
-static webml_status set_class_weights(webml_trainer *t) {
+static webml_status set_class_weights(webml_trainer *t, bool rows) {
   const wml_samples *s = &t->data.parts[WML_PART_TRAINING];
   size_t classes = (size_t)wml_pipeline_label_count(&t->data.pipeline);
   if (!t->options.balance_classes && !t->options.n_class_weights) return WEBML_OK;
@@ -125,7 +125,7 @@ static webml_status set_class_weights(webml_trainer *t) {
     wml_free(count);
     return wml_no_memory(classes * 12, "class weights");
   }
-  for (int64_t i = 0; i < s->n; i++) {
+  for (int64_t i = 0; rows && i < s->n; i++) {
     int64_t row = wml_sample_row(s, i);
     double label = s->target_type == WML_I32 ? (double)((const int32_t *)s->target)[row]
                                              : (double)((const float *)s->target)[row];
@@ -137,53 +137,6 @@ static webml_status set_class_weights(webml_trainer *t) {
         (float)(t->options.n_class_weights ? t->options.class_weights[c] : balanced);
   }
   wml_free(count);
-  return WEBML_OK;
-}
-
-/* ---- plans ---- */
-
-static webml_status create_unit(webml_trainer *t, int which, int part, wml_mode mode,
-                                int64_t batch) {
-  const wml_samples *s = &t->data.parts[part];
-  if (batch < 1) return WEBML_OK;
-  wml_step_spec spec = {.model = t->model,
-                        .mode = mode,
-                        .batch = batch,
-                        .input = s->input_type,
-                        .target = s->target_type,
-                        .target_width = s->target_width,
-                        .input_widths = s->input_widths,
-                        .target_widths = s->target_widths,
-                        .n_input_cells = s->input_cells,
-                        .n_target_cells = s->target_cells,
-                        .precision = (wml_precision)t->options.precision,
-                        .deterministic = t->options.deterministic,
-                        .class_weight = mode == WML_MODE_TRAIN ? t->class_weight : NULL};
-  spec.augment = wml_augmentation_of(&t->options.augmentation);
-  spec.n_classes = wml_pipeline_label_count(&t->data.pipeline);
-  return wml_unit_create(t->device, t->store, &spec, &t->units[which]);
-}
-
-static webml_status create_units(webml_trainer *t) {
-  int64_t batch = t->options.batch_size, n = t->data.parts[WML_PART_TRAINING].n,
-          v = t->data.parts[WML_PART_VALIDATION].n;
-  WML_TRY(wml_from_result(t->device->backend->store_create(t->device->handle, &t->store)));
-  /* The first plan lays out the store; a data set smaller than a batch is one partial batch. */
-  bool full = n >= batch;
-  WML_TRY(create_unit(t, WML_UNIT_TRAIN, WML_PART_TRAINING, WML_MODE_TRAIN, full ? batch : n));
-  WML_TRY(
-      create_unit(t, WML_UNIT_TRAIN_REST, WML_PART_TRAINING, WML_MODE_TRAIN, full ? n % batch : 0));
-  WML_TRY(create_unit(t, WML_UNIT_EVALUATE, WML_PART_VALIDATION, WML_MODE_EVALUATE,
-                      v >= batch ? batch : 0));
-  WML_TRY(
-      create_unit(t, WML_UNIT_EVALUATE_REST, WML_PART_VALIDATION, WML_MODE_EVALUATE, v % batch));
-  webml_memory need = {0};
-  for (int i = 0; i < WML_N_UNITS; i++)
-    if (t->units[i].plan) wml_unit_memory(&t->units[i], i != WML_UNIT_TRAIN, &need);
-  /* The best weights, and a checkpoint's copy with the optimizer's state. */
-  WML_TRY(wml_check_memory(t->device, &need, need.weights * 5));
-  for (int i = 0; i < WML_N_UNITS; i++)
-    if (t->units[i].plan) WML_TRY(wml_unit_prepare(&t->units[i]));
   return WEBML_OK;
 }
 
@@ -300,15 +253,24 @@ static webml_status keep_texts(webml_trainer *t) {
 
 /* ---- the object ---- */
 
-static webml_status create(webml_trainer *t, const webml_dataset *dataset,
-                           const webml_train_options *options) {
+webml_status wml_trainer_settle(webml_trainer *t, const webml_dataset *dataset,
+                                const webml_train_options *options, bool rows) {
   if (t->model->dynamic || t->model->loss_open || t->model->optimizer_open)
     return wml_fail(
         WEBML_ERROR_MODEL,
         "the model is still open; shape it to the data set first (webml_model_shape_to)");
-  WML_TRY(settle_options(t, options));
+  WML_TRY(wml_trainer_options(t, options));
+  if (t->device) WML_TRY(webml_device_check(t->device, t->options.precision));
   WML_TRY(wml_dataset_load(dataset, t->model, NULL,
-                           1u << WML_PART_TRAINING | 1u << WML_PART_VALIDATION, &t->data));
+                           1u << WML_PART_TRAINING | 1u << WML_PART_VALIDATION |
+                               (rows ? 0 : WML_WITHOUT_ROWS),
+                           &t->data));
+  WML_TRY(check_augmentation(t));
+  WML_TRY(check_fit(t));
+  return set_class_weights(t, rows);
+}
+
+static void say_about_data(const webml_trainer *t) {
   if (t->data.skipped)
     wml_trainer_say(t, "%lld broken images were left out", (long long)t->data.skipped);
   if (t->data.duplicates)
@@ -320,12 +282,16 @@ static webml_status create(webml_trainer *t, const webml_dataset *dataset,
   if (t->data.unknown)
     wml_trainer_say(t, "%lld cells of the validation part hold values that training never sees",
                     (long long)t->data.unknown);
-  WML_TRY(check_augmentation(t));
-  WML_TRY(check_fit(t));
-  WML_TRY(set_class_weights(t));
+}
+
+static webml_status create(webml_trainer *t, const webml_dataset *dataset,
+                           const webml_train_options *options) {
+  WML_TRY(wml_trainer_settle(t, dataset, options, true));
+  say_about_data(t);
   WML_TRY(set_series(t));
   WML_TRY(keep_texts(t));
-  WML_TRY(create_units(t));
+  WML_TRY(wml_trainer_plan(t));
+  WML_TRY(wml_trainer_prepare(t));
   int64_t n = t->data.parts[WML_PART_TRAINING].n, steps = wml_steps_per_epoch(t);
   size_t results = (size_t)t->units[WML_UNIT_TRAIN].step.graph.n_results;
   t->order = wml_alloc((size_t)n * sizeof *t->order);
@@ -350,16 +316,24 @@ static webml_status create(webml_trainer *t, const webml_dataset *dataset,
   return t->options.resume ? wml_resume(t) : WEBML_OK;
 }
 
+webml_status wml_trainer_new(const webml_model *model, webml_device *device, webml_trainer **out) {
+  webml_trainer *t = wml_calloc(1, sizeof *t);
+  if (!t) return wml_no_memory(sizeof *t, "a trainer");
+  t->model = wml_model_retain(model);
+  t->device = device;
+  wml_loaded_clear(&t->data);
+  *out = t;
+  return WEBML_OK;
+}
+
 webml_status webml_trainer_create(const webml_model *model, const webml_dataset *dataset,
                                   webml_device *device, const webml_train_options *options,
                                   webml_trainer **out) {
   if (!model || !dataset || !device || !out)
     return wml_fail(WEBML_ERROR_ARGUMENT,
                     "webml_trainer_create: model, dataset, device and trainer must not be NULL");
-  webml_trainer *t = wml_calloc(1, sizeof *t);
-  if (!t) return wml_no_memory(sizeof *t, "a trainer");
-  t->model = wml_model_retain(model);
-  t->device = device;
+  webml_trainer *t = NULL;
+  WML_TRY(wml_trainer_new(model, device, &t));
   webml_status status = create(t, dataset, options);
   if (status == WEBML_OK)
     *out = t;

@@ -81,6 +81,23 @@ struct webml_trainer {
   atomic_int cancelled; /* lock-free: a signal handler may set it */
 };
 
+/* trainer.c: an empty one; webml_trainer_destroy(). device NULL: it only estimates. */
+webml_status wml_trainer_new(const webml_model *model, webml_device *device, webml_trainer **out);
+/* Copies the options, fills in defaults and checks ranges. */
+webml_status wml_trainer_options(webml_trainer *t, const webml_train_options *given);
+/* Options, data and what they must have in common. rows false: of the data set only
+ * counts and types are taken, which is what plans are made from. */
+webml_status wml_trainer_settle(webml_trainer *t, const webml_dataset *dataset,
+                                const webml_train_options *options, bool rows);
+
+/* plans.c: the graphs of the four kinds of step, compiled where there is a device; nothing large is
+ * allocated. */
+webml_status wml_trainer_plan(webml_trainer *t);
+/* What the training will take, of a GPU where there is no device. After wml_trainer_plan(). */
+webml_status wml_trainer_need(const webml_trainer *t, webml_training_memory *need);
+/* Refuses what the device or the machine cannot hold, and allocates the plans' memory. */
+webml_status wml_trainer_prepare(webml_trainer *t);
+
 /* initialize.c: one parameter's initial values, indexed by its elements. `lane` tells parameters
  * apart. */
 webml_status wml_initialize(const wml_param *param, uint64_t seed, uint32_t lane, float *out);
@@ -91,6 +108,8 @@ double wml_learning_rate(const webml_train_options *o, double base, double facto
 
 /* snapshot.c */
 enum { WML_SNAPSHOT_WEIGHTS, WML_SNAPSHOT_ALL }; /* all: optimizer state and best weights too */
+/* Bytes of its values. */
+size_t wml_snapshot_bytes(const webml_trainer *t, int what);
 webml_status wml_snapshot_create(webml_trainer *t, int what, wml_snapshot *s);
 webml_status wml_snapshot_take(webml_trainer *t, wml_snapshot *s);
 /* Where the snapshot keeps the tensor of that name, which it has. */
