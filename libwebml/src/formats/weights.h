@@ -5,7 +5,6 @@
 #include "data/pipeline.h"
 #include "formats/safetensors.h"
 #include "model/model.h"
-#include "plan/step.h"
 
 typedef struct wml_weights {
   wml_safetensors file;

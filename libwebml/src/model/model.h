@@ -104,6 +104,13 @@ struct wml_layer {
   } u;
 };
 
+/* How a layer is quantized: what its kernel and input are whole multiples of. */
+typedef struct wml_layer_quantization {
+  const float *scales; /* [filters] of the kernel; NULL: the layer is not quantized */
+  float input_scale;   /* its input lies in input_scale * [0, 255] */
+  bool input_signed;   /* in input_scale * [-128, 127] instead */
+} wml_layer_quantization;
+
 /* ---- the model ---- */
 
 typedef enum wml_format { WML_FORMAT_IMAGES, WML_FORMAT_CSV } wml_format;

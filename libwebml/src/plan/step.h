@@ -10,13 +10,6 @@ typedef enum wml_mode {
   WML_MODE_PREDICT
 } wml_mode;
 
-/* How a layer is quantized: what its kernel and input are whole multiples of. */
-typedef struct wml_layer_quantization {
-  const float *scales; /* [filters] of the kernel; NULL: the layer is not quantized */
-  float input_scale;   /* its input lies in input_scale * [0, 255] */
-  bool input_signed;   /* in input_scale * [-128, 127] instead */
-} wml_layer_quantization;
-
 typedef struct wml_step_spec {
   const webml_model *model;
   wml_mode mode;
