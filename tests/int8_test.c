@@ -24,6 +24,7 @@ typedef struct int8_case {
 static float scales[MAX_LAYERS][MAX_FILTERS];
 static wml_layer_quantization quantization[MAX_LAYERS];
 static int team = 2;
+static bool keeps_inputs;
 
 static webml_model *parse(const char *text) {
   char *json = strdup(text);
@@ -51,7 +52,8 @@ static bool rig_open(rig *r, const wml_backend *backend, const int8_case *c,
                         .mode = WML_MODE_PREDICT,
                         .batch = c->batch,
                         .input = c->input,
-                        .quantization = quantization};
+                        .quantization = quantization,
+                        .layer_inputs = keeps_inputs};
   return backend->open(&wml_library_host, &config, &r->device) == WML_OK &&
          backend->store_create(r->device, &r->store) == WML_OK &&
          wml_step_build(&spec, &r->step) == WEBML_OK &&
@@ -161,6 +163,40 @@ static void compare(const int8_case *c) {
   webml_model_destroy(model);
 }
 
+/* What calibration reads: every layer's input is an output of the graph. */
+static void compare_inputs(const int8_case *c) {
+  webml_model *model = parse(c->model);
+  memset(quantization, 0, sizeof quantization);
+  rig ref, cpu;
+  keeps_inputs = true;
+  CHECKF(rig_open(&ref, &wml_backend_ref, c, model) && rig_open(&cpu, &wml_backend_cpu, c, model),
+         "%s: %s", c->name, webml_last_error());
+  keeps_inputs = false;
+  put_weights(&ref, model);
+  put_weights(&cpu, model);
+  enum { MOST = 1 << 20 };
+  float *x = test_alloc(MOST * sizeof *x), *a = test_alloc(MOST * sizeof *a),
+        *b = test_alloc(MOST * sizeof *b);
+  test_random random = {3};
+  test_fill(&random, x, MOST, -1.2f, 1.2f);
+  predict(&ref, x, b);
+  predict(&cpu, x, a);
+  for (int i = 0; i < model->n_layers; i++) {
+    int tensor = ref.step.layer_input[i];
+    int64_t n = wml_elements(&ref.step.graph.tensors[tensor]);
+    CHECK(n <= MOST && ref.backend->read(ref.plan, tensor, b) == WML_OK &&
+          cpu.backend->read(cpu.plan, tensor, a) == WML_OK);
+    double d = test_difference(a, b, n);
+    CHECKF(d <= 2e-4, "%s: the input of %s differs by %g", c->name, model->layers[i].name, d);
+  }
+  free(x);
+  free(a);
+  free(b);
+  rig_close(&ref);
+  rig_close(&cpu);
+  webml_model_destroy(model);
+}
+
 static const int8_case cases[] = {
     {"dense layers on a table", 5, WML_F32,
      "{'size':[70],'optimizer':'sgd','loss':'mse','layers':[{'type':'Dense','layer':{'units':96,"
@@ -203,6 +239,12 @@ static const int8_case cases[] = {
      "{'type':'BatchNormalization'},{'type':'Conv2D','layer':{'filters':8,'kernel_size':1,"
      "'activation':'sigmoid'}},{'type':'Flatten'},{'type':'Dense','layer':{'units':5}}]}",
      4},
+    {"a grouped convolution before a normalisation", 4, WML_F32,
+     "{'size':[8,8,3],'optimizer':'sgd','loss':'mse','layers':[{'type':'Conv2D','layer':{'filters':"
+     "4,'kernel_size':3}},{'type':'Conv2D','layer':{'filters':4,'kernel_size':2,'groups':2}},"
+     "{'type':'BatchNormalization'},{'type':'MaxPooling2D'},{'type':'Flatten'},{'type':'Dense',"
+     "'layer':{'units':2,'activation':'softmax'}}]}",
+     2},
     {"a grouped convolution stays float32", 2, WML_U8,
      "{'size':[10,10,4],'optimizer':'sgd','loss':'mse','layers':[{'type':'Conv2D','layer':"
      "{'filters':8,'kernel_size':3,'activation':'relu'}},{'type':'Conv2D','layer':{'filters':8,"
@@ -210,7 +252,43 @@ static const int8_case cases[] = {
      "{'units':5}}]}",
      2}};
 
+/* A plan that folds a normalisation is there first, and has got the weights: one that does not fold
+ * it finds them as they lie. */
+static void check_late_layout(void) {
+  const int8_case c = {"late", 3, WML_F32,
+                       "{'size':[8,8,16],'optimizer':'sgd','loss':'mse','layers':[{'type':'Conv2D',"
+                       "'layer':{'filters':144,'kernel_size':3}},{'type':'BatchNormalization'},"
+                       "{'type':'Flatten'},{'type':'Dense','layer':{'units':96}},"
+                       "{'type':'BatchNormalization'}]}",
+                       0};
+  webml_model *model = parse(c.model);
+  memset(quantization, 0, sizeof quantization);
+  rig first, late;
+  CHECK(rig_open(&first, &wml_backend_cpu, &c, model));
+  put_weights(&first, model);
+  float x[3 * 8 * 8 * 16], a[3 * 96], b[3 * 96];
+  test_random random = {3};
+  test_fill(&random, x, sizeof x / sizeof *x, -1.2f, 1.2f);
+  predict(&first, x, a);
+  late = first;
+  keeps_inputs = true;
+  wml_step_spec spec = {
+      .model = model, .mode = WML_MODE_PREDICT, .batch = 3, .input = WML_F32, .layer_inputs = true};
+  CHECK(wml_step_build(&spec, &late.step) == WEBML_OK &&
+        late.backend->compile(late.store, &late.step.graph, &late.plan) == WML_OK &&
+        late.backend->prepare(late.plan) == WML_OK);
+  keeps_inputs = false;
+  predict(&late, x, b);
+  double d = test_difference(a, b, 3 * 96);
+  CHECKF(d <= 2e-4, "plans that fold and do not fold differ by %g", d);
+  late.backend->plan_destroy(late.plan);
+  wml_step_free(&late.step);
+  rig_close(&first);
+  webml_model_destroy(model);
+}
+
 int main(void) {
+  check_late_layout();
   wml_device_info info;
   int n;
   CHECK(wml_backend_cpu.enumerate(&wml_library_host, &info, 1, &n) == WML_OK);
@@ -225,6 +303,7 @@ int main(void) {
     setenv("WEBML_CPU_FINEST_PIECES", "1", 1);
     team = 3;
     compare(&cases[i]);
+    compare_inputs(&cases[i]);
   }
   return test_report();
 }

@@ -355,14 +355,15 @@ static webml_status small_table_life(void) {
   return status;
 }
 
+static const char cnn[] =
+    "{\"size\":[8,8,3],\"dynamic\":true,\"optimizer\":\"adam\",\"loss\":null,\"layers\":["
+    "{\"type\":\"Conv2D\",\"layer\":{\"filters\":4,\"kernel_size\":3}},"
+    "{\"type\":\"Conv2D\",\"layer\":{\"filters\":4,\"kernel_size\":2,\"groups\":2}},"
+    "{\"type\":\"BatchNormalization\"},{\"type\":\"MaxPooling2D\"},{\"type\":\"Flatten\"},"
+    "{\"type\":\"Dense\",\"layer\":{\"units\":null,\"activation\":\"softmax\"}}]}";
+
 /* The same with pictures: PNG and JPEG decoding, convolutions, BatchNormalization folded. */
 static webml_status image_life(webml_precision precision) {
-  static const char cnn[] =
-      "{\"size\":[8,8,3],\"dynamic\":true,\"optimizer\":\"adam\",\"loss\":null,\"layers\":["
-      "{\"type\":\"Conv2D\",\"layer\":{\"filters\":4,\"kernel_size\":3}},"
-      "{\"type\":\"Conv2D\",\"layer\":{\"filters\":4,\"kernel_size\":2,\"groups\":2}},"
-      "{\"type\":\"BatchNormalization\"},{\"type\":\"MaxPooling2D\"},{\"type\":\"Flatten\"},"
-      "{\"type\":\"Dense\",\"layer\":{\"units\":null,\"activation\":\"softmax\"}}]}";
   world w;
   counter c = {0};
   char *json = NULL;
@@ -390,6 +391,27 @@ static webml_status small_image_life(void) {
 
 static webml_status small_narrow_life(void) {
   return image_life(WEBML_MIXED_BFLOAT16);
+}
+
+/* From weights that the life before has left to a quantized prediction. */
+static webml_status small_quantized_life(void) {
+  char path[256], *json = NULL;
+  snprintf(path, sizeof path, "%s.int8", weights_path);
+  world w;
+  webml_predictor *p = NULL;
+  webml_status status = open_world(&w, cnn, "tests/data/images", 0.34);
+  const webml_quantize_options o = {.struct_size = sizeof o, .samples = 4};
+  if (status == WEBML_OK)
+    status = webml_quantize(weights_path, w.dataset, w.device, &o, path, &json);
+  webml_free(json);
+  const webml_predictor_options int8 = {
+      .struct_size = sizeof int8, .max_batch = 2, .precision = WEBML_INFERENCE_INT8};
+  if (status == WEBML_OK) status = webml_predictor_create(path, w.device, &int8, &p);
+  if (status == WEBML_OK) status = webml_predictor_image(p, "tests/data/images/plain/a.png", &json);
+  if (status == WEBML_OK) webml_free(json);
+  webml_predictor_destroy(p);
+  close_world(&w);
+  return status;
 }
 
 static void test_failing_allocations(webml_status (*small_life)(void)) {
@@ -427,6 +449,7 @@ int main(void) {
   test_not_finite();
   test_failing_allocations(small_table_life);
   test_failing_allocations(small_image_life);
+  test_failing_allocations(small_quantized_life);
   if (small_narrow_life() == WEBML_ERROR_UNSUPPORTED)
     test_skip("failing allocations in bfloat16", webml_last_error());
   else

@@ -213,12 +213,14 @@ static wml_result weights_for(wml_plan *plan, cpu_node *node, const conv_pass *p
   return cpu_add_reorder(plan, node, CPU_BEFORE, from, &entry->own, *operand, want);
 }
 
+/* Weights that a plan without this operation (because it is folded) has put already lie as they
+ * were given. */
 static void fix_layout(wml_plan *plan, const conv_pass *pass, const conv_shape *s,
                        const dnnl_memory_desc_t *weights) {
   cpu_entry *entry = plan->tensors[pass->kernel].entry;
   if (entry->fixed) return;
   entry->plain = s->plain;
-  entry->own = pass->narrow || pass->in_int8 ? s->plain : *weights;
+  entry->own = pass->narrow || pass->in_int8 || entry->data ? s->plain : *weights;
   entry->fixed = true;
 }
 
