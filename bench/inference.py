@@ -1,5 +1,5 @@
 """Inference beside ONNX Runtime: the same weights, exported by `webml export`, the same number of threads, interleaved
-rounds, medians and the ratio of pairs.
+rounds, medians and the ratio of pairs; and int8 beside float32, both webml's.
 
 usage: /usr/bin/python3 bench/inference.py [--rounds N] [--seconds S] [--json FILE] [--only WORDS]
 Installs onnxruntime-node from npm into WEBML_BENCH_CACHE (/tmp/webml-bench-cache) once.
@@ -47,7 +47,8 @@ networks = {
     "13-64-64-1 MLP": network(
         [None], "mse", [dense(64, "relu"), dense(64, "relu"), dense(None, "linear")]),
 }
-# name, rows at once, least ratio to be reached
+# name, rows at once, least ratio to be reached: to ONNX Runtime, and of int8 to float32
+quantized = [("reference network", 64, 2.5), ("reference network", 1, 3.0)]
 subjects = [("reference network", 64, 1.3), ("reference network", 1, 1.0), ("13-64-64-1 MLP", 1024, 1.5),
             ("13-64-64-1 MLP", 1, 1.0)]
 
@@ -123,6 +124,22 @@ def measure(name, rows, target, stem):
     return {"webml": spread(ours), "onnxruntime": spread(theirs), "ratio": ratio, "target": target}
 
 
+def measure_int8(name, rows, target, stem, data):
+    small = stem + ".int8.safetensors"
+    if not os.path.exists(small):
+        subprocess.run([webml, "quantize", stem + ".safetensors", "--data", data, "-o", small], check=True,
+                       stdout=subprocess.DEVNULL)
+    exact, int8 = [], []
+    for _ in range(options.rounds):
+        exact.append(own_rate(stem + ".safetensors", rows, True))
+        int8.append(own_rate(small, rows, True))
+    ratio = spread([x / y for x, y in zip(int8, exact)])
+    print(f"{name + f' in int8, {rows} at once':34} {statistics.median(int8):12.0f} rows/s, float32 "
+          f"{statistics.median(exact):10.0f}: {ratio['median']:.2f} ({ratio['least']:.2f} to {ratio['most']:.2f}; "
+          f"target {target})", flush=True)
+    return {"int8": spread(int8), "float32": spread(exact), "ratio": ratio, "target": target}
+
+
 def main():
     install_peer()
     with open(os.path.join(npm, "node_modules", "onnxruntime-node", "package.json")) as f:
@@ -139,6 +156,10 @@ def main():
             if name not in stems:
                 stems[name] = train(name, data[name], folder)
             results[f"{name}, {rows} at once"] = measure(name, rows, target, stems[name])
+        for name, rows, target in quantized:
+            if options.only in f"{name} in int8 {rows}" and name in stems:
+                key = f"{name} in int8, {rows} at once"
+                results[key] = measure_int8(name, rows, target, stems[name], data[name])
     if options.json:
         with open(options.json, "w") as f:
             json.dump(results, f, indent=1)
