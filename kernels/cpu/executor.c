@@ -4,7 +4,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* A caller that waits. */
@@ -29,12 +28,6 @@ struct cpu_executor {
   int64_t began_ns, brief_ns;
   bool admits; /* its job is a long one, and no brief one runs within it */
 };
-
-static int64_t now_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* The first job, or the first brief one; NULL when there is none. With the mutex held. */
 static queued *take(cpu_executor *e, bool brief) {
@@ -72,12 +65,12 @@ void cpu_executor_admit_brief(cpu_executor *e) {
   int limit = cpu_team_limit(1 << 30);
   pthread_mutex_lock(&e->mutex);
   for (;;) {
-    int64_t begin = now_ns();
+    int64_t begin = cpu_now_ns();
     if (2 * e->brief_ns > begin - e->began_ns) break;
     queued *q = take(e, true);
     if (!q) break;
     run_for(e, q);
-    e->brief_ns += now_ns() - begin;
+    e->brief_ns += cpu_now_ns() - begin;
   }
   pthread_mutex_unlock(&e->mutex);
   cpu_team_limit(limit);
@@ -127,7 +120,7 @@ static bool take_turn(cpu_executor *e, const cpu_job *job) {
   }
   if (!q.done) {
     e->busy = true;
-    e->began_ns = now_ns();
+    e->began_ns = cpu_now_ns();
     e->brief_ns = 0;
     e->admits = !job->brief;
   }

@@ -68,7 +68,7 @@ static void relax(void) {
 #endif
 }
 
-static int64_t now_ns(void) {
+int64_t cpu_now_ns(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
@@ -81,7 +81,7 @@ static bool poll(_Atomic uint32_t *word, uint32_t value, bool zero) {
     uint32_t seen = atomic_load_explicit(word, memory_order_acquire);
     if (zero ? seen == 0 : seen != value) return true;
     if (i % 64 == 0) {
-      int64_t now = now_ns();
+      int64_t now = cpu_now_ns();
       if (end == 0)
         end = now + polling_ns;
       else if (now >= end)

@@ -40,4 +40,7 @@ void cpu_for_pieces(int64_t n, cpu_piece_body body, void *arg);
 typedef void (*cpu_body)(void *arg, int64_t begin, int64_t end);
 void cpu_parallel(int64_t n, int64_t grain, cpu_body body, void *arg);
 
+/* Monotonic time. */
+int64_t cpu_now_ns(void);
+
 #endif
