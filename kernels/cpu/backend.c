@@ -9,10 +9,10 @@
 #include <unistd.h>
 
 const vec_table *vec_choose(void) {
+#if defined(__x86_64__)
   const char *limit = getenv("WEBML_ISA");
   bool baseline = limit && strcmp(limit, "baseline") == 0,
        avx2 = limit && strcmp(limit, "avx2") == 0;
-#if defined(__x86_64__)
   __builtin_cpu_init();
   if (!baseline && !avx2 && __builtin_cpu_supports("avx512f") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
@@ -20,11 +20,12 @@ const vec_table *vec_choose(void) {
     return &vec_avx512;
   if (!baseline && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
     return &vec_avx2;
-#else
-  (void)baseline;
-  (void)avx2;
-#endif
   return &vec_baseline;
+#elif defined(__aarch64__)
+  return &vec_neon;
+#else
+  return &vec_baseline;
+#endif
 }
 
 /* "model name" of /proc/cpuinfo. */

@@ -429,9 +429,9 @@ WML_FN lanes_f either_lanes(lanes_i mask, lanes_f a, lanes_f b) {
   return (lanes_f)((mask & (lanes_i)a) | (~mask & (lanes_i)b));
 }
 
-/* Vectors of filters that are summed at a time: with those of four pixels they fill the registers.
- */
-#if defined(__AVX512F__)
+/* Vectors of filters that are summed at a time: with those of four pixels they fill the registers,
+ * of which AVX-512 and NEON have 32. */
+#if defined(__AVX512F__) || defined(__aarch64__)
 enum { FORWARD_VECTORS = 4 };
 #else
 enum { FORWARD_VECTORS = 2 };
