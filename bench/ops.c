@@ -15,8 +15,11 @@ typedef struct op_rig {
   wml_store *store;
   wml_step step;
   wml_plan *plan;
-  float *rows; /* zeros for every feed */
+  float *samples;       /* zeros for every feed */
+  int64_t *row_numbers; /* [MOST_STEPS, batch], all the first */
 } op_rig;
+
+enum { MOST_STEPS = 64 }; /* of one run */
 
 static void open_rig(op_rig *r, const wml_backend *backend, const op_case *c,
                      const webml_model *model, int threads) {
@@ -28,8 +31,10 @@ static void open_rig(op_rig *r, const wml_backend *backend, const op_case *c,
                         .input = WML_F32,
                         .target = WML_F32,
                         .target_width = out.dim[out.rank - 1]};
-  *r = (op_rig){.backend = backend, .rows = calloc(1 << 20, sizeof(float))};
-  if (!r->rows || backend->open(&wml_library_host, &config, &r->device) ||
+  *r = (op_rig){.backend = backend,
+                .samples = calloc(1 << 20, sizeof(float)),
+                .row_numbers = calloc((size_t)c->batch * MOST_STEPS, sizeof(int64_t))};
+  if (!r->samples || !r->row_numbers || backend->open(&wml_library_host, &config, &r->device) ||
       backend->store_create(r->device, &r->store) || wml_step_build(&spec, &r->step) ||
       backend->compile(r->store, &r->step.graph, &r->plan) || backend->prepare(r->plan)) {
     fprintf(stderr, "webml-bench: case %s: %s\n", c->name, webml_last_error());
@@ -42,18 +47,18 @@ static void close_rig(op_rig *r) {
   wml_step_free(&r->step);
   r->backend->store_destroy(r->store);
   r->backend->close(r->device);
-  free(r->rows);
+  free(r->samples);
+  free(r->row_numbers);
 }
 
 /* Microseconds of a step. */
 static double round_of(op_rig *r, int64_t steps) {
-  static float rates[256];
+  static float rates[MOST_STEPS];
   double results[8192] = {0};
-  int64_t rows[256 * 16] = {0};
-  wml_feed feeds[] = {{.tensor = r->step.input, .base = r->rows},
-                      {.tensor = r->step.target, .base = r->rows}};
+  wml_feed feeds[] = {{.tensor = r->step.input, .base = r->samples},
+                      {.tensor = r->step.target, .base = r->samples}};
   wml_run run = {.n_steps = steps,
-                 .rows = rows,
+                 .rows = r->row_numbers,
                  .n_feeds = 2,
                  .feeds = feeds,
                  .learning_rate = rates,
@@ -73,7 +78,7 @@ void bench_operations(int threads, int rounds) {
     open_rig(&ref, &wml_backend_ref, &op_cases[i], model, 1);
     round_of(&cpu, 8);
     for (int k = 0; k < rounds; k++) {
-      bench_add(&fast, round_of(&cpu, 64));
+      bench_add(&fast, round_of(&cpu, MOST_STEPS));
       bench_add(&slow, round_of(&ref, 4));
     }
     printf("%-46.46s %9.1f us %9.1f us %8.1f\n", op_cases[i].name, bench_median(&fast),

@@ -21,4 +21,7 @@ build tsan
 TSAN_OPTIONS=suppressions=$PWD/tests/sanitizers/tsan.supp \
   ctest --test-dir build-tsan --output-on-failure -L threads
 
+echo "== AArch64, emulated"
+scripts/aarch64.sh
+
 if [ $long = 1 ]; then scripts/fuzz.sh 300; else scripts/fuzz.sh 8 1; fi

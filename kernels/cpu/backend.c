@@ -9,10 +9,10 @@
 #include <unistd.h>
 
 const vec_table *vec_choose(void) {
+#if defined(__x86_64__)
   const char *limit = getenv("WEBML_ISA");
   bool baseline = limit && strcmp(limit, "baseline") == 0,
        avx2 = limit && strcmp(limit, "avx2") == 0;
-#if defined(__x86_64__)
   __builtin_cpu_init();
   if (!baseline && !avx2 && __builtin_cpu_supports("avx512f") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
@@ -20,11 +20,12 @@ const vec_table *vec_choose(void) {
     return &vec_avx512;
   if (!baseline && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
     return &vec_avx2;
-#else
-  (void)baseline;
-  (void)avx2;
-#endif
   return &vec_baseline;
+#elif defined(__aarch64__)
+  return &vec_neon;
+#else
+  return &vec_baseline;
+#endif
 }
 
 /* "model name" of /proc/cpuinfo. */
@@ -59,8 +60,23 @@ static int64_t number_of(const char *name, int64_t usual) {
   return wanted ? atoll(wanted) : usual;
 }
 
+/* Bytes; 0: unknown. glibc asks the processor on x86-64 but knows nothing on AArch64, and musl has
+ * no such name; there the kernel is asked. */
+static int64_t second_level_cache(void) {
+  int64_t bytes = 0;
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+  bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+  FILE *f = bytes > 0 ? NULL : fopen("/sys/devices/system/cpu/cpu0/cache/index2/size", "r");
+  if (!f) return bytes;
+  long kib = 0;
+  if (fscanf(f, "%ldK", &kib) == 1) bytes = (int64_t)kib * 1024;
+  fclose(f);
+  return bytes;
+}
+
 static int64_t cache_of_thread(void) {
-  int64_t least = 1 << 20, second_level = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  int64_t least = 1 << 20, second_level = second_level_cache();
   return second_level > least ? second_level : least;
 }
 

@@ -255,6 +255,9 @@ wml_result cpu_attributes(wml_plan *plan, const wml_activation *post, dnnl_primi
 dnnl_status_t cpu_join_activation(dnnl_primitive_attr_t attr, const wml_activation *post,
                                   float scale);
 const char *cpu_implementation_name(dnnl_primitive_desc_t pd);
+/* Whether oneDNN uses this instruction set of x86-64. On other architectures the same bits mean
+ * other sets, and the answer is no. */
+bool cpu_has_isa(dnnl_cpu_isa_t isa);
 
 /* ---- one file per operation: implementations, best first; the last entry has plan NULL ---- */
 typedef struct cpu_implementation {

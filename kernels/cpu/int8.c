@@ -6,8 +6,7 @@
 #include <string.h>
 
 bool cpu_can_int8(void) {
-  return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_vnni) ==
-         dnnl_cpu_isa_avx512_core_vnni;
+  return cpu_has_isa(dnnl_cpu_isa_avx512_core_vnni);
 }
 
 /* ---- which operations and values ---- */

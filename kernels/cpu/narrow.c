@@ -4,8 +4,7 @@
 #include <string.h>
 
 bool cpu_can_narrow(void) {
-  return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_bf16) ==
-         dnnl_cpu_isa_avx512_core_bf16;
+  return cpu_has_isa(dnnl_cpu_isa_avx512_core_bf16);
 }
 
 bool cpu_has_narrow(const wml_plan *plan, const cpu_node *node) {

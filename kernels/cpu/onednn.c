@@ -259,3 +259,12 @@ const char *cpu_implementation_name(dnnl_primitive_desc_t pd) {
   dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name);
   return name;
 }
+
+bool cpu_has_isa(dnnl_cpu_isa_t isa) {
+#if defined(__x86_64__)
+  return (dnnl_get_effective_cpu_isa() & isa) == isa;
+#else
+  (void)isa;
+  return false;
+#endif
+}

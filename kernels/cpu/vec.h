@@ -105,10 +105,11 @@ typedef struct vec_table {
   void (*average)(const wml_optimizer_step *step, const float *w, float *average, int64_t n);
 } vec_table;
 
-extern const vec_table vec_baseline, vec_avx2, vec_avx512;
+/* Those that this architecture has (CMakeLists.txt). */
+extern const vec_table vec_baseline, vec_avx2, vec_avx512, vec_neon;
 
-/* The best table this processor can run. WEBML_ISA=baseline|avx2|avx512 in the environment lowers
- * the choice (tests run all of them). */
+/* The best table this processor can run. On x86-64 WEBML_ISA=baseline|avx2|avx512 in the
+ * environment lowers the choice (tests run all of them). */
 const vec_table *vec_choose(void);
 
 #endif

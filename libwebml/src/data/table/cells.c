@@ -6,6 +6,8 @@
 #include <string.h>
 #if defined(__SSE2__)
 #include <emmintrin.h>
+#elif defined(__aarch64__) && defined(__ARM_NEON)
+#include <arm_neon.h>
 #endif
 
 void wml_cells_free(wml_cells *c) {
@@ -72,6 +74,27 @@ static inline uint64_t places_in(const char *p, char separator) {
     mask |= (uint64_t)(uint32_t)_mm_movemask_epi8(hit) << (16 * i);
   }
   return mask;
+}
+#elif defined(__aarch64__) && defined(__ARM_NEON)
+static inline uint8x16_t hits_in(const uint8_t *p, uint8_t separator) {
+  uint8x16_t x = vld1q_u8(p);
+  return vorrq_u8(vorrq_u8(vceqq_u8(x, vdupq_n_u8(separator)), vceqq_u8(x, vdupq_n_u8('"'))),
+                  vorrq_u8(vceqq_u8(x, vdupq_n_u8('\n')), vceqq_u8(x, vdupq_n_u8('\r'))));
+}
+
+/* NEON has no movemask: each byte keeps the bit of its place in a group of eight, and three rounds
+ * of pairwise sums bring the eight together. */
+static inline uint64_t places_in(const char *p, char separator) {
+  static const uint8_t bit_of_place[16] = {1, 2, 4, 8, 16, 32, 64, 128,
+                                           1, 2, 4, 8, 16, 32, 64, 128};
+  const uint8x16_t bits = vld1q_u8(bit_of_place);
+  const uint8_t *bytes = (const uint8_t *)p, sep = (uint8_t)separator;
+  uint8x16_t a =
+      vpaddq_u8(vandq_u8(hits_in(bytes, sep), bits), vandq_u8(hits_in(bytes + 16, sep), bits));
+  uint8x16_t b =
+      vpaddq_u8(vandq_u8(hits_in(bytes + 32, sep), bits), vandq_u8(hits_in(bytes + 48, sep), bits));
+  uint8x16_t all = vpaddq_u8(a, b);
+  return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(all, all)), 0);
 }
 #else
 static inline uint64_t places_in(const char *p, char separator) {
