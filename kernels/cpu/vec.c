@@ -222,26 +222,28 @@ static void pool(const vec_pool *p, const void *x, void *y, uint8_t *index) {
 static void pool_bytes(const vec_pool *p, const void *x, void *y, bool is_signed) {
   const wml_window *o = p->window;
   const uint8_t *from = x, turn = is_signed ? 0x80 : 0;
+  /* A copy, since bytes may alias *p, and loops up to p->c are then not vectorised. */
+  const int64_t channels = p->c;
   for (int64_t oh = 0; oh < p->oh; oh++)
     for (int64_t ow = 0; ow < p->ow; ow++) {
-      uint8_t *restrict best = (uint8_t *)y + (oh * p->ow + ow) * p->c;
+      uint8_t *restrict best = (uint8_t *)y + (oh * p->ow + ow) * channels;
       bool first = true;
       for (int kh = 0; kh < o->size[0]; kh++)
         for (int kw = 0; kw < o->size[1]; kw++) {
           int64_t h = oh * o->stride[0] - o->pad_before[0] + kh;
           int64_t w = ow * o->stride[1] - o->pad_before[1] + kw;
           if (h < 0 || h >= p->h || w < 0 || w >= p->w) continue;
-          const uint8_t *restrict v = from + (h * p->w + w) * p->c;
+          const uint8_t *restrict v = from + (h * p->w + w) * channels;
           if (first)
-            for (int64_t c = 0; c < p->c; c++) best[c] = v[c] ^ turn;
+            for (int64_t c = 0; c < channels; c++) best[c] = v[c] ^ turn;
           else
-            for (int64_t c = 0; c < p->c; c++) {
+            for (int64_t c = 0; c < channels; c++) {
               uint8_t t = v[c] ^ turn;
               best[c] = t > best[c] ? t : best[c];
             }
           first = false;
         }
-      for (int64_t c = 0; turn && c < p->c; c++) best[c] ^= turn;
+      for (int64_t c = 0; turn && c < channels; c++) best[c] ^= turn;
     }
 }
 
