@@ -14,8 +14,8 @@
 
 extern char **environ;
 
-/* The server's environment, with GPUs in the order of their buses as the driver's management library
- * has them. One block; free(). */
+/* The server's environment, with GPUs in the order of their buses as the driver's management
+ * library has them. One block; free(). */
 static char **make_environment(void) {
   static char order[] = "CUDA_DEVICE_ORDER=PCI_BUS_ID";
   size_t n = 0;
