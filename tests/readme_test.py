@@ -16,8 +16,12 @@ check(len(blocks) == 1, "one block of commands for a first model")
 code, out, err = run("bash", "-euo", "pipefail", "-c", blocks[0])
 check(code == 0, f"the first model: {err}")
 check("Exited: 1" in out and "precision" in out and "val_auc" in out, "training, evaluation and prediction print what they should: " + out[-300:])
+# The same weights in int8.
+section = text[text.index("## Smaller and faster in int8"):text.index("## Beside other programs")]
+code, out, err = run("bash", "-euo", "pipefail", "-c", re.findall(r"```sh\n(.*?)```", section, re.S)[0])
+check(code == 0 and "wrote churn.int8.safetensors" in out, f"quantized: {out} {err}")
 # From nothing to a prediction over HTTP.
-section = text[text.index("## Over HTTP"):text.index("## On an NVIDIA GPU")]
+section = text[text.index("## Over HTTP"):text.index("## Faster in bfloat16")]
 blocks = re.findall(r"```sh\n(.*?)```", section, re.S)
 check(len(blocks) == 1 and len(blocks[0].strip().splitlines()) <= 10, "ten lines of curl")
 code, out, err = run("bash", "-euo", "pipefail", "-c", blocks[0])
