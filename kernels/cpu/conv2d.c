@@ -75,7 +75,7 @@ static wml_result forward_hint(wml_plan *plan, const conv_pass *pass, const conv
                                bool winograd, const dnnl_memory_desc_t *x,
                                const dnnl_memory_desc_t *y, dnnl_primitive_desc_t *hint) {
   dnnl_memory_desc_t w, fx = *x, fy = *y;
-  any_layout(&s->plain, type_of(pass), &w);
+  any_layout(&s->plain, winograd ? dnnl_f32 : type_of(pass), &w);
   dnnl_convolution_desc_t d;
   dnnl_status_t status = dnnl_dilated_convolution_forward_desc_init(
       &d, dnnl_forward_training, algorithm(winograd), &fx, &w, NULL, &fy, s->stride, s->dilation,
@@ -134,11 +134,12 @@ static wml_result try_layout(wml_plan *plan, const cpu_node *node, const conv_pa
                              dnnl_primitive_desc_t *pd) {
   dnnl_memory_desc_t x = views->x, y = views->y, w;
   if (layouts.own) {
-    any_layout(&x, x.data_type, &x);
-    any_layout(&y, y.data_type, &y);
+    any_layout(&x, layouts.winograd ? dnnl_f32 : x.data_type, &x);
+    any_layout(&y, layouts.winograd ? dnnl_f32 : y.data_type, &y);
   }
   const cpu_entry *entry = plan->tensors[pass->kernel].entry;
-  any_layout(&s->plain, pass->prop == dnnl_backward_weights ? dnnl_f32 : type_of(pass), &w);
+  bool wide = layouts.winograd || pass->prop == dnnl_backward_weights;
+  any_layout(&s->plain, wide ? dnnl_f32 : type_of(pass), &w);
   if (entry->fixed && !layouts.own_weights) w = entry->own;
   dnnl_primitive_attr_t attr = NULL;
   dnnl_primitive_desc_t hint = NULL;
@@ -200,7 +201,7 @@ static wml_result weights_for(wml_plan *plan, cpu_node *node, const conv_pass *p
                               const dnnl_memory_desc_t *want, cpu_operand *operand) {
   const cpu_entry *entry = plan->tensors[pass->kernel].entry;
   *operand = (cpu_operand){pass->kernel, -1};
-  if (pass->narrow || pass->in_int8) {
+  if ((pass->narrow && want->data_type == dnnl_bf16) || pass->in_int8) {
     operand->tensor = pass->in_int8 ? cpu_int8_weights(plan, node, want)
                                     : cpu_narrow_weight(plan, pass->kernel, want);
     return operand->tensor < 0 ? WML_OUT_OF_MEMORY : WML_OK;
@@ -335,10 +336,15 @@ static const int64_t winograd_elements = (int64_t)64 << 20;
 static bool wants_winograd(const wml_plan *plan, const cpu_node *node, const conv_pass *pass) {
   const wml_window *w = &node->op.u.window;
   const int64_t *k = cpu_info(plan, pass->kernel)->dim,
-                *d = cpu_info(plan, node->pools ? node->between : pass->y)->dim,
-                least = plan->device->winograd;
-  bool simple = plan->graph.precision == WML_FLOAT32 && w->groups == 1 && k[0] == 3 && k[1] == 3 &&
-                !pass->narrow && !pass->in_int8;
+                *d = cpu_info(plan, node->pools ? node->between : pass->y)->dim;
+  int64_t least = plan->device->winograd;
+  bool simple = plan->graph.precision != WML_FLOAT32_STRICT && w->groups == 1 && k[0] == 3 &&
+                k[1] == 3 && !pass->in_int8;
+  if (pass->narrow) { /* computed in float32, which pays where bfloat16's products are but twice as
+                         fast */
+    if (cpu_has_isa(dnnl_cpu_isa_avx512_core_amx)) return false;
+    least *= 2;
+  }
   for (int i = 0; i < 2; i++) simple = simple && w->stride[i] == 1 && w->dilation[i] == 1;
   int64_t pixels = d[0] * d[1] * d[2], most = k[2] > k[3] ? k[2] : k[3];
   return simple && k[2] >= least && k[3] >= least && pixels >= 32 * least &&
