@@ -96,6 +96,7 @@ for words, sentence in (
         (["quantize", exact, "--data", fashion, "-o", path("x"), "--keep", "convx"], 'no layer named "convx"'),
         (["quantize", exact, "--data", fashion, "-o", path("x"), "--keep", "conv2d,conv2d_1,dense,dense_1"],
          "no layer can be quantized"),
+        (["quantize", exact, "--data", fashion, "-o", exact], "write to another file"),
         (["evaluate", exact, "--data", fashion, "--precision", "int8"], "is not quantized")):
     code, _, err = run(webml, *words)
     check(code == 1 and sentence in err, f"{words[0]}: {err}")

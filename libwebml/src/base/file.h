@@ -14,6 +14,8 @@ webml_status wml_file_read(const char *path, size_t limit, char **data, size_t *
 webml_status wml_file_size(const char *path, int64_t *bytes);
 bool wml_file_exists(const char *path);
 bool wml_is_directory(const char *path);
+/* Whether both names lead to one file that is there. */
+bool wml_same_file(const char *a, const char *b);
 
 /* Changes when the file is written, replaced or touched: a hash of device, inode, size and times.
  */

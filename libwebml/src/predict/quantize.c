@@ -482,6 +482,11 @@ static webml_status quantize(quantizer *q, char **report) {
 
 static webml_status check_options(const quantizer *q) {
   const webml_quantize_options *o = &q->options;
+  if (wml_same_file(q->source, q->path))
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "%s would be replaced by what is made of it; write to another file", q->source);
+  if (wml_same_file(q->dataset->path, q->path))
+    return wml_fail(WEBML_ERROR_ARGUMENT, "%s is the data set; write to another file", q->path);
   if (o->calibration > WEBML_CALIBRATION_MSE)
     return wml_fail(WEBML_ERROR_ARGUMENT, "calibration %d is none of webml_calibration",
                     (int)o->calibration);
