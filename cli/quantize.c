@@ -75,7 +75,7 @@ static int run_quantize(int argc, char **argv) {
       {"percentile", CLI_NUMBER, &o.percentile, "P", "share of values in the range (99.99)"},
       {"samples", CLI_INTEGER, &o.samples, "N", "of the training part that calibrate (1024)"},
       {"max-drop", CLI_NUMBER, &o.max_drop, "D",
-       "points of accuracy, percent of a loss to lose (0.3, 3)"},
+       "accuracy points, or % of a loss, to lose (0.3, 3)"},
       {"keep", CLI_TEXT, &o.keep, "LAYERS", "layers that stay in float32, with commas"},
       {"json", CLI_FLAG, &as_json, NULL, "print JSON"},
       {"device", CLI_TEXT, &device_name, "NAME", "auto, cpu or cuda:N (cpu)"},

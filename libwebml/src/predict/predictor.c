@@ -111,8 +111,10 @@ webml_status webml_predictor_create(const char *path, webml_device *device,
   if (!path || !device || !out)
     return wml_fail(WEBML_ERROR_ARGUMENT,
                     "webml_predictor_create: path, device and predictor must not be NULL");
-  if (options)
-    memcpy(&o, options, options->struct_size < sizeof o ? options->struct_size : sizeof o);
+  if (options && options->struct_size > sizeof o)
+    return wml_fail(WEBML_ERROR_ARGUMENT, "struct_size %zu is not that of webml_predictor_options",
+                    options->struct_size);
+  if (options) memcpy(&o, options, options->struct_size);
   if (o.max_batch < 0 || o.max_batch > 1 << 20)
     return wml_fail(WEBML_ERROR_ARGUMENT, "a largest batch of %lld is out of range",
                     (long long)o.max_batch);
