@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static volatile float sum; /* every element that is promised can be read */
     for (int i = 0; i < file.n; i++)
       for (int64_t k = 0; k < wml_named_elements(&file.tensors[i]); k++)
-        sum += file.tensors[i].data[k];
+        sum += file.tensors[i].bytes ? (float)file.tensors[i].bytes[k] : file.tensors[i].data[k];
     wml_safetensors_free(&file);
   }
   return 0;

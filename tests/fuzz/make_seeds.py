@@ -49,6 +49,9 @@ put("idx", "gzip", gzip.compress(idx))
 put("idx", "labels", struct.pack(">II", 0x801, 4) + bytes(4))
 head = json.dumps({"__metadata__": {"model": "{}"}, "a": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}, "b": {"dtype": "F32", "shape": [], "data_offsets": [16, 20]}}).encode()
 put("safetensors", "two", struct.pack("<Q", len(head)) + head + bytes(20))
+head = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+                   "b": {"dtype": "I8", "shape": [3], "data_offsets": [4, 7]}}).encode()
+put("safetensors", "int8", struct.pack("<Q", len(head)) + head + bytes(7))
 
 
 def weights(model, pipeline, tensors):
@@ -69,5 +72,15 @@ put("weights", "table", weights({"size": [3], "layers": [dense(2)], "optimizer":
                                  "outputs": [{"column": "c", "type": "Int", "encoding": "one_hot", "values": [1, 2]}]}, [("dense/kernel", [3, 2]), ("dense/bias", [2])]))
 put("weights", "images", weights({"size": [1, 1, 1], "layers": [{"type": "Flatten"}, dense(2)], "optimizer": "sgd", "loss": "mse"}, {"format": "images", "classes": ["p", "q"]},
                                  [("dense/kernel", [1, 2]), ("dense/bias", [2])]))
+# A quantized file: scales of one, and a kernel of zeros.
+head = json.dumps({
+    "__metadata__": {
+        "model": json.dumps({"size": [1, 1, 1], "layers": [{"type": "Flatten"}, dense(2)], "optimizer": "sgd", "loss": "mse"}),
+        "pipeline": json.dumps({"format": "images", "classes": ["p", "q"]}), "record": "{}",
+        "quantization": json.dumps({"layers": {"dense": {"input_scale": 0.5, "input_signed": True}}})},
+    "dense/bias": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+    "dense/kernel_scale": {"dtype": "F32", "shape": [2], "data_offsets": [8, 16]},
+    "dense/kernel": {"dtype": "I8", "shape": [1, 2], "data_offsets": [16, 18]}}).encode()
+put("weights", "int8", struct.pack("<Q", len(head)) + head + bytes(8) + struct.pack("<2f", 1, 1) + bytes(2))
 put("multipart", "form", b"multipart/form-data; boundary=xyz\n--xyz\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n\r\n--xyz\r\nContent-Type: image/png\r\n\r\npicture\r\n--xyz--\r\n")
 put("multipart", "quoted", b"multipart/form-data; boundary=\"b c\"\n--b c\r\n\r\nx\r\n--b c--")
