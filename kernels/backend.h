@@ -240,7 +240,7 @@ typedef struct wml_backend {
   wml_result (*enumerate)(const wml_host *host, wml_device_info *list, int capacity, int *count);
   wml_result (*open)(const wml_host *host, const wml_device_config *config, wml_device **device);
   void (*close)(wml_device *device);
-  /* One line of what results depend on: library, version, instruction set, threads. Lives as long
+  /* One line of what results depend on: library, version, instruction set. Lives as long
    * as the device. */
   const char *(*identity)(const wml_device *device);
   /* Whether the device multiplies quantized values and kernels in int8. NULL: it does not. */

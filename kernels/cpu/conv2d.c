@@ -540,14 +540,9 @@ static wml_result plan_pass(wml_plan *plan, cpu_node *node, const conv_pass *pas
 
 /* ---- the three passes ---- */
 
-typedef struct pooled_job {
-  cpu_step *step;
-  const cpu_node *node;
-} pooled_job;
-
 /* What the convolution makes of a piece stays in the cache until it is pooled. */
 static void run_pooled_piece(void *arg, int64_t piece, int thread) {
-  const pooled_job *j = arg;
+  const cpu_pieces_job *j = arg;
   const wml_plan *plan = j->step->plan;
   const cpu_node *node = j->node;
   const cpu_piece *p = &node->pieces[piece];
@@ -559,9 +554,7 @@ static void run_pooled_piece(void *arg, int64_t piece, int thread) {
 }
 
 static void run_pooled(cpu_step *step, cpu_node *node) {
-  pooled_job job = {step, node};
-  cpu_run_primitives(step, node, CPU_BEFORE, NULL, 0);
-  cpu_for_pieces(node->n_pieces, run_pooled_piece, &job);
+  cpu_run_pieces_by(step, node, run_pooled_piece);
 }
 
 static wml_result plan_forward(wml_plan *plan, cpu_node *node) {
@@ -591,7 +584,7 @@ static wml_result plan_bwd_data(wml_plan *plan, cpu_node *node) {
 
 static void run_weights(cpu_step *step, cpu_node *node) {
   const wml_plan *plan = step->plan;
-  cpu_run_pieces(step, node);
+  cpu_run_pieces_by(step, node, cpu_run_piece);
   if (node->temp[0] < 0) return; /* one piece, which has written the gradient itself */
   const int *out = node->op.out;
   float *parts = cpu_f32(plan, node->temp[0]), *bias = cpu_f32(plan, node->temp[1]);

@@ -242,7 +242,16 @@ static inline void cpu_note(wml_plan *plan, dnnl_status_t status) {
 /* Those with this `when`. piece: NULL before and after the pieces. */
 void cpu_run_primitives(cpu_step *step, const cpu_node *node, int when, const cpu_piece *piece,
                         int thread);
-/* Before the pieces, the pieces, after them. */
+/* What the body of a node's pieces gets. */
+typedef struct cpu_pieces_job {
+  cpu_step *step;
+  const cpu_node *node;
+} cpu_pieces_job;
+/* The primitives before the pieces, then body(cpu_pieces_job *, piece, thread) for each. */
+void cpu_run_pieces_by(cpu_step *step, const cpu_node *node, cpu_piece_body body);
+/* The body of a piece that is its primitives and no more. */
+void cpu_run_piece(void *job, int64_t piece, int thread);
+/* All of a node whose pieces are such: before them, the pieces, after them. */
 void cpu_run_pieces(cpu_step *step, cpu_node *node);
 /* The sum of a node's partial results, n floats each and `apart` floats from one another, in their
  * order. */

@@ -253,9 +253,9 @@ static bool is_sliced(const dnnl_memory_desc_t *whole, const dnnl_memory_desc_t 
 }
 
 static void run_slice(void *arg, int64_t piece, int thread) {
-  cpu_step *step = *(cpu_step **)arg;
-  const cpu_node *node = ((cpu_node **)arg)[1];
-  const wml_plan *plan = step->plan;
+  const cpu_pieces_job *j = arg;
+  const cpu_node *node = j->node;
+  const wml_plan *plan = j->step->plan;
   int y = node->op.in[1];
   int64_t out = cpu_info(plan, node->op.out[0])->dim[1], slice = out / node->n_pieces,
           rows = wml_elements(cpu_info(plan, y)) / out;
@@ -263,12 +263,11 @@ static void run_slice(void *arg, int64_t piece, int thread) {
   const uint16_t *from = (const uint16_t *)plan->tensors[y].data + piece * slice;
   for (int64_t r = 0; r < rows; r++)
     memcpy(to + r * slice, from + r * out, (size_t)slice * sizeof *to);
-  cpu_run_primitives(step, node, 0, &node->pieces[piece], thread);
+  cpu_run_primitives(j->step, node, 0, &node->pieces[piece], thread);
 }
 
 static void run_slices(cpu_step *step, cpu_node *node) {
-  void *job[] = {step, node};
-  cpu_for_pieces(node->n_pieces, run_slice, job);
+  cpu_run_pieces_by(step, node, run_slice);
 }
 
 /* slices: 1 for all outputs as one. */

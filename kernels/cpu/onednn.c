@@ -171,21 +171,20 @@ void cpu_run_primitives(cpu_step *step, const cpu_node *node, int when, const cp
     if (node->primitive[i].when == when) execute(step->plan, &node->primitive[i], piece, thread);
 }
 
-typedef struct pieces_job {
-  cpu_step *step;
-  const cpu_node *node;
-} pieces_job;
-
-static void run_piece(void *arg, int64_t piece, int thread) {
-  const pieces_job *j = arg;
+void cpu_run_piece(void *arg, int64_t piece, int thread) {
+  const cpu_pieces_job *j = arg;
   const cpu_piece *p = &j->node->pieces[piece];
   cpu_run_primitives(j->step, j->node, p->kind, p, thread);
 }
 
-void cpu_run_pieces(cpu_step *step, cpu_node *node) {
-  pieces_job job = {step, node};
+void cpu_run_pieces_by(cpu_step *step, const cpu_node *node, cpu_piece_body body) {
+  cpu_pieces_job job = {step, node};
   cpu_run_primitives(step, node, CPU_BEFORE, NULL, 0);
-  cpu_for_pieces(node->n_pieces, run_piece, &job);
+  cpu_for_pieces(node->n_pieces, body, &job);
+}
+
+void cpu_run_pieces(cpu_step *step, cpu_node *node) {
+  cpu_run_pieces_by(step, node, cpu_run_piece);
   cpu_run_primitives(step, node, CPU_AFTER, NULL, 0);
 }
 

@@ -224,7 +224,7 @@ WEBML_API void webml_device_destroy(webml_device *device);
  * quantized weights in int8. Free with webml_free().
  */
 WEBML_API webml_status webml_devices(char **json);
-/* What results depend on: library, version, instruction set, threads. */
+/* What the last bits of results depend on: library, version, instruction set. */
 WEBML_API const char *webml_device_identity(const webml_device *device);
 /* "cpu", "cuda:0": what was opened. Lives as long as the device. */
 WEBML_API const char *webml_device_name(const webml_device *device);

@@ -37,8 +37,8 @@ typedef struct quantizer {
   quantized_layer *layers;           /* [layers of the model] */
   wml_layer_quantization *settings;  /* the same as plans take them */
   int64_t bytes_before, bytes_after; /* of the files */
-  double lost;
-  char *before, *after; /* evaluations */
+  double excess;                     /* of what is lost over what may be; points, or percent */
+  char *before, *after;              /* evaluations */
 } quantizer;
 
 static void *take(quantizer *q, size_t bytes) {
@@ -378,10 +378,10 @@ static webml_status measure_loss(quantizer *q) {
   double before = 0.0, after = 0.0;
   if (status == WEBML_OK) status = score_of(q->before, &classes, &before);
   if (status == WEBML_OK) status = score_of(q->after, &classes, &after);
-  q->lost =
+  double lost =
       classes ? 100.0 * (before - after) : 100.0 * (before - after) / fmax(fabs(before), 1e-30);
   double most = q->options.max_drop > 0.0 ? q->options.max_drop : classes ? 0.3 : 3.0;
-  q->lost -= most;
+  q->excess = lost - most;
   return status;
 }
 
@@ -400,7 +400,7 @@ static webml_status write_best(quantizer *q) {
   for (;;) {
     WML_TRY(write_file(q));
     WML_TRY(measure_loss(q));
-    int worst = q->lost > 0.0 ? worst_layer(q) : -1;
+    int worst = q->excess > 0.0 ? worst_layer(q) : -1;
     if (worst < 0) return WEBML_OK;
     q->layers[worst].quantized = false;
     q->settings[worst] = (wml_layer_quantization){0};
