@@ -149,9 +149,8 @@ static void erase(api_call *call) {
 static void restore(api_call *call) {
   api *a = call->api;
   char path[4096], error[512] = "";
-  job_run one;
   if (!find(call, path, sizeof path) || !enter(call)) return;
-  bool running = jobs_running(a, &one, 1) > 0;
+  bool running = !jobs_pause(a);
   bool ok = !running && backup_prepare(a->data_dir, path, error, sizeof error) &&
             backup_apply(a, error, sizeof error);
   api_hide_paths(a, error);
@@ -159,8 +158,8 @@ static void restore(api_call *call) {
     serve_unload_all(a); /* numbers of weights may mean others now */
     datasets_tidy(a);
     jobs_tidy(a);
-    jobs_wake(a);
   }
+  if (!running) jobs_resume(a);
   leave(a);
   api_log("backup", call, call->user.id, call->key, ok ? "put back" : running ? "refused" : error);
   if (ok)

@@ -27,6 +27,7 @@ struct jobs {
   pthread_cond_t changed;
   bool stop, started;
   bool again, waiting; /* waiting: sessions that nothing fits */
+  bool paused, starting; /* starting: the queue is being gone through */
   int watchers;
   struct watcher *list; /* one for each training that runs */
   int64_t last_owner;   /* whose job was started last */
@@ -263,6 +264,24 @@ int jobs_running(api *a, job_run *list, int most) {
   for (const watcher *w = j->list; w && n < most; w = w->next) list[n++] = w->run;
   pthread_mutex_unlock(&j->mutex);
   return n;
+}
+
+bool jobs_pause(api *a) {
+  struct jobs *j = a->jobs;
+  pthread_mutex_lock(&j->mutex);
+  j->paused = true;
+  while (j->starting) pthread_cond_wait(&j->changed, &j->mutex);
+  bool idle = j->watchers == 0;
+  j->paused = idle;
+  pthread_mutex_unlock(&j->mutex);
+  return idle;
+}
+
+void jobs_resume(api *a) {
+  pthread_mutex_lock(&a->jobs->mutex);
+  a->jobs->paused = false;
+  pthread_mutex_unlock(&a->jobs->mutex);
+  jobs_wake(a);
 }
 
 /* Takes the lock and the pid's file from here on. */
@@ -571,11 +590,16 @@ static void *schedule(void *arg) {
   pthread_mutex_lock(&j->mutex);
   while (!j->stop) {
     j->again = false;
-    pthread_mutex_unlock(&j->mutex);
-    cancel_waiting(a);
-    bool waiting = start_waiting(a);
-    pthread_mutex_lock(&j->mutex);
-    j->waiting = waiting;
+    j->starting = !j->paused;
+    if (j->starting) {
+      pthread_mutex_unlock(&j->mutex);
+      cancel_waiting(a);
+      bool waiting = start_waiting(a);
+      pthread_mutex_lock(&j->mutex);
+      j->waiting = waiting;
+      j->starting = false;
+      pthread_cond_broadcast(&j->changed); /* for jobs_pause() */
+    }
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += 5; /* a failed start is tried again */

@@ -27,6 +27,9 @@ typedef struct job_run {
 
 /* Those that run now; their number, at most `most`. */
 int jobs_running(api *a, job_run *list, int most);
+/* No training starts from here on until jobs_resume(). False: some run, and nothing has changed. */
+bool jobs_pause(api *a);
+void jobs_resume(api *a);
 /* Devices were looked at: memory that others gave back may be what a session waits for. */
 void jobs_devices_changed(api *a);
 /* Path of a file in a session's folder. */
