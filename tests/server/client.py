@@ -43,6 +43,13 @@ class Server:
         self.process.stdout.close()
         return self.process.returncode
 
+    def end(self):
+        """Whatever state it is in."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(30)
+        self.process.stdout.close()
+
     def memory(self):
         """Megabytes resident."""
         for line in open(f"/proc/{self.process.pid}/status"):
@@ -103,8 +110,9 @@ def upload(c, name, data, file="d.csv"):
 def settled(c, session, states=("finished", "failed", "cancelled"), seconds=120):
     """The session when it has come to one of these states."""
     for _ in range(seconds * 20):
-        s = c.call("GET", f"/api/v1/sessions/{session}")[1]
+        status, s = c.call("GET", f"/api/v1/sessions/{session}")
+        assert status == 200, s
         if s["state"] in states:
             return s
         time.sleep(0.05)
-    return s
+    raise AssertionError(f"session {session} is {s['state']} after {seconds} s, not {states}")
