@@ -1,13 +1,12 @@
 /* webml-server: options, the data directory, start and stop. */
-#include "api/datasets.h"
-#include "api/events.h"
-#include "api/settings.h"
-#include "backup/backup.h"
-#include "devices/monitor.h"
-#include "jobs/jobs.h"
-#include "jobs/tool.h"
+#include "api/api.h"
+#include "api/uploads.h"
+#include "context/events.h"
+#include "context/files.h"
+#include "context/log.h"
+#include "context/settings.h"
 #include "journal/journal.h"
-#include "predict/serve.h"
+#include "store/users.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -175,7 +174,7 @@ static bool split_address(const char *text, char *host, size_t size, int *port) 
 
 /* Makes the directory and takes it: one server at a time. -1: a sentence was printed. */
 static int take_directory(const char *path) {
-  char lock[4096];
+  char lock[CONTEXT_PATH];
   if (mkdir(path, 0700) != 0 && errno != EEXIST) {
     fprintf(stderr, "webml-server: cannot make %s: %s\n", path, strerror(errno));
     return -1;
@@ -204,10 +203,8 @@ static void *reload_on_hangup(void *arg) {
   sigset_t *set = arg;
   for (int number; sigwait(set, &number) == 0;) {
     char error[512];
-    if (!http_server_reload_tls(running, error, sizeof error))
-      api_log("tls", NULL, 0, NULL, error);
-    else
-      api_log("tls", NULL, 0, NULL, "certificate read");
+    bool ok = http_server_reload_tls(running, error, sizeof error);
+    log_event("tls", 0, NULL, ok ? "certificate read" : error);
   }
   return NULL;
 }
@@ -233,22 +230,14 @@ static void set_signals(void) {
 /* ---- the first start ---- */
 
 static bool greet(api *a) {
-  bool found;
   char key[SECRET_TEXT], hash[SECRET_HASH];
-  json_t *row =
-      store_row(a->store, &found, "SELECT id FROM users WHERE role = 'admin' AND enabled", "");
-  bool has_admin = row != NULL, failed = !row && found;
-  json_decref(row);
-  if (failed) return false;
-  if (has_admin) return true;
+  store *st = a->context.store;
+  int has_admin = users_have_admin(st);
+  if (has_admin) return has_admin > 0;
   secret_make(key);
   secret_hash(key, hash);
-  if (store_run(a->store, "DELETE FROM registration_keys WHERE role = 'admin' AND used_by IS NULL",
-                "") < 0 ||
-      store_run(
-          a->store,
-          "INSERT INTO registration_keys (hash, role, created, expires) VALUES (?, 'admin', ?, ?)",
-          "sii", hash, api_now(), api_now() + 7 * 86400) < 0)
+  if (keys_forget_admins(st) < 0 ||
+      key_add(st, hash, "admin", 0, context_now(), context_now() + 7 * 86400) < 0)
     return false;
   printf("the first account is the administrator's; make it with this one-time key:\n"
          "  %s/register#key=%s\n",
@@ -256,32 +245,47 @@ static bool greet(api *a) {
   return true;
 }
 
-static int serve(const options *o, api *a, const http_options *http) {
-  char error[512], path[4096], address[128];
-  snprintf(path, sizeof path, "%s/log", o->data_dir);
-  if (!journal_open(path, (size_t)o->log_bytes, LOG_FILES, error, sizeof error))
-    return fprintf(stderr, "webml-server: %s\n", error), 1;
+/* The store, as it is or as a backup has it. False with a sentence. */
+static bool open_store(const options *o, api *a, char *error, size_t size) {
+  char path[CONTEXT_PATH];
   snprintf(path, sizeof path, "%s/webml.sqlite", o->data_dir);
-  a->store = store_open(path, error, sizeof error);
-  if (!a->store) return fprintf(stderr, "webml-server: %s\n", error), 1;
-  if ((o->restore && !backup_prepare(o->data_dir, o->restore, error, sizeof error)) ||
-      (backup_is_prepared(o->data_dir) && !backup_apply(a, error, sizeof error)))
+  a->context.store = store_open(path, error, size);
+  return a->context.store &&
+         (!o->restore || backup_prepare(o->data_dir, o->restore, error, size)) &&
+         (!backup_is_prepared(o->data_dir) || backup_apply(&a->context, error, size));
+}
+
+/* Floor by floor. False: store_error(). */
+static bool start_rooms(api *a) {
+  context *c = &a->context;
+  const serve_hooks hooks = {.before = http_gather, .after = http_flush};
+  return (c->events = events_create()) && files_prepare(c) &&
+         (a->throttle = throttle_create(c->store, a->key)) && (a->cache = cache_create(c->store)) &&
+         (a->tools = tools_create(c)) && (a->inspections = inspections_create(c, a->tools)) &&
+         (a->monitor = monitor_create(c)) && (a->jobs = jobs_create(c, a->monitor)) &&
+         monitor_start(a->monitor) && (a->serving = serve_create(c, (size_t)4 << 30, hooks)) &&
+         api_start(a);
+}
+
+static int serve(const options *o, api *a, const http_options *http) {
+  char error[512], path[CONTEXT_PATH], address[128];
+  snprintf(path, sizeof path, "%s/log", o->data_dir);
+  if (!journal_open(path, (size_t)o->log_bytes, LOG_FILES, error, sizeof error) ||
+      !open_store(o, a, error, sizeof error))
     return fprintf(stderr, "webml-server: %s\n", error), 1;
   snprintf(path, sizeof path, "%s/token.key", o->data_dir);
   a->key = token_key_open(path, error, sizeof error);
-  if (!a->key) return fprintf(stderr, "webml-server: %s\n", error), 1;
-  running = a->server = http_server_create(http, error, sizeof error);
+  if (a->key) running = a->server = http_server_create(http, error, sizeof error);
   if (!a->server) return fprintf(stderr, "webml-server: %s\n", error), 1;
   snprintf(address, sizeof address, strchr(http->host, ':') ? "%s://[%s]:%d" : "%s://%s:%d",
            o->certificate ? "https" : "http", http->host, http_server_port(a->server));
   a->address = address;
   set_signals();
   setting_default("sessions_per_device", o->jobs);
-  if (!api_known_start(a) || !events_start(a) || !tools_start(a) || !datasets_recover(a) ||
-      !monitor_create(a) || !jobs_start(a) || !monitor_start(a) ||
-      !serve_start(a, (size_t)4 << 30) || !api_backups_start(a) || !api_start(a, 16, 1024) ||
-      !greet(a))
+  if (!start_rooms(a) || !greet(a))
     return fprintf(stderr, "webml-server: cannot start: %s\n", store_error()), 1;
+  uploads_recover(a);
+  files_tidy(&a->context);
   printf("webml-server %s listens on %s\n", webml_version(), address);
   fflush(stdout);
   http_server_run(a->server, 10);
@@ -298,28 +302,28 @@ static void allow_files(void) {
 
 /* In the order in which nothing uses what has ended. */
 static void end(api *a) {
-  tools_stop(a);
+  tools_stop(a->tools);
   api_stop(a);
-  api_backups_stop(a);
-  datasets_stop(a);
-  monitor_stop(a);
-  jobs_stop(a);
-  monitor_free(a);
-  tools_free(a);
-  serve_stop(a);
+  inspections_destroy(a->inspections);
+  monitor_stop(a->monitor);
+  jobs_destroy(a->jobs);
+  monitor_destroy(a->monitor);
+  tools_destroy(a->tools);
+  serve_destroy(a->serving);
   http_server_destroy(a->server);
-  events_stop(a);
+  events_destroy(a->context.events);
+  throttle_destroy(a->throttle);
+  cache_destroy(a->cache);
   token_key_free(a->key);
-  store_close(a->store);
-  free(a->throttle);
-  api_known_stop(a);
+  store_close(a->context.store);
   journal_close();
 }
 
 static int run(const options *o) {
   char host[64];
   int port;
-  api a = {.started = api_now(), .data_dir = o->data_dir, .allowed_origin = o->origin};
+  api a = {
+      .started = context_now(), .context = {.data_dir = o->data_dir}, .allowed_origin = o->origin};
   if (!split_address(o->listen, host, sizeof host, &port))
     return fprintf(stderr, "webml-server: --listen takes HOST:PORT, not \"%s\"\n", o->listen), 2;
   umask(0077);

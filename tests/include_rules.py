@@ -6,12 +6,17 @@ import sys
 root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 VENDOR = {"dnnl.h": {"kernels/cpu"}, "omp.h": {"kernels/cpu"}, "png.h": {"libwebml/src/data"}, "jpeglib.h": {"libwebml/src/data"},
           "csv.h": {"libwebml/src/data"}, "zip.h": {"libwebml/src/data", "server/backup"}, "zlib.h": {"libwebml/src/data"}, "jansson.h": {"cli", "server"},
-          "h2o.h": {"server/http"}, "sodium.h": {"server/security", "server/api"}, "sqlite3.h": {"server/store"},
+          "h2o.h": {"server/http"}, "sodium.h": {"server/security", "server/api", "server/store"}, "sqlite3.h": {"server/store"},
           "cudnn.h": {"kernels/cuda"}, "cublasLt.h": {"kernels/cuda"}, "cuda_runtime_api.h": {"kernels/cuda"}}
 # Folders of the library, lowest first; a folder may include those named for it.
 LIBRARY = {"base": [], "model": ["base"], "devices": ["base"], "data": ["model", "base"], "plan": ["model", "devices", "base"],
            "formats": ["data", "model", "base"], "train": ["plan", "data", "formats", "model", "devices", "base"],
            "predict": ["plan", "data", "formats", "model", "devices", "base"]}
+# Rooms of the server, lowest first.
+SERVER = {"journal": [], "store": [], "security": ["store"], "context": ["journal", "store"], "http": [],
+          "devices": ["context", "store"], "jobs": ["devices", "context", "store"], "predict": ["context", "store"],
+          "backup": ["context", "store"]}
+SERVER["api"] = list(SERVER)
 
 
 def problems(path, text):
@@ -29,6 +34,9 @@ def problems(path, text):
             local = any(os.path.exists(os.path.join(root, where, name)) for where in (folder, top))
             if name != "webml.h" and not local:
                 yield name, "only webml.h may be included here"
+            room = path.split("/")[1] if top == "server" else ""
+            if room in SERVER and "/" in name and name.split("/")[0] not in SERVER[room]:
+                yield name, f"{room} may include {', '.join(SERVER[room]) or 'nothing'}"
         elif folder.startswith("kernels"):
             target = os.path.normpath(os.path.join(folder, name))
             own = target.startswith("/".join(folder.split("/")[:2]) + "/")
@@ -47,6 +55,7 @@ def main():
     # The tester, tested.
     assert list(problems("cli/x.c", '#include "base/json.h"\n')), "a forbidden include must be found"
     assert list(problems("libwebml/src/model/x.c", '#include <dnnl.h>\n')), "a vendor header in the model must be found"
+    assert list(problems("server/jobs/x.c", '#include "api/api.h"\n')), "an arrow that runs up in the server must be found"
     bad = 0
     for top in ("libwebml", "kernels", "cli", "server", "bindings", "examples", "bench", "tests"):
         for folder, _, files in os.walk(os.path.join(root, top)):

@@ -1,14 +1,23 @@
-/* The API: resources as tables of routes. A route declares who may call it and what it takes; the
- * router checks both before the handler runs, and /openapi.json is made from the same tables. */
+/* The API: resources as tables of routes. A route declares who may call it, what it takes, how much
+ * of it, and where it runs; the router checks all that before the handler runs, and /openapi.json
+ * is made from the same tables. */
 #ifndef SERVER_API_H
 #define SERVER_API_H
 
+#include "backup/backup.h"
+#include "context/context.h"
+#include "context/lane.h"
+#include "devices/monitor.h"
 #include "http/http.h"
+#include "jobs/inspect.h"
+#include "jobs/jobs.h"
+#include "jobs/tool.h"
+#include "predict/serve.h"
 #include "security/secrets.h"
-#include "store/store.h"
+#include "security/throttle.h"
+#include "store/cache.h"
 
 #include <jansson.h>
-#include <pthread.h>
 
 /* ---- declarations ---- */
 
@@ -32,15 +41,18 @@ typedef enum api_type {
 } api_type;
 
 enum {
-  API_RAW = 1,    /* the body is not JSON: the handler reads it */
-  API_INLINE = 2, /* runs on the event loop: must not block */
-  API_FAST = 4    /* is tried on the event loop first, by what is known already, and may put itself
-                     off to a thread: api_defer() */
+  API_RAW = 1,       /* the body is not JSON: the handler reads it */
+  API_INLINE = 2,    /* runs on the event loop: must not block */
+  API_TOOL = 4,      /* starts a process and waits for it: runs in that lane */
+  API_PASSWORD = 8,  /* computes a password's hash: runs in that lane */
+  API_LARGE = 16,    /* the body may have API_LARGE_BODY bytes, else API_SMALL_BODY */
+  API_ESSENTIAL = 32 /* works on a full disk */
 };
 
+enum { API_SMALL_BODY = 64 << 10, API_LARGE_BODY = 16 << 20 };
+
 /* A member of the body, or a parameter of the query. TEXT, SECRET: least and most are lengths in
- * bytes; NAME: letters, digits and " ._-", no leading or trailing blank or dot; INTEGER, NUMBER:
- * values. */
+ * bytes; NAME: see name_problem(); INTEGER, NUMBER: values. */
 typedef struct api_field {
   const char *name;
   api_type type;
@@ -58,9 +70,12 @@ typedef struct api_route {
   const char *method, *path;
   api_right right;
   const char *about;
-  const api_field *fields; /* ends with a name of NULL; NULL: takes nothing */
-  void (*handle)(api_call *call);
-  int how; /* 0, or of these */
+  const api_field *fields;     /* ends with a name of NULL; NULL: takes nothing */
+  void (*run)(api_call *call); /* on a thread; answers the call */
+  int how;                     /* 0, or of the above */
+  /* Is tried on the event loop first, by what is known already: must not block. False: not
+   * answered, and as it was before. NULL: there is none. */
+  bool (*try_fast)(api_call *call);
 } api_route;
 
 typedef struct api_resource {
@@ -70,73 +85,64 @@ typedef struct api_resource {
 
 extern const api_resource *const api_resources[]; /* ends with NULL */
 extern const api_resource api_auth, api_users, api_datasets, api_uploads, api_models, api_sessions,
-    api_weights, api_predict, api_inference, api_devices, api_events, api_settings, api_backups,
-    api_system;
+    api_weights, api_predict, api_inference, api_tensorflow, api_devices, api_events, api_settings,
+    api_backups, api_system;
 
 /* ---- the program ---- */
 
-typedef struct api api;
-struct api {
-  store *store;
+typedef struct api {
+  context context;
   token_key *key;
-  const char *data_dir, *address; /* "http://127.0.0.1:8080" */
-  const char *allowed_origin;     /* CORS; NULL: none */
-  int64_t started;
+  throttle *throttle;
+  cache *cache;
+  tools *tools;
+  inspections *inspections;
+  monitor *monitor;
+  jobs *jobs;
+  serve_pool *serving;
   http_server *server;
-  struct api_workers *workers;
-  struct api_throttle *throttle;
-  struct api_knowledge *knowledge;
-  struct event_hub *events;
-  struct dataset_looks *looks;
-  struct jobs *jobs;
-  struct tools *tools;
-  struct monitor *monitor;
+  const char *address;        /* "http://127.0.0.1:8080" */
+  const char *allowed_origin; /* CORS; NULL: none */
+  int64_t started;            /* Unix seconds */
   struct api_backups *backups;
-  struct serve_pool *serving;
-};
+  struct api_workers *workers;
+  struct api_keeper *keeper;
+} api;
 
-/* Threads that run handlers; `most` calls may wait. */
-bool api_start(api *a, int threads, int most);
+bool api_start(api *a);
 void api_stop(api *a);
-/* For http_options.handle; user is the api. */
+/* For http_options; user is the api. */
 void api_handle(http_request *request, void *user);
-
-/* One line of JSON in the system log: what happened, by whom (0: nobody), to what (NULL: the call's
- * path says it), and how it ended. Never a secret. */
-void api_log(const char *event, const api_call *call, int64_t user, const char *object,
-             const char *outcome);
 
 /* ---- a call ---- */
 
 typedef struct api_user {
-  int64_t id, generation;
+  int64_t id, login, generation, expires; /* expires: of the token */
   char name[64];
   bool admin, node;
 } api_user;
 
-enum { API_MAX_IDS = 2, API_MAX_EXTRA = 6 };
+enum { API_MAX_IDS = 2, API_MAX_EXTRA = 8 };
 
 struct api_call {
+  lane_task task; /* first */
   api *api;
+  store *store; /* the api's */
   http_request *request;
   const api_route *route;
   api_user user; /* id 0: nobody */
+  bool knows_user;
   int64_t ids[API_MAX_IDS];
   char key[65], name[101];
   int n_extra; /* headers of the answer; static text, or kept until it */
   http_field extra[API_MAX_EXTRA];
-  char extra_text[512]; /* of them all */
+  char extra_text[640]; /* of them all */
   size_t extra_size;
   json_t *input; /* the checked fields of body and query; NULL: there are none */
-  bool on_loop;  /* the first try of an API_FAST route: nothing may block */
   double began;
   int status;          /* of the answer */
   const char *refusal; /* for the log */
 };
-
-/* Puts a call that is tried on the loop off: its handler is called again, on a thread, where
- * on_loop is false. The call must not be touched any more. */
-void api_defer(api_call *call);
 
 /* Exactly one of these ends a call. `json` is the call's from here on. */
 void api_reply(api_call *call, int status, json_t *json);
@@ -145,65 +151,101 @@ void api_reply_empty(api_call *call);
 void api_reply_rows(api_call *call, const char *key, json_t *rows, json_t *(*present)(json_t *row));
 void api_reply_bytes(api_call *call, int status, const char *content_type, const void *bytes,
                      size_t size);
-/* Before the answer: one more header. */
-void api_add_header(api_call *call, const char *name, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
 /* An answer from a file, from its beginning; the descriptor is the call's from here on. */
 void api_reply_file(api_call *call, int fd, int64_t size, const char *content_type);
-/* Headers that every answer has; returns their number. */
-int api_fixed_headers(const api_call *call, int status, http_field fields[16]);
 /* The same from a path, as something to keep under `name`; 410 where the file is gone. */
 void api_reply_download(api_call *call, const char *path, const char *content_type,
                         const char *name);
-/* {"error": sentence} */
+/* Begins an answer without an end; NULL: the call has ended. See http_stream_start(). */
+http_stream *api_reply_stream(api_call *call, size_t most, void (*closed)(void *user), void *user);
+
+/* A problem document (RFC 9457) with one sentence; the inference protocols have a form of their
+ * own, {"error": sentence}. */
 void api_fail(api_call *call, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* The store's or the library's failure: 500, or 507 when the disk is full; details go to the log.
+/* The store's failure: 500, 507 when the disk is full, 503 when it is busy; details go to the log.
  */
 void api_fail_store(api_call *call);
+/* What tool_run() has not done. */
+void api_fail_tool(api_call *call, tool_outcome outcome, const char *error);
+/* tool_run() where it prints JSON; NULL: the call has been answered. */
+json_t *api_tool_json(api_call *call, const char *description, const char *const *words);
+
+/* Before the answer: one more header. name is static. */
+void api_add_header(api_call *call, const char *name, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* 412 where the client has seen another version of the row than this (If-Match). False: answered.
+ */
+bool api_check_version(api_call *call, const json_t *row);
+/* ETag and Location of a row that the answer shows. */
+void api_add_version(api_call *call, const json_t *row);
 
 /* Checked fields; the defaults where a field is absent. */
 const char *api_text(const api_call *call, const char *name);
 int64_t api_integer(const api_call *call, const char *name, int64_t absent);
 bool api_boolean(const api_call *call, const char *name, bool absent);
 
-int64_t api_now(void);
-/* Paths into the data directory become the name of their file: where the server keeps things is
- * nobody's business. In place. */
-void api_hide_paths(const api *a, char *text);
+/* Whose row it is: the caller's, or the caller is an administrator. */
+bool api_may_change(const api_call *call, const json_t *row);
 
-/* ---- what was read from the store, for the loop; it counts until the store changes ---- */
+/* ---- the log (access_log.c) ---- */
 
-/* kind: one letter per sort of key. False: not known. */
-bool api_known(const api *a, char kind, const void *key, size_t n, void *value, size_t size);
-/* `version`: store_version() from before the reading. Values have at most API_KNOWN_BYTES, longer
- * keys than API_KNOWN_KEY are not kept. */
-enum { API_KNOWN_BYTES = 128, API_KNOWN_KEY = 400 };
-void api_know(const api *a, char kind, const void *key, size_t n, const void *value, size_t size,
-              uint64_t version);
-
-/* backups.c */
-struct api_backups {
-  pthread_mutex_t mutex;
-  pthread_cond_t done;
-  bool busy; /* one is made or put back */
-};
-bool api_backups_start(api *a);
-void api_backups_stop(api *a);
+/* Something that the call has done: to what (NULL: its path says it), and how it ended. Never a
+ * secret. */
+void api_log(const char *event, const api_call *call, int64_t user, const char *object,
+             const char *outcome);
+/* Who changed what of a row to what: one line with the members of `changes`, before and after. */
+void api_log_change(const char *event, const api_call *call, const json_t *before,
+                    const json_t *changes);
+/* Its line of the access log; when the answer's status is known. */
+void api_log_call(const api_call *call);
 
 /* ---- inside the router ---- */
 
-/* known.c */
-bool api_known_start(api *a);
-void api_known_stop(api *a);
+/* routes.c: by method (NULL: any) and path; fills in the call's ids, key and name. */
+const api_route *api_find_route(const char *method, const char *path, api_call *call);
+/* "GET, POST": the methods of a path. */
+void api_allowed_methods(const char *path, char *out, size_t size);
+
+/* authenticate.c */
+typedef enum api_verdict {
+  API_PASSED,
+  API_REFUSED, /* the call has been answered */
+  API_UNKNOWN  /* only reading the store can tell */
+} api_verdict;
+api_verdict api_authenticate(api_call *call, bool on_loop);
 
 /* fields.c: checks the body and query of the call; false: it has been answered. */
 bool api_check_fields(api_call *call);
+/* How many values a JSON text has, at most: known before any is built. */
+size_t api_count_values(const char *json, size_t size);
+/* openapi.c */
 json_t *api_openapi(const api *a);
 
-/* throttle.c: log-ins that failed, per name and address. Seconds to wait; 0: go on. */
-int api_throttle_wait(api *a, const char *name, const char *address);
-void api_throttle_failed(api *a, const char *name, const char *address);
-void api_throttle_passed(api *a, const char *name, const char *address);
+/* workers.c: runs the call's route on a thread of its lane, or answers that there is no room. */
+bool api_workers_start(api *a);
+void api_workers_stop(api *a);
+void api_queue(api_call *call);
+
+/* keeper.c: a thread that does every second what time demands. */
+bool api_keeper_start(api *a);
+void api_keeper_stop(api *a);
+/* Much memory was given back to the allocator just now: it goes back to the system soon. */
+void api_keeper_trim(api *a);
+
+/* settings.c: before the first call. */
+void api_settings_prepare(void);
+
+/* backups.c */
+bool api_backups_start(api *a);
+void api_backups_stop(api *a);
+
+/* events.c: before the first event. */
+void api_events_prepare(api *a);
+/* Ends streams whose log-in is over; sends a comment to the others now and then. */
+void api_events_tend(api *a, int64_t now);
+
+/* reply.c: frees what belongs to a call that was answered otherwise. */
+void api_forget(api_call *call);
 
 #endif

@@ -1,9 +1,10 @@
 /* Backups of everything, for administrators. */
 #include "backup/backup.h"
-#include "datasets.h"
-#include "events.h"
-#include "jobs/jobs.h"
-#include "predict/serve.h"
+
+#include "api.h"
+#include "cascade.h"
+#include "context/events.h"
+#include "context/log.h"
 
 #include <dirent.h>
 #include <pthread.h>
@@ -14,10 +15,16 @@
 #include <time.h>
 #include <unistd.h>
 
+struct api_backups {
+  pthread_mutex_t mutex;
+  pthread_cond_t done;
+  bool busy; /* one is made or put back */
+};
+
 static void list(api_call *call) {
-  char folder[3000], path[4096];
+  char folder[3000], path[CONTEXT_PATH];
   json_t *all = json_array();
-  snprintf(folder, sizeof folder, "%s/backups", call->api->data_dir);
+  snprintf(folder, sizeof folder, "%s/backups", call->api->context.data_dir);
   DIR *d = opendir(folder);
   for (struct dirent *e; d && (e = readdir(d));) {
     struct stat info;
@@ -44,10 +51,10 @@ static void *make_backup(void *arg) {
   making *m = arg;
   struct api_backups *b = m->a->backups;
   char error[512] = "";
-  bool ok = backup_make(m->a, m->key, error, sizeof error);
-  api_hide_paths(m->a, error);
-  api_log("backup", NULL, 0, m->key, ok ? "made" : error);
-  event_send(m->a, "backup", EVENT_FOR_ADMINS, 0,
+  bool ok = backup_make(&m->a->context, m->key, error, sizeof error);
+  hide_paths(&m->a->context, error);
+  log_event("backup", 0, m->key, ok ? "made" : error);
+  event_send(&m->a->context, "backup", EVENT_FOR_ADMINS, 0,
              json_pack("{s:s, s:s, s:s*}", "backup", m->key, "state", ok ? "ready" : "failed",
                        "error", ok ? NULL : error));
   pthread_mutex_lock(&b->mutex);
@@ -125,21 +132,21 @@ static void make(api_call *call) {
 
 /* The path; false: answered. */
 static bool find(api_call *call, char *path, size_t size) {
-  backup_path(call->api, call->key, path, size);
+  path_of_backup(&call->api->context, call->key, path, size);
   if (access(path, F_OK) == 0) return true;
   api_fail(call, 404, "there is no backup %s", call->key);
   return false;
 }
 
 static void download(api_call *call) {
-  char path[4096], name[80];
+  char path[CONTEXT_PATH], name[80];
   if (!find(call, path, sizeof path)) return;
   snprintf(name, sizeof name, "webml-%s.zip", call->key);
   api_reply_download(call, path, "application/zip", name);
 }
 
 static void erase(api_call *call) {
-  char path[4096];
+  char path[CONTEXT_PATH];
   if (!find(call, path, sizeof path)) return;
   unlink(path);
   api_log("backup", call, call->user.id, call->key, "deleted");
@@ -148,18 +155,17 @@ static void erase(api_call *call) {
 
 static void restore(api_call *call) {
   api *a = call->api;
-  char path[4096], error[512] = "";
+  char path[CONTEXT_PATH], error[512] = "";
   if (!find(call, path, sizeof path) || !enter(call)) return;
-  bool running = !jobs_pause(a);
-  bool ok = !running && backup_prepare(a->data_dir, path, error, sizeof error) &&
-            backup_apply(a, error, sizeof error);
-  api_hide_paths(a, error);
+  bool running = !jobs_pause(a->jobs);
+  bool ok = !running && backup_prepare(a->context.data_dir, path, error, sizeof error) &&
+            backup_apply(&a->context, error, sizeof error);
+  hide_paths(&a->context, error);
   if (ok) {
-    serve_unload_all(a); /* numbers of weights may mean others now */
-    datasets_tidy(a);
-    jobs_tidy(a);
+    serve_unload_all(a->serving);
+    cascade(a);
   }
-  if (!running) jobs_resume(a);
+  if (!running) jobs_resume(a->jobs);
   leave(a);
   api_log("backup", call, call->user.id, call->key, ok ? "put back" : running ? "refused" : error);
   if (ok)
@@ -172,14 +178,16 @@ static void restore(api_call *call) {
 }
 
 static const api_route routes[] = {
-    {"GET", "/api/v1/system/backups", API_ADMIN, "the backups on this server", NULL, list, 0},
+    {"GET", "/api/v1/system/backups", API_ADMIN, "the backups on this server", NULL, list, 0, NULL},
     {"POST", "/api/v1/system/backups", API_ADMIN,
-     "make one while everything goes on; the event backup says when it is ready", NULL, make, 0},
+     "make one while everything goes on; the event backup says when it is ready", NULL, make, 0,
+     NULL},
     {"GET", "/api/v1/system/backups/{key}/file", API_ADMIN, "the backup as a zip file", NULL,
-     download, 0},
+     download, 0, NULL},
     {"POST", "/api/v1/system/backups/{key}/restore", API_ADMIN,
-     "put it back in place of everything that is there", NULL, restore, 0},
-    {"DELETE", "/api/v1/system/backups/{key}", API_ADMIN, "delete it", NULL, erase, 0},
+     "put it back in place of everything that is there", NULL, restore, 0, NULL},
+    {"DELETE", "/api/v1/system/backups/{key}", API_ADMIN, "delete it", NULL, erase, API_ESSENTIAL,
+     NULL},
     {0}};
 
 const api_resource api_backups = {"backups", "Everything in one file.", routes};

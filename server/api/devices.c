@@ -1,19 +1,17 @@
 /* What this machine computes on, and which device a training would get. */
-#include "datasets.h"
-#include "devices/monitor.h"
-#include "jobs/jobs.h"
 #include "need.h"
+#include "store/settings.h"
 
 #include <stdio.h>
 #include <string.h>
 
 static void list(api_call *call) {
-  api_reply(call, 200, monitor_json(call->api));
+  api_reply(call, 200, monitor_json(call->api->monitor));
 }
 
 /* By name or UUID; NULL: the call was answered. The caller's. */
 static json_t *find(api_call *call) {
-  json_t *all = monitor_json(call->api), *device, *found = NULL;
+  json_t *all = monitor_json(call->api->monitor), *device, *found = NULL;
   size_t i;
   json_array_foreach(json_object_get(all, "devices"), i, device) {
     const char *name = json_string_value(json_object_get(device, "name")),
@@ -33,25 +31,18 @@ static void one(api_call *call) {
 
 /* Trainings that run on it go on; no new one gets it. */
 static void change(api_call *call) {
-  char key[128];
   json_t *device = find(call);
   if (!device) return;
-  const char *uuid = json_string_value(json_object_get(device, "uuid"));
-  bool closed = api_boolean(call, "closed", true);
-  snprintf(key, sizeof key, "closed:%s", uuid ? uuid : "cpu");
+  const char *uuid = store_text(device, "uuid");
+  bool closed = api_boolean(call, "closed", true),
+       done = device_set_closed(call->store, uuid ? uuid : "cpu", closed);
   json_decref(device);
-  int64_t done =
-      closed
-          ? store_run(call->api->store,
-                      "INSERT INTO settings (name, value) VALUES (?, '1') ON CONFLICT DO NOTHING",
-                      "s", key)
-          : store_run(call->api->store, "DELETE FROM settings WHERE name = ?", "s", key);
-  if (done < 0) {
+  if (!done) {
     api_fail_store(call);
     return;
   }
   api_log("device", call, call->user.id, call->name, closed ? "closed" : "opened");
-  monitor_wake(call->api);
+  monitor_wake(call->api->monitor);
   api_reply_empty(call);
 }
 
@@ -75,7 +66,7 @@ static void choose(api_call *call) {
   if (!need_compute(call, api_integer(call, "model", 0), api_integer(call, "dataset", 0),
                     &computed))
     return;
-  int n = monitor_states(call->api, states),
+  int n = monitor_states(call->api->monitor, states),
       which = device_choose(states, n, &computed.device, &ever);
   json_t *devices = json_array();
   for (int i = 0; i < n; i++) json_array_append_new(devices, device_json(&states[i], &computed));
@@ -104,12 +95,14 @@ static const api_field change_fields[] = {
 
 static const api_route routes[] = {
     {"GET", "/api/v1/devices", API_ACCOUNT,
-     "processors and GPUs, what they do and for whom, and why there is no GPU", NULL, list, 0},
-    {"GET", "/api/v1/devices/{name}", API_ACCOUNT, "one of them", NULL, one, 0},
+     "processors and GPUs, what they do and for whom, and why there is no GPU", NULL, list, 0,
+     NULL},
+    {"GET", "/api/v1/devices/{name}", API_ACCOUNT, "one of them", NULL, one, 0, NULL},
     {"PATCH", "/api/v1/devices/{name}", API_ADMIN, "close it for trainings, or open it again",
-     change_fields, change, 0},
+     change_fields, change, 0, NULL},
     {"POST", "/api/v1/devices/select", API_USER,
-     "which device a training would get now, and why not the others", choose_fields, choose, 0},
+     "which device a training would get now, and why not the others", choose_fields, choose,
+     API_TOOL, NULL},
     {0}};
 
 const api_resource api_devices = {"devices", "Processors and GPUs.", routes};

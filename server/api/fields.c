@@ -1,7 +1,8 @@
-/* Checking a call's fields against their declarations, and the OpenAPI document from the same. */
-#include "datasets.h"
+/* Checking a call's fields against their declarations. */
+#include "api.h"
 
-#include <ctype.h>
+#include "store/names.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +58,18 @@ static json_t *value_of(const api_field *f, const char *text) {
   }
 }
 
+static bool is_utf8(const char *text) {
+  json_t *value = json_string(text); /* checks it */
+  json_decref(value);
+  return value != NULL;
+}
+
+/* Clients of the inference protocols send parameters that other servers have. */
+static bool ignores_unknown(const api_call *call) {
+  const char *path = http_path(call->request);
+  return strncmp(path, "/v2", 3) == 0 || strncmp(path, "/v1/", 4) == 0;
+}
+
 static bool read_query(api_call *call) {
   char *copy = strdup(http_query(call->request)), *rest = copy, *part;
   bool ok = copy != NULL;
@@ -64,8 +77,13 @@ static bool read_query(api_call *call) {
     char *value = strchr(part, '=');
     if (!*part) continue;
     if (value) *value++ = '\0';
-    const api_field *f =
-        decode(part) && (!value || decode(value)) ? find_field(call->route, part, true) : NULL;
+    ok = decode(part) && (!value || decode(value)) && is_utf8(part) && (!value || is_utf8(value));
+    if (!ok) {
+      api_fail(call, 400, "the query is not UTF-8, or has a broken %%-sequence");
+      break;
+    }
+    const api_field *f = find_field(call->route, part, true);
+    if (!f && ignores_unknown(call)) continue;
     ok = f != NULL;
     if (!ok)
       api_fail(call, 400, "the query has no parameter \"%.100s\" here", part);
@@ -79,11 +97,27 @@ static bool read_query(api_call *call) {
 
 /* ---- the body ---- */
 
+size_t api_count_values(const char *json, size_t size) {
+  size_t n = 1;
+  for (size_t i = 0; i < size; i++) {
+    if (json[i] == '"') { /* what is in a text counts nothing */
+      for (i++; i < size && json[i] != '"'; i++) i += json[i] == '\\';
+    } else
+      n += json[i] == ',' || json[i] == ':' || json[i] == '[' || json[i] == '{';
+  }
+  return n;
+}
+
 static bool read_body(api_call *call) {
+  enum { MOST_VALUES = 20000 };
   size_t size;
   const char *body = http_body(call->request, &size);
   json_error_t error;
   if (!size || (call->route->how & API_RAW)) return true;
+  if (api_count_values(body, size) > MOST_VALUES) {
+    api_fail(call, 413, "the body has more than %d values", MOST_VALUES);
+    return false;
+  }
   json_t *json = json_loadb(body, size, JSON_REJECT_DUPLICATES, &error);
   if (!json_is_object(json)) {
     if (json)
@@ -110,15 +144,6 @@ static bool read_body(api_call *call) {
   return true;
 }
 
-bool api_is_name(const char *text) {
-  size_t n = strlen(text);
-  for (size_t i = 0; i < n; i++) {
-    unsigned char c = (unsigned char)text[i];
-    if (!(c >= 0x80 || isalnum(c) || strchr(" ._-", c))) return false;
-  }
-  return n && !strchr(" .", text[0]) && !strchr(" .", text[n - 1]);
-}
-
 static bool check_text(api_call *call, const api_field *f, const char *text) {
   size_t n = strlen(text);
   if ((double)n < f->least || (double)n > f->most) {
@@ -126,11 +151,9 @@ static bool check_text(api_call *call, const api_field *f, const char *text) {
              n);
     return false;
   }
-  if (f->type == API_NAME && !api_is_name(text)) {
-    api_fail(call, 400,
-             "%s may have letters, digits, blanks, \".\", \"_\" and \"-\", and begins and ends "
-             "with neither blank nor dot",
-             f->name);
+  const char *problem = f->type == API_NAME ? name_problem(text) : NULL;
+  if (problem) {
+    api_fail(call, 400, "%s %s", f->name, problem);
     return false;
   }
   for (int i = 0; f->choices; i++) {
@@ -169,6 +192,7 @@ static bool check_value(api_call *call, const api_field *f, const json_t *v) {
 }
 
 bool api_check_fields(api_call *call) {
+  if (call->input) return true; /* has been checked */
   bool takes_nothing = !call->route->fields && (call->route->how & API_RAW);
   if (takes_nothing && !*http_query(call->request)) return true;
   call->input = json_object();
@@ -186,89 +210,4 @@ bool api_check_fields(api_call *call) {
     if (v && !check_value(call, f, v)) return false;
   }
   return true;
-}
-
-/* ---- OpenAPI 3.1 ---- */
-
-static json_t *schema_of(const api_field *f) {
-  static const char *const types[] = {"string", "string",  "string", "integer",
-                                      "number", "boolean", "object", "integer"};
-  json_t *s = json_pack("{s:s, s:s}", "type", types[f->type], "description", f->about);
-  if (f->type <= API_SECRET) {
-    json_object_set_new(s, "minLength", json_integer((json_int_t)f->least));
-    json_object_set_new(s, "maxLength", json_integer((json_int_t)f->most));
-  } else if (f->type == API_INTEGER || f->type == API_NUMBER) {
-    json_object_set_new(s, "minimum", json_real(f->least));
-    json_object_set_new(s, "maximum", json_real(f->most));
-  }
-  if (f->type == API_SECRET) json_object_set_new(s, "format", json_string("password"));
-  if (f->choices) {
-    json_t *list = json_array();
-    for (int i = 0; f->choices[i]; i++) json_array_append_new(list, json_string(f->choices[i]));
-    json_object_set_new(s, "enum", list);
-  }
-  return s;
-}
-
-static void add_path_parameters(const char *path, json_t *parameters) {
-  for (const char *p = path; (p = strchr(p, '{')); p++) {
-    size_t n = strcspn(p + 1, "}");
-    const char *type = strncmp(p + 1, "id", n) == 0 ? "integer" : "string";
-    json_array_append_new(parameters, json_pack("{s:s%, s:s, s:b, s:{s:s}}", "name", p + 1, n, "in",
-                                                "path", "required", 1, "schema", "type", type));
-  }
-}
-
-static json_t *operation_of(const api_resource *resource, const api_route *r) {
-  json_t *operation = json_pack("{s:s, s:[s], s:{s:{s:s}, s:{s:s}}}", "summary", r->about, "tags",
-                                resource->name, "responses", "2XX", "description", "done", "4XX",
-                                "description", "refused: {\"error\": why}");
-  json_t *parameters = json_array(), *members = json_object(), *required = json_array();
-  add_path_parameters(r->path, parameters);
-  for (const api_field *f = r->fields; f && f->name; f++) {
-    if (f->in_query) {
-      json_array_append_new(parameters,
-                            json_pack("{s:s, s:s, s:b, s:o}", "name", f->name, "in", "query",
-                                      "required", f->required, "schema", schema_of(f)));
-      continue;
-    }
-    json_object_set_new(members, f->name, schema_of(f));
-    if (f->required) json_array_append_new(required, json_string(f->name));
-  }
-  json_object_set_new(operation, "parameters", parameters);
-  if (json_object_size(members))
-    json_object_set_new(operation, "requestBody",
-                        json_pack("{s:b, s:{s:{s:{s:s, s:O, s:O, s:b}}}}", "required", 1, "content",
-                                  "application/json", "schema", "type", "object", "properties",
-                                  members, "required", required, "additionalProperties", 0));
-  if (r->right != API_ANYONE && r->right != API_OPTIONAL)
-    json_object_set_new(operation, "security", json_pack("[{s:[]}]", "token"));
-  json_decref(members);
-  json_decref(required);
-  return operation;
-}
-
-static void lower(char *to, const char *from, size_t size) {
-  size_t i = 0;
-  for (; from[i] && i + 1 < size; i++) to[i] = (char)tolower((unsigned char)from[i]);
-  to[i] = '\0';
-}
-
-json_t *api_openapi(const api *a) {
-  json_t *paths = json_object(), *tags = json_array();
-  for (int i = 0; api_resources[i]; i++) {
-    json_array_append_new(tags, json_pack("{s:s, s:s}", "name", api_resources[i]->name,
-                                          "description", api_resources[i]->about));
-    for (const api_route *r = api_resources[i]->routes; r->method; r++) {
-      char method[16];
-      json_t *path = json_object_get(paths, r->path);
-      if (!path) json_object_set_new(paths, r->path, path = json_object());
-      lower(method, r->method, sizeof method);
-      json_object_set_new(path, method, operation_of(api_resources[i], r));
-    }
-  }
-  return json_pack("{s:s, s:{s:s, s:s}, s:[{s:s}], s:o, s:o, s:{s:{s:{s:s, s:s, s:s}}}}", "openapi",
-                   "3.1.0", "info", "title", "webml-server", "version", "1", "servers", "url",
-                   a->address, "tags", tags, "paths", paths, "components", "securitySchemes",
-                   "token", "type", "http", "scheme", "bearer", "bearerFormat", "JWT");
 }

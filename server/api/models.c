@@ -1,38 +1,30 @@
 /* Model descriptions: checked whole when they come in, by the library. */
+#include "store/models.h"
+#include "api.h"
+#include "cascade.h"
 #include "datasets.h"
-#include "jobs/jobs.h"
-#include "jobs/tool.h"
-#include "predict/serve.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <webml.h>
 
 /* The description as the library writes it; NULL: the call was answered with all its errors. */
-static char *check_description(api_call *call, const json_t *description, bool *dynamic) {
+static char *check_description(api_call *call, const json_t *description) {
   webml_model *model = NULL;
   char *text = json_dumps(description, JSON_COMPACT), *canonical = NULL;
   webml_status status = text ? webml_model_parse(text, strlen(text), &model) : WEBML_ERROR_MEMORY;
   if (status == WEBML_OK) status = webml_model_to_json(model, &canonical);
-  if (status == WEBML_OK)
-    *dynamic = webml_model_is_dynamic(model);
-  else
+  if (status != WEBML_OK)
     api_fail(call, status == WEBML_ERROR_MEMORY ? 503 : 422, "%s", webml_last_error());
   webml_model_destroy(model);
   free(text);
   return status == WEBML_OK ? canonical : NULL;
 }
 
-/* Whether trainings wait or run, or weights exist: then a model is static. */
-#define TRAINS                                                                                     \
-  "EXISTS (SELECT 1 FROM sessions WHERE model = models.id AND state IN ('waiting', 'running'))"
-#define USED "(" TRAINS " OR EXISTS (SELECT 1 FROM weights WHERE model = models.id))"
-
 /* A stored row as clients see it, but for its description, which stays a text. */
 static json_t *present(json_t *row) {
-  const char *text = json_string_value(json_object_get(row, "description"));
-  bool used = json_integer_value(json_object_get(row, "used"));
+  const char *text = store_text(row, "description");
+  bool used = store_integer(row, "used");
   webml_model *model = NULL;
   bool dynamic = !used && webml_model_parse(text, strlen(text), &model) == WEBML_OK &&
                  webml_model_is_dynamic(model);
@@ -42,8 +34,7 @@ static json_t *present(json_t *row) {
                                   : dynamic ? "dynamic"
                                             : "editable"));
   json_object_del(row, "used");
-  json_object_set_new(row, "public",
-                      json_boolean(json_integer_value(json_object_get(row, "public"))));
+  json_object_set_new(row, "public", json_boolean(store_integer(row, "public")));
   return row;
 }
 
@@ -54,8 +45,7 @@ static json_t *present_short(json_t *row) {
 }
 
 static json_t *present_whole(json_t *row) {
-  const char *text = json_string_value(json_object_get(present(row), "description"));
-  json_t *description = json_loads(text, 0, NULL);
+  json_t *description = json_loads(store_text(present(row), "description"), 0, NULL);
   json_object_set_new(row, "description", description ? description : json_null());
   return row;
 }
@@ -63,13 +53,8 @@ static json_t *present_whole(json_t *row) {
 /* The model of the path when it is the caller's (administrators see all). NULL: answered. */
 static json_t *find(api_call *call) {
   bool found;
-  json_t *row = store_row(call->api->store, &found,
-                          "SELECT id, owner, name, description, public, created, changed, " USED
-                          " AS used FROM models WHERE id = ?",
-                          "i", call->ids[0]);
-  bool own = row && (json_integer_value(json_object_get(row, "owner")) == call->user.id ||
-                     call->user.admin);
-  if (own) return row;
+  json_t *row = model_find(call->store, call->ids[0], &found);
+  if (row && api_may_change(call, row)) return row;
   json_decref(row);
   if (!row && found)
     api_fail_store(call);
@@ -79,39 +64,39 @@ static json_t *find(api_call *call) {
 }
 
 static void list(api_call *call) {
-  json_t *rows = store_rows(call->api->store,
-                            "SELECT id, owner, name, description, public, created, changed, " USED
-                            " AS used FROM models"
-                            " WHERE owner = ? OR ? ORDER BY name",
-                            "ii", call->user.id, (int64_t)call->user.admin);
-  api_reply_rows(call, "models", rows, present_short);
+  api_reply_rows(call, "models", models_list(call->store, call->user.id, call->user.admin),
+                 present_short);
+}
+
+static void reply_with(api_call *call, int status) {
+  json_t *row = find(call);
+  if (!row) return;
+  api_add_version(call, row);
+  api_reply(call, status, present_whole(row));
+}
+
+static void one(api_call *call) {
+  reply_with(call, 200);
 }
 
 static void insert(api_call *call, const char *name, const char *text) {
-  int64_t id = store_insert(
-      call->api->store,
-      "INSERT INTO models (owner, name, description, created, changed) VALUES (?, ?, ?, ?, ?)",
-      "issii", call->user.id, name, text, api_now(), api_now());
+  int64_t id = model_add(call->store, call->user.id, name, text, context_now());
   if (id == STORE_EXISTS)
     api_fail(call, 409, "you have a model of this name");
   else if (id < 0)
     api_fail_store(call);
   else {
-    api_log("model", call, call->user.id, NULL, "made");
-    api_reply(call, 201, json_pack("{s:I, s:s}", "id", (json_int_t)id, "name", name));
+    api_log("model", call, call->user.id, name, "made");
+    api_add_header(call, "location", "/api/v1/models/%lld", (long long)id);
+    call->ids[0] = id;
+    reply_with(call, 201);
   }
 }
 
 static void make(api_call *call) {
-  bool dynamic;
-  char *text = check_description(call, json_object_get(call->input, "description"), &dynamic);
+  char *text = check_description(call, json_object_get(call->input, "description"));
   if (text) insert(call, api_text(call, "name"), text);
   webml_free(text);
-}
-
-static void one(api_call *call) {
-  json_t *row = find(call);
-  if (row) api_reply(call, 200, present_whole(row));
 }
 
 static void summary(api_call *call) {
@@ -119,7 +104,7 @@ static void summary(api_call *call) {
   webml_model *model = NULL;
   char *text = NULL;
   if (!row) return;
-  const char *description = json_string_value(json_object_get(row, "description"));
+  const char *description = store_text(row, "description");
   bool ok = webml_model_parse(description, strlen(description), &model) == WEBML_OK &&
             webml_model_summary(model, &text) == WEBML_OK;
   if (ok)
@@ -131,107 +116,98 @@ static void summary(api_call *call) {
   json_decref(row);
 }
 
+static const char is_static[] =
+    "the model is static: a session waits or runs, or it has weights; clone it";
+
+/* What the change has come to; the row as it was. */
+static void answer_change(api_call *call, int64_t changed, const json_t *row) {
+  switch (changed) {
+  case STORE_EXISTS: api_fail(call, 409, "you have a model of this name"); break;
+  case MODEL_IS_STATIC: api_fail(call, 409, "%s", is_static); break;
+  case MODEL_NAME_TAKEN:
+    api_fail(call, 409, "a public model of somebody else has this name, or one that looks like it");
+    break;
+  case STORE_FAILED: api_fail_store(call); break;
+  case 0: api_fail(call, 412, "the model has changed since you read it; read it again"); break;
+  default:
+    json_object_del(call->input, "description"); /* it may be long */
+    json_object_del(call->input, "changed");
+    api_log_change("model", call, row, call->input);
+    one(call);
+  }
+}
+
 static void save(api_call *call) {
   json_t *row = find(call); /* NULL: the call has ended and must not be touched */
   if (!row) return;
-  const json_t *description = json_object_get(call->input, "description"),
-               *public = json_object_get(call->input, "public");
-  const int64_t same = -1; /* what is not given stays */
-  const char *name = api_text(call, "name");
+  const json_t *description = json_object_get(call->input, "description");
   char *text = NULL;
-  bool dynamic;
-  if (description && !(text = check_description(call, description, &dynamic))) {
+  if (!api_check_version(call, row) ||
+      (description && !(text = check_description(call, description)))) {
     json_decref(row);
     return;
   }
-  int64_t is_public =
-      public ? json_is_true(public) : json_integer_value(json_object_get(row, "public"));
-  int64_t changed =
-      store_run(call->api->store,
-                "UPDATE models SET name = ?1, description = ?2, public = ?3, changed = ?4,"
-                " max_batch_size = COALESCE(NULLIF(?6, -1), max_batch_size),"
-                " max_queue_delay_microseconds ="
-                " COALESCE(NULLIF(?7, -1), max_queue_delay_microseconds),"
-                " max_queue_size = COALESCE(NULLIF(?8, -1), max_queue_size)"
-                " WHERE id = ?5 AND (description = ?2 OR NOT " USED ")",
-                "ssiiiiii", name ? name : json_string_value(json_object_get(row, "name")),
-                text ? text : json_string_value(json_object_get(row, "description")), is_public,
-                api_now(), call->ids[0], api_integer(call, "max_batch_size", same),
-                api_integer(call, "max_queue_delay_microseconds", same),
-                api_integer(call, "max_queue_size", same));
-  json_decref(row);
+  if (text) json_object_set_new(call->input, "description", json_string(text));
   webml_free(text);
-  if (changed == STORE_EXISTS)
-    api_fail(call, 409, "you have a model of this name");
-  else if (changed < 0)
-    api_fail_store(call);
-  else if (changed == 0)
-    api_fail(call, 409,
-             "the model is static: a session waits or runs, or it has weights; clone it");
-  else
-    api_reply_empty(call);
+  int64_t changed = model_change(call->store, call->ids[0], store_integer(row, "version"),
+                                 call->input, context_now());
+  answer_change(call, changed, row);
+  json_decref(row);
 }
 
 static void copy(api_call *call) {
   json_t *row = find(call);
   if (!row) return;
-  json_t *description = json_incref(json_object_get(row, "description"));
+  insert(call, api_text(call, "name"), store_text(row, "description"));
   json_decref(row);
-  insert(call, api_text(call, "name"), json_string_value(description));
-  json_decref(description);
 }
 
 /* ---- shaping: in a process, since it reads a data set ---- */
 
 /* As a new model where a name is given, else in place. */
 static void shape(api_call *call) {
-  char data[4096];
+  char data[CONTEXT_PATH];
   json_t *row = find(call);
   if (!row) return;
-  if (!dataset_find_ready(call, api_integer(call, "dataset", 0), data, sizeof data)) {
+  if (!dataset_path_of_ready(call, api_integer(call, "dataset", 0), data, sizeof data)) {
     json_decref(row);
     return;
   }
   const char *const words[] = {"shape", TOOL_MODEL, "--data", data, "--json", NULL};
-  json_t *result = tool_json(call, json_string_value(json_object_get(row, "description")), words);
-  json_decref(row);
+  json_t *result = api_tool_json(call, store_text(row, "description"), words);
   char *text = result ? json_dumps(json_object_get(result, "model"), JSON_COMPACT) : NULL;
   const char *name = result ? api_text(call, "name") : NULL;
   if (text && name)
     insert(call, name, text);
   else if (text) {
-    int64_t changed =
-        store_run(call->api->store,
-                  "UPDATE models SET description = ?, changed = ? WHERE id = ? AND NOT " USED,
-                  "sii", text, api_now(), call->ids[0]);
-    if (changed < 0)
-      api_fail_store(call);
-    else if (changed == 0)
-      api_fail(call, 409,
-               "the model is static: a session waits or runs, or it has weights; give a name for a "
-               "new one");
-    else
+    json_t *changes = json_pack("{s:s}", "description", text);
+    int64_t changed = model_change(call->store, call->ids[0], store_integer(row, "version"),
+                                   changes, context_now());
+    json_decref(changes);
+    if (changed > 0)
       api_reply(call, 200, json_pack("{s:O}", "chosen", json_object_get(result, "chosen")));
+    else
+      answer_change(call, changed, row);
   }
   free(text);
   json_decref(result);
+  json_decref(row);
 }
 
 static void erase(api_call *call) {
   json_t *row = find(call);
   if (!row) return;
-  json_decref(row);
-  int64_t gone = store_run(call->api->store, "DELETE FROM models WHERE id = ? AND NOT " TRAINS, "i",
-                           call->ids[0]);
+  int64_t gone = model_delete(call->store, call->ids[0]);
   if (gone < 0)
     api_fail_store(call);
   else if (gone == 0)
     api_fail(call, 409, "a session of this model waits or runs; cancel it first");
   else {
-    jobs_tidy(call->api); /* its weights went with it */
-    api_log("model", call, call->user.id, NULL, "deleted");
+    cascade(call->api); /* its weights went with it */
+    api_log("model", call, call->user.id, store_text(row, "name"), "deleted");
     api_reply_empty(call);
   }
+  json_decref(row);
 }
 
 static const api_field make_fields[] = {
@@ -252,24 +228,25 @@ static const api_field save_fields[] = {
     {0}};
 static const api_field shape_fields[] = {
     {"dataset", API_ID, true, false, 0, 0, "one of your data sets, or a public one", NULL},
-    {"name", API_NAME, false, false, 1, 100, "makes a new model; in place without it", NULL},
+    {"name", API_NAME, false, false, 1, 100, "of a new model; absent: this one is changed", NULL},
     {0}};
 static const api_field copy_fields[] = {
     {"name", API_NAME, true, false, 1, 100, "of the copy", NULL}, {0}};
 
 static const api_route routes[] = {
-    {"GET", "/api/v1/models", API_USER, "your models (administrators: all)", NULL, list, 0},
-    {"POST", "/api/v1/models", API_USER, "make a model from a description", make_fields, make, 0},
-    {"GET", "/api/v1/models/{id}", API_USER, "one model with its description", NULL, one, 0},
-    {"PATCH", "/api/v1/models/{id}", API_USER, "change name, description or who may predict",
-     save_fields, save, 0},
-    {"DELETE", "/api/v1/models/{id}", API_USER, "delete a model", NULL, erase, 0},
-    {"POST", "/api/v1/models/{id}/clone", API_USER, "a copy under another name", copy_fields, copy,
-     0},
+    {"GET", "/api/v1/models", API_USER, "your models", NULL, list, 0, NULL},
+    {"POST", "/api/v1/models", API_USER, "keep a description; it is checked whole", make_fields,
+     make, API_LARGE, NULL},
+    {"GET", "/api/v1/models/{id}", API_USER, "one model with its description", NULL, one, 0, NULL},
+    {"PATCH", "/api/v1/models/{id}", API_USER, "change some of it; what is not named stays",
+     save_fields, save, API_LARGE, NULL},
+    {"DELETE", "/api/v1/models/{id}", API_USER, "delete it with its weights", NULL, erase,
+     API_ESSENTIAL, NULL},
+    {"POST", "/api/v1/models/{id}/clone", API_USER, "an editable copy", copy_fields, copy, 0, NULL},
     {"POST", "/api/v1/models/{id}/shape", API_USER, "fit open sizes to a data set", shape_fields,
-     shape, 0},
+     shape, API_TOOL, NULL},
     {"GET", "/api/v1/models/{id}/summary", API_USER, "layers, shapes, parameters, memory", NULL,
-     summary, 0},
+     summary, 0, NULL},
     {0}};
 
 const api_resource api_models = {"models", "Model descriptions.", routes};

@@ -1,9 +1,9 @@
 #include "need.h"
 
+#include "context/settings.h"
 #include "datasets.h"
-#include "devices/monitor.h"
-#include "jobs/tool.h"
-#include "settings.h"
+#include "store/datasets.h"
+#include "store/models.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -50,7 +50,7 @@ static void refuse_bfloat16(api_call *call, const device_state *list, int n) {
 
 bool need_is_possible(api_call *call) {
   device_state list[CHOOSE_MOST_DEVICES];
-  int n = monitor_states(call->api, list);
+  int n = monitor_states(call->api->monitor, list);
   bool some = false, able = false;
   for (int i = 0; i < n; i++) {
     if (!device_is_wanted(&list[i], wanted_of(call))) continue;
@@ -76,7 +76,7 @@ static bool may_be_opened(const device_state *d) {
  * with the most free memory that may be opened; else *estimate. */
 static void name_devices(const api_call *call, char *names, size_t size, bool *estimate) {
   device_state list[CHOOSE_MOST_DEVICES];
-  int n = monitor_states(call->api, list), best = -1;
+  int n = monitor_states(call->api->monitor, list), best = -1;
   bool bfloat16 = needs_bfloat16(call), cpu = true;
   for (int i = 0; i < n; i++) {
     const device_state *d = &list[i];
@@ -104,7 +104,7 @@ static json_t *summary_of(api_call *call, const char *description, const char *d
   if (api_boolean(call, "deterministic", false)) words[n++] = "--deterministic";
   if (data) words[n++] = "--data", words[n++] = data;
   if (data && share) words[n++] = "--validation-split", words[n++] = split;
-  return tool_json(call, description, words);
+  return api_tool_json(call, description, words);
 }
 
 /* What `webml summary` has said. */
@@ -125,26 +125,23 @@ static void read_need(const json_t *summary, training_need *need) {
   need->layers = (int64_t)json_array_size(json_object_get(summary, "layers"));
 }
 
-bool need_compute(api_call *call, int64_t model, int64_t dataset, training_need *need) {
+/* The description of a model of the caller's; NULL: answered. */
+static json_t *find_model(api_call *call, int64_t model) {
   bool found;
-  char data[4096];
-  json_t *row = store_row(call->api->store, &found,
-                          "SELECT m.description AS description, d.file AS file FROM models m"
-                          " LEFT JOIN datasets d ON d.id = ?1 AND (d.owner = ?3 OR d.public) AND"
-                          " d.state = 'ready' WHERE m.id = ?2 AND m.owner = ?3",
-                          "iii", dataset, model, call->user.id);
-  const char *file = json_string_value(json_object_get(row, "file"));
-  if (!row || (dataset && !file)) {
-    if (!row && found)
-      api_fail_store(call);
-    else
-      api_fail(call, 404, "there is no %s %lld of yours%s", row ? "data set" : "model",
-               (long long)(row ? dataset : model), row ? " that is ready" : "");
-    json_decref(row);
-    return false;
-  }
-  if (file) dataset_path(call->api, dataset, file, data, sizeof data);
-  json_t *summary = summary_of(call, store_text(row, "description"), file ? data : NULL);
+  json_t *row = model_description(call->store, model, call->user.id, &found);
+  if (!row && found)
+    api_fail_store(call);
+  else if (!row)
+    api_fail(call, 404, "there is no model %lld of yours", (long long)model);
+  return row;
+}
+
+bool need_compute(api_call *call, int64_t model, int64_t dataset, training_need *need) {
+  char data[CONTEXT_PATH];
+  if (dataset && !dataset_path_of_ready(call, dataset, data, sizeof data)) return false;
+  json_t *row = find_model(call, model);
+  json_t *summary =
+      row ? summary_of(call, store_text(row, "description"), dataset ? data : NULL) : NULL;
   json_decref(row);
   if (!summary) return false;
   *need = (training_need){.device = {.wanted = wanted_of(call), .bfloat16 = needs_bfloat16(call)}};
@@ -161,7 +158,7 @@ bool need_is_allowed(api_call *call, const training_need *need) {
                 {"parameters", "parameters", (double)need->parameters},
                 {"weights_bytes", "bytes of weights", (double)need->parameters * 4}};
   for (size_t i = 0; !call->user.admin && i < sizeof limits / sizeof *limits; i++) {
-    double most = setting(call->api, limits[i].setting);
+    double most = setting(call->store, limits[i].setting);
     if (limits[i].value <= most) continue;
     api_fail(call, 422, "the model has %.0f %s; this server's limit is %.0f", limits[i].value,
              limits[i].what, most);

@@ -1,7 +1,7 @@
 /* Predictions in the words of the data set: a row by its columns' names, a picture as it is. */
 #include "datasets.h"
 #include "multipart.h"
-#include "predict/serve.h"
+#include "store/sessions.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,11 +12,7 @@ enum { EXAMPLES = 16 };
 /* Links to pictures of the class that was said, where the caller may see the data set. */
 static void add_examples(api_call *call, int64_t session, json_t *answer) {
   bool found;
-  json_t *row = store_row(call->api->store, &found,
-                          "SELECT d.id AS id, d.properties AS properties FROM sessions s JOIN"
-                          " datasets d ON d.id = s.dataset WHERE s.id = ? AND (d.owner = ? OR"
-                          " (d.public AND ?))",
-                          "iii", session, call->user.id, (int64_t)(call->user.id != 0));
+  json_t *row = session_dataset(call->store, session, call->user.id, &found);
   const char *text = json_string_value(json_object_get(row, "properties")),
              *class = json_string_value(json_object_get(answer, "class"));
   json_t *p = text ? json_loads(text, 0, NULL) : NULL, *name, *list = json_array();
@@ -27,8 +23,7 @@ static void add_examples(api_call *call, int64_t session, json_t *answer) {
         json_integer_value(json_array_get(json_object_get(p, "training_per_class"), i)) +
         json_integer_value(json_array_get(json_object_get(p, "validation_per_class"), i));
     for (json_int_t k = 0; k < n && k < EXAMPLES; k++)
-      json_array_append_new(
-          list, dataset_sample_link(json_integer_value(json_object_get(row, "id")), class, k));
+      json_array_append_new(list, dataset_sample_link(store_integer(row, "id"), class, k));
   }
   if (json_array_size(list)) json_object_set(answer, "examples", list);
   json_decref(list);
@@ -37,7 +32,7 @@ static void add_examples(api_call *call, int64_t session, json_t *answer) {
 }
 
 static void predict(api_call *call) {
-  char error[1024];
+  char error[1024], path[CONTEXT_PATH];
   bool found;
   size_t size;
   const void *body = http_body(call->request, &size);
@@ -46,11 +41,7 @@ static void predict(api_call *call) {
     api_fail(call, 400, "the multipart body has no part with content");
     return;
   }
-  json_t *row =
-      store_row(call->api->store, &found,
-                "SELECT w.session AS session FROM weights w JOIN models m ON m.id = w.model"
-                " WHERE w.id = ?1 AND (m.owner = ?2 OR m.public)",
-                "ii", call->ids[0], call->user.id);
+  json_t *row = weights_target(call->store, call->ids[0], call->user.id, &found);
   if (!row) {
     if (found)
       api_fail_store(call);
@@ -58,9 +49,10 @@ static void predict(api_call *call) {
       api_fail(call, 404, "there are no weights %lld that you may use", (long long)call->ids[0]);
     return;
   }
-  int64_t session = json_integer_value(json_object_get(row, "session"));
+  int64_t session = store_integer(row, "session");
   json_decref(row);
-  served *s = serve_acquire(call->api, call->ids[0], session, NULL, error, sizeof error);
+  path_of_job(&call->api->context, session, "weights.safetensors", path, sizeof path);
+  served *s = serve_acquire(call->api->serving, call->ids[0], path, NULL, error, sizeof error);
   if (!s) {
     api_fail(call, 503, "%s", error);
     return;
@@ -86,7 +78,7 @@ static void predict(api_call *call) {
 static const api_route routes[] = {
     {"POST", "/api/v1/weights/{id}/predict", API_OPTIONAL,
      "a row {\"column\": value, ...}, or a PNG or JPEG, plain or as multipart/form-data", NULL,
-     predict, API_RAW},
+     predict, API_RAW | API_LARGE, NULL},
     {0}};
 
 const api_resource api_predict = {"predictions", "Predictions by trained weights.", routes};

@@ -1,8 +1,7 @@
 /* Training sessions: a model, a data set, parameters, a device. */
-#include "devices/monitor.h"
-#include "jobs/jobs.h"
+#include "store/sessions.h"
+#include "context/settings.h"
 #include "need.h"
-#include "settings.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,26 +45,13 @@ static json_t *parameters_of(const api_call *call) {
   return parameters;
 }
 
-/* Whether the row is there and the caller's (or, where that suffices, public). */
-static bool may_use(api_call *call, const char *sql, int64_t id, const char *what) {
-  bool found;
-  json_t *row = store_row(call->api->store, &found, sql, "ii", id, call->user.id);
-  bool ok = row != NULL;
-  json_decref(row);
-  if (!ok && found)
-    api_fail_store(call);
-  else if (!ok)
-    api_fail(call, 404, "there is no %s %lld of yours that is ready", what, (long long)id);
-  return ok;
-}
-
 /* The parameters that administrators limit. False: answered. */
 static bool check_limits(api_call *call) {
   static const char *const names[] = {"epochs",      "batch_size", "rotation_range",
                                       "shear_range", "zoom_range", NULL};
   for (int i = 0; names[i] && !call->user.admin; i++) {
     const json_t *v = json_object_get(call->input, names[i]);
-    double most = v ? setting(call->api, names[i]) : 0;
+    double most = v ? setting(call->store, names[i]) : 0;
     if (!v || json_number_value(v) <= most) continue;
     api_fail(call, 400, "%s is at most %g on this server, it is %g", names[i], most,
              json_number_value(v));
@@ -74,42 +60,13 @@ static bool check_limits(api_call *call) {
   return true;
 }
 
-/* False: answered. */
-static bool has_room(api_call *call, int64_t model) {
-  bool found;
-  json_t *row =
-      store_row(call->api->store, &found,
-                "SELECT (SELECT COUNT(*) FROM sessions WHERE owner = ?1 AND state IN "
-                "('waiting', 'running')) AS sessions,"
-                " (SELECT COUNT(*) FROM weights WHERE model = ?2) + (SELECT COUNT(*) FROM"
-                " sessions WHERE model = ?2 AND state IN ('waiting', 'running')) AS weights",
-                "ii", call->user.id, model);
-  int64_t sessions = json_integer_value(json_object_get(row, "sessions")),
-          weights = json_integer_value(json_object_get(row, "weights"));
-  bool known = row != NULL;
-  json_decref(row);
-  if (!known)
-    api_fail_store(call);
-  else if (!call->user.admin && (double)sessions >= setting(call->api, "sessions_per_user"))
-    api_fail(call, 429, "%lld of your sessions wait or run; that is all that one may have",
-             (long long)sessions);
-  else if (!call->user.admin && (double)weights >= setting(call->api, "weights_per_model"))
-    api_fail(
-        call, 429,
-        "the model has, or will have, %lld weights; that is all that one may have: delete some",
-        (long long)weights);
-  else
-    return true;
-  return false;
-}
-
 /* Whether some device could take it, now or later. False: answered, with the reason of each. */
 static bool has_device(api_call *call, const device_need *need) {
   device_state list[CHOOSE_MOST_DEVICES];
   char reasons[800] = "", why[160];
   bool ever;
   size_t at = 0;
-  int n = monitor_states(call->api, list);
+  int n = monitor_states(call->api->monitor, list);
   device_choose(list, n, need, &ever);
   if (ever) return true;
   for (int i = 0; i < n && at + 200 < sizeof reasons; i++)
@@ -123,67 +80,86 @@ static bool has_device(api_call *call, const device_need *need) {
   return false;
 }
 
+/* Why it could not be added. */
+static void refuse_new(api_call *call, int64_t why, const session_new *n) {
+  switch (why) {
+  case SESSION_NO_MODEL:
+    api_fail(call, 404, "there is no model %lld of yours", (long long)n->model);
+    break;
+  case SESSION_NO_DATASET:
+    api_fail(call, 404, "there is no data set %lld of yours that is ready", (long long)n->dataset);
+    break;
+  case SESSION_TOO_MANY:
+    api_fail(call, 429, "%lld of your sessions wait or run; that is all that one may have",
+             (long long)n->most_sessions);
+    break;
+  case SESSION_TOO_MANY_WEIGHTS:
+    api_fail(
+        call, 429,
+        "the model has, or will have, %lld weights; that is all that one may have: delete some",
+        (long long)n->most_weights);
+    break;
+  default: api_fail_store(call);
+  }
+}
+
+static void reply_with(api_call *call, int status);
+
 static void start(api_call *call) {
-  int64_t model = api_integer(call, "model", 0), dataset = api_integer(call, "dataset", 0);
   training_need need;
-  if (!may_use(call, "SELECT 1 AS one FROM models WHERE id = ? AND owner = ?", model, "model") ||
-      !may_use(call,
-               "SELECT 1 AS one FROM datasets WHERE id = ? AND (owner = ? OR public) AND state = "
-               "'ready'",
-               dataset, "data set") ||
-      !check_limits(call) || !has_room(call, model) || !need_is_possible(call) ||
-      !need_compute(call, model, dataset, &need) || !need_is_allowed(call, &need) ||
+  session_new n = {.owner = call->user.id,
+                   .model = api_integer(call, "model", 0),
+                   .dataset = api_integer(call, "dataset", 0),
+                   .created = context_now()};
+  if (!call->user.admin) {
+    n.most_sessions = (int64_t)setting(call->store, "sessions_per_user");
+    n.most_weights = (int64_t)setting(call->store, "weights_per_model");
+  }
+  /* What is known at once comes first: the need takes a process. */
+  int64_t why = session_check(call->store, &n);
+  if (why < 0) {
+    refuse_new(call, why, &n);
+    return;
+  }
+  if (!check_limits(call) || !need_is_possible(call) ||
+      !need_compute(call, n.model, n.dataset, &need) || !need_is_allowed(call, &need) ||
       !has_device(call, &need.device))
     return;
   json_t *parameters = parameters_of(call);
   char *text = json_dumps(parameters, JSON_COMPACT);
   json_decref(parameters);
-  int64_t id = text
-                   ? store_insert(call->api->store,
-                                  "INSERT INTO sessions (owner, model, dataset, device, parameters,"
-                                  " state, created, need_cpu, need_gpu)"
-                                  " VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?)",
-                                  "iiissiii", call->user.id, model, dataset, need.device.wanted,
-                                  text, api_now(), need.device.on_cpu, need.device.on_gpu)
-                   : STORE_FAILED;
+  n.device = need.device.wanted;
+  n.parameters = text;
+  n.need_cpu = need.device.on_cpu;
+  n.need_gpu = need.device.on_gpu;
+  int64_t id = text ? session_add(call->store, &n) : STORE_FAILED;
   free(text);
   if (id < 0) {
-    api_fail_store(call);
+    refuse_new(call, id, &n);
     return;
   }
-  jobs_wake(call->api);
-  api_reply(call, 201, json_pack("{s:I, s:s}", "id", (json_int_t)id, "state", "waiting"));
+  jobs_wake(call->api->jobs);
+  api_add_header(call, "location", "/api/v1/sessions/%lld", (long long)id);
+  call->ids[0] = id;
+  reply_with(call, 201);
 }
 
-static const char columns[] =
-    "SELECT s.id AS id, s.owner AS owner, s.model AS model, s.dataset AS "
-    "dataset, s.device AS device, s.placed AS placed, s.waits_for AS waits_for,"
-    " s.need_cpu AS need_cpu, s.need_gpu AS need_gpu,"
-    " s.parameters AS parameters,"
-    " s.state AS state, s.error AS error, s.created AS created, "
-    "s.started AS started, s.ended AS ended, w.id AS weights"
-    " FROM sessions s LEFT JOIN weights w ON w.session = s.id";
-
 static json_t *present(json_t *row) {
-  json_t *parameters = json_loads(json_string_value(json_object_get(row, "parameters")), 0, NULL);
+  json_t *parameters = json_loads(store_text(row, "parameters"), 0, NULL);
   json_object_set_new(row, "parameters", parameters ? parameters : json_null());
   json_object_set_new(row, "reservation", json_null());
   return row;
 }
 
 static void list(api_call *call) {
-  char sql[1024];
-  snprintf(sql, sizeof sql, "%s WHERE s.owner = ? OR ? ORDER BY s.id DESC LIMIT 500", columns);
-  json_t *rows = store_rows(call->api->store, sql, "ii", call->user.id, (int64_t)call->user.admin);
-  api_reply_rows(call, "sessions", rows, present);
+  enum { MOST = 500 };
+  api_reply_rows(call, "sessions",
+                 sessions_list(call->store, call->user.id, call->user.admin, MOST), present);
 }
 
 static json_t *find(api_call *call) {
-  char sql[1024];
   bool found;
-  snprintf(sql, sizeof sql, "%s WHERE s.id = ? AND (s.owner = ? OR ?)", columns);
-  json_t *row = store_row(call->api->store, &found, sql, "iii", call->ids[0], call->user.id,
-                          (int64_t)call->user.admin);
+  json_t *row = session_find(call->store, call->ids[0], call->user.id, call->user.admin, &found);
   if (!row && found)
     api_fail_store(call);
   else if (!row)
@@ -192,10 +168,10 @@ static json_t *find(api_call *call) {
 }
 
 /* The epochs so far, from the job's own lines. */
-static json_t *history(const api *a, int64_t id) {
-  char path[4096], line[8192];
+static json_t *history(const context *c, int64_t id) {
+  char path[CONTEXT_PATH], line[8192];
   json_t *epochs = json_array();
-  jobs_path(a, id, "progress", path, sizeof path);
+  path_of_job(c, id, "progress", path, sizeof path);
   FILE *f = fopen(path, "re");
   while (f && fgets(line, sizeof line, f)) {
     json_t *event = json_loads(line, 0, NULL);
@@ -210,39 +186,39 @@ static json_t *history(const api *a, int64_t id) {
   return epochs;
 }
 
-static void one(api_call *call) {
+static void reply_with(api_call *call, int status) {
   json_t *row = find(call);
   if (!row) return;
-  json_object_set_new(row, "history", history(call->api, call->ids[0]));
-  api_reply(call, 200, present(row));
+  json_object_set_new(row, "history", history(&call->api->context, call->ids[0]));
+  api_reply(call, status, present(row));
+}
+
+static void one(api_call *call) {
+  reply_with(call, 200);
 }
 
 static void cancel(api_call *call) {
   json_t *row = find(call);
   if (!row) return;
-  const char *state = json_string_value(json_object_get(row, "state"));
-  bool over = strcmp(state, "waiting") != 0 && strcmp(state, "running") != 0;
   json_decref(row);
-  if (over) {
-    api_fail(call, 409, "the session is over already");
-    return;
-  }
-  if (store_run(call->api->store, "UPDATE sessions SET cancelled = 1 WHERE id = ?", "i",
-                call->ids[0]) < 0) {
+  int64_t wished = session_wish(call->store, call->ids[0], "cancel");
+  if (wished < 0)
     api_fail_store(call);
-    return;
+  else if (wished == 0)
+    api_fail(call, 409, "the session is over already");
+  else {
+    jobs_wake(call->api->jobs);
+    api_reply(call, 202, json_pack("{s:I}", "id", (json_int_t)call->ids[0]));
   }
-  jobs_wake(call->api);
-  api_reply(call, 202, json_pack("{s:I}", "id", (json_int_t)call->ids[0]));
 }
 
 static const api_route routes[] = {
     {"POST", "/api/v1/sessions", API_USER, "train a model; it waits its turn in a fair queue",
-     fields, start, 0},
-    {"GET", "/api/v1/sessions", API_USER, "your sessions, the newest first", NULL, list, 0},
-    {"GET", "/api/v1/sessions/{id}", API_USER, "one session with its history", NULL, one, 0},
+     fields, start, API_TOOL, NULL},
+    {"GET", "/api/v1/sessions", API_USER, "your sessions, the newest first", NULL, list, 0, NULL},
+    {"GET", "/api/v1/sessions/{id}", API_USER, "one session with its history", NULL, one, 0, NULL},
     {"POST", "/api/v1/sessions/{id}/cancel", API_USER, "end it; a running one keeps no weights",
-     NULL, cancel, 0},
+     NULL, cancel, API_ESSENTIAL, NULL},
     {0}};
 
 const api_resource api_sessions = {"sessions", "Trainings, live through /api/v1/events.", routes};

@@ -1,9 +1,8 @@
 /* Health, figures, and the document of this interface. */
 #include "api.h"
 
-#include "devices/monitor.h"
 #include "journal/journal.h"
-#include "predict/serve.h"
+#include "store/sessions.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,7 +13,7 @@
 static void health(api_call *call) {
   api_reply(call, 200,
             json_pack("{s:s, s:s, s:I}", "status", "ok", "version", webml_version(), "seconds",
-                      (json_int_t)(api_now() - call->api->started)));
+                      (json_int_t)(context_now() - call->api->started)));
 }
 
 static void openapi(api_call *call) {
@@ -66,13 +65,9 @@ typedef struct labelled {
 
 /* Names of models that are not public are their owners' business. Backslash, quote and line break,
  * which a label would escape, are not in names. */
-static void label(api *a, labelled *m) {
-  bool found;
-  json_t *row = store_row(a->store, &found,
-                          "SELECT m.name AS name FROM weights w JOIN models m ON m.id = w.model "
-                          "WHERE w.id = ? AND m.public",
-                          "i", m->stats.weights);
-  const char *name = json_string_value(json_object_get(row, "name"));
+static void label(store *s, labelled *m) {
+  json_t *row = weights_public_name(s, m->stats.weights);
+  const char *name = store_text(row, "name");
   snprintf(m->labels, sizeof m->labels, "model=\"%.200s\",version=\"%lld\"", name ? name : "",
            (long long)m->stats.weights);
   json_decref(row);
@@ -161,14 +156,14 @@ static void metrics(api_call *call) {
   http_counts c;
   serve_stats *stats = calloc(MOST, sizeof *stats);
   labelled *list = calloc(MOST, sizeof *list);
-  int n = stats && list ? serve_all_stats(call->api, stats, MOST) : 0;
+  int n = stats && list ? serve_all_stats(call->api->serving, stats, MOST) : 0;
   if (n > MOST) n = MOST;
   for (int i = 0; i < n; i++) {
     list[i].stats = stats[i];
-    label(call->api, &list[i]);
+    label(call->store, &list[i]);
   }
   put_models(&p, list, n);
-  monitor_metrics(call->api, put_device, &p);
+  monitor_metrics(call->api->monitor, put_device, &p);
   http_server_counts(call->api->server, &c);
   put(&p, "# TYPE webml_http_requests_total counter\nwebml_http_requests_total %llu\n",
       (unsigned long long)c.requests);
@@ -219,14 +214,14 @@ static const api_field log_fields[] = {
     {0}};
 
 static const api_route routes[] = {
-    {"GET", "/healthz", API_ANYONE, "whether the server answers", NULL, health, API_INLINE},
-    {"GET", "/metrics", API_ANYONE, "figures for Prometheus", NULL, metrics, 0},
+    {"GET", "/healthz", API_ANYONE, "whether the server answers", NULL, health, API_INLINE, NULL},
+    {"GET", "/metrics", API_ANYONE, "figures for Prometheus", NULL, metrics, 0, NULL},
     {"GET", "/openapi.json", API_ANYONE, "this interface as an OpenAPI 3.1 document", NULL, openapi,
-     0},
+     0, NULL},
     {"GET", "/api/v1/system/counts", API_ADMIN, "connections and requests since the start", NULL,
-     counts, 0},
+     counts, 0, NULL},
     {"GET", "/api/v1/system/log", API_ADMIN, "lines of the system log, the newest first",
-     log_fields, read_log, 0},
+     log_fields, read_log, 0, NULL},
     {0}};
 
 const api_resource api_system = {"system", "Health and figures.", routes};

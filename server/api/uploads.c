@@ -1,8 +1,14 @@
-/* Resumable uploads: tus 1.0, core and creation, termination. The web server takes bodies whole, so
- * what is large comes in pieces of at most 16 MiB; a file's size is how far its upload has come, so
- * a kill loses nothing that was acknowledged. */
+/* Resumable uploads: tus 1.0 with creation, deferred length, checksum and termination. A file's
+ * size is how far its upload has come, and a piece is on the disk before it is acknowledged: a kill
+ * loses nothing that was. */
 #define _GNU_SOURCE /* locks of open files, strcasecmp */
+#include "uploads.h"
+
+#include "context/settings.h"
 #include "datasets.h"
+#include "security/checksum.h"
+#include "store/datasets.h"
+#include "store/names.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,9 +29,23 @@ static void add_tus(api_call *call) {
 static void options(api_call *call) {
   add_tus(call);
   api_add_header(call, "tus-version", "1.0.0");
-  api_add_header(call, "tus-extension", "creation,termination");
+  api_add_header(call, "tus-extension", "creation,creation-defer-length,checksum,termination");
+  api_add_header(call, "tus-checksum-algorithm", CHECKSUM_ALGORITHMS);
   api_add_header(call, "tus-max-size", "%lld", (long long)most_bytes);
   api_reply_empty(call);
+}
+
+/* A client that says nothing of tus is taken by its word; one that speaks another version is not.
+ * False: answered. */
+static bool check_protocol(api_call *call) {
+  const char *version = http_header(call->request, "tus-resumable");
+  if (version && strcmp(version, "1.0.0") != 0) {
+    api_add_header(call, "tus-version", "1.0.0");
+    api_fail(call, 412, "this server speaks tus 1.0.0, not %.20s", version);
+    return false;
+  }
+  add_tus(call);
+  return true;
 }
 
 static int64_t number_of(const char *text) {
@@ -60,19 +81,28 @@ static const char *suffix_of(const char *file) {
   return "";
 }
 
+/* ---- limits ---- */
+
 enum { MOST_UPLOADS = 100, FORGET_SECONDS = 7 * 86400 };
+
+/* Files of the account's uploads whose rows are gone. */
+static void forget_old(api_call *call) {
+  char path[CONTEXT_PATH];
+  json_t *rows = uploads_list(call->store, call->user.id), *row;
+  int64_t before = context_now() - FORGET_SECONDS;
+  size_t i;
+  if (uploads_forget(call->store, call->user.id, before) > 0)
+    json_array_foreach(rows, i, row) if (store_integer(row, "created") < before) {
+      path_of_upload(&call->api->context, store_text(row, "key"), path, sizeof path);
+      unlink(path);
+    }
+  json_decref(rows);
+}
 
 /* What was not finished for a week goes; how many may be under way. False: answered. */
 static bool has_room(api_call *call) {
-  store *s = call->api->store;
-  bool found;
-  int64_t old = store_run(s, "DELETE FROM uploads WHERE owner = ? AND created < ?", "ii",
-                          call->user.id, api_now() - FORGET_SECONDS);
-  if (old > 0) datasets_tidy(call->api);
-  json_t *row =
-      store_row(s, &found, "SELECT COUNT(*) AS n FROM uploads WHERE owner = ?", "i", call->user.id);
-  int64_t n = row ? json_integer_value(json_object_get(row, "n")) : -1;
-  json_decref(row);
+  forget_old(call);
+  int64_t n = uploads_count(call->store, call->user.id);
   if (n < 0)
     api_fail_store(call);
   else if (n >= MOST_UPLOADS)
@@ -80,40 +110,80 @@ static bool has_room(api_call *call) {
   return n >= 0 && n < MOST_UPLOADS;
 }
 
-static void make(api_call *call) {
-  char name[128], file[256] = "", key[SECRET_TEXT], path[4096];
+/* Whether so many bytes more are within the account's share. False: answered. */
+static bool check_quota(api_call *call, int64_t bytes) {
+  int64_t used = datasets_bytes(call->store, call->user.id),
+          most = (int64_t)setting(call->store, "storage_bytes");
+  if (used < 0)
+    api_fail_store(call);
+  else if (bytes > most - used)
+    api_fail(call, 413, "your data sets and uploads have %.2f of %.2f GB; this one has %.2f",
+             (double)used / 1e9, (double)most / 1e9, (double)bytes / 1e9);
+  else
+    return true;
+  return false;
+}
+
+/* ---- beginning ---- */
+
+/* The length that was said, -1 where it comes later. False: answered. */
+static bool read_length(api_call *call, int64_t *bytes) {
+  const char *later = http_header(call->request, "upload-defer-length");
+  *bytes = number_of(http_header(call->request, "upload-length"));
+  if (later && strcmp(later, "1") == 0 && *bytes < 0) return true;
+  if (*bytes >= 1 && *bytes <= most_bytes) return true;
+  api_fail(call, *bytes > most_bytes ? 413 : 400,
+           "Upload-Length must say how many bytes the file has, or Upload-Defer-Length: 1 that it "
+           "is said later");
+  return false;
+}
+
+static bool read_names(api_call *call, char name[128], const char **suffix) {
+  char file[256] = "";
   const char *header = http_header(call->request, "upload-metadata");
-  int64_t bytes = number_of(http_header(call->request, "upload-length"));
-  add_tus(call);
-  if (bytes < 1 || bytes > most_bytes) {
-    api_fail(call, bytes > most_bytes ? 413 : 400,
-             "Upload-Length must say how many bytes the file has");
-    return;
-  }
-  char *copy = header ? strdup(header) : NULL;
-  bool named = copy && metadata(copy, "name", name, sizeof name);
-  if (copy && !metadata(copy, "filename", file, sizeof file)) file[0] = '\0';
-  free(copy);
-  if (!named || !api_is_name(name) || strlen(name) > 100) {
+  bool named = header && metadata(header, "name", name, 128);
+  if (header && !metadata(header, "filename", file, sizeof file)) file[0] = '\0';
+  *suffix = suffix_of(file);
+  const char *problem = named && strlen(name) <= 100 ? name_problem(name) : NULL;
+  if (named && !problem && strlen(name) <= 100) return true;
+  if (problem)
+    api_fail(call, 400, "the name of the data set %s", problem);
+  else
     api_fail(
         call, 400,
         "Upload-Metadata must have a name for the data set: name and its base64, 1 to 100 bytes");
-    return;
-  }
-  if (!dataset_name_is_free(call, name)) return;
-  if (!has_room(call) || !dataset_quota(call, bytes)) return;
-  secret_make(key);
-  snprintf(path, sizeof path, "%s/uploads/%s", call->api->data_dir, key);
+  return false;
+}
+
+/* An empty file whose name is on the disk. */
+static bool make_file(const char *path) {
+  char folder[CONTEXT_PATH];
   int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (fd < 0) {
+  if (fd < 0) return false;
+  close(fd);
+  snprintf(folder, sizeof folder, "%s", path);
+  *strrchr(folder, '/') = '\0';
+  fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  bool ok = fd >= 0 && fsync(fd) == 0;
+  if (fd >= 0) close(fd);
+  return ok;
+}
+
+static void make(api_call *call) {
+  char name[128], key[SECRET_TEXT], path[CONTEXT_PATH];
+  const char *suffix;
+  int64_t bytes;
+  if (!check_protocol(call) || !read_length(call, &bytes) || !read_names(call, name, &suffix) ||
+      !dataset_name_is_free(call, name, 0) || !has_room(call) ||
+      !check_quota(call, bytes < 0 ? 0 : bytes))
+    return;
+  secret_make(key);
+  path_of_upload(&call->api->context, key, path, sizeof path);
+  if (!make_file(path)) {
     api_fail(call, errno == ENOSPC ? 507 : 500, "the upload cannot be kept: %s", strerror(errno));
     return;
   }
-  close(fd);
-  if (store_run(call->api->store,
-                "INSERT INTO uploads (key, owner, name, suffix, bytes, created) VALUES (?, ?, ?, "
-                "?, ?, ?)",
-                "sissii", key, call->user.id, name, suffix_of(file), bytes, api_now()) < 0) {
+  if (upload_add(call->store, key, call->user.id, name, suffix, bytes, context_now()) < 0) {
     unlink(path);
     api_fail_store(call);
     return;
@@ -122,14 +192,14 @@ static void make(api_call *call) {
   api_reply(call, 201, json_pack("{s:s}", "upload", key));
 }
 
+/* ---- going on ---- */
+
 /* The upload of the path when it is the caller's. NULL: answered. */
 static json_t *find(api_call *call, char *path, size_t size) {
   bool found;
-  add_tus(call);
-  json_t *row = store_row(call->api->store, &found,
-                          "SELECT name, suffix, bytes FROM uploads WHERE key = ? AND owner = ?",
-                          "si", call->key, call->user.id);
-  snprintf(path, size, "%s/uploads/%s", call->api->data_dir, call->key);
+  if (!check_protocol(call)) return NULL;
+  json_t *row = upload_find(call->store, call->key, call->user.id, &found);
+  path_of_upload(&call->api->context, call->key, path, size);
   if (row) return row;
   if (found)
     api_fail_store(call);
@@ -138,100 +208,271 @@ static json_t *find(api_call *call, char *path, size_t size) {
   return NULL;
 }
 
+/* The upload's length; -1: not said yet. */
+static int64_t length_of(const json_t *row) {
+  return json_is_null(json_object_get(row, "bytes")) ? -1 : store_integer(row, "bytes");
+}
+
 static void progress(api_call *call) {
-  char path[4096];
+  char path[CONTEXT_PATH];
   struct stat info;
   json_t *row = find(call, path, sizeof path);
   if (!row) return;
-  int64_t bytes = json_integer_value(json_object_get(row, "bytes"));
+  int64_t bytes = length_of(row);
   json_decref(row);
   if (stat(path, &info) != 0) {
     api_fail(call, 410, "the upload's file is gone");
     return;
   }
   api_add_header(call, "upload-offset", "%lld", (long long)info.st_size);
-  api_add_header(call, "upload-length", "%lld", (long long)bytes);
+  if (bytes < 0)
+    api_add_header(call, "upload-defer-length", "1");
+  else
+    api_add_header(call, "upload-length", "%lld", (long long)bytes);
   api_reply_empty(call);
 }
 
-/* Writes the body behind what is there; -1 with errno. One writer at a time holds the file's lock.
- */
-static int64_t append(const char *path, int64_t offset, const void *body, size_t size) {
-  int fd = open(path, O_WRONLY | O_CLOEXEC);
+static bool write_all(int fd, const char *bytes, size_t size, int64_t at) {
+  for (size_t done = 0; done < size;) {
+    ssize_t n = pwrite(fd, bytes + done, size - done, at + (int64_t)done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    done += (size_t)n;
+  }
+  return true;
+}
+
+/* Writes the piece behind what is there, onto the disk; -1 with errno: EEXIST where the file has
+ * come to another offset, EAGAIN where another piece is being written. A piece counts whole or not
+ * at all. */
+static int64_t append(const char *path, int64_t offset, const void *piece, size_t size) {
+  int fd = open(path, O_WRONLY | O_CLOEXEC), failed = 0;
   struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
   struct stat info;
-  int64_t at = -1;
   if (fd < 0) return -1;
-  if (fcntl(fd, F_OFD_SETLK, &lock) == 0 && fstat(fd, &info) == 0) {
-    errno = EEXIST;
-    if (info.st_size == offset) {
-      size_t done = 0;
-      ssize_t n = 0;
-      while (done < size &&
-             (n = pwrite(fd, (const char *)body + done, size - done, offset + (int64_t)done)) > 0)
-        done += (size_t)n;
-      at = done == size ? offset + (int64_t)done : -1;
-      int kept = errno;
-      if (at < 0 && ftruncate(fd, offset) == 0)
-        errno = kept; /* a piece counts whole or not at all */
-    }
+  if (fcntl(fd, F_OFD_SETLK, &lock) != 0 || fstat(fd, &info) != 0)
+    failed = errno == EACCES ? EAGAIN : errno;
+  else if (info.st_size != offset)
+    failed = EEXIST;
+  else if (!write_all(fd, piece, size, offset) || fdatasync(fd) != 0) {
+    failed = errno ? errno : EIO;
+    if (ftruncate(fd, offset) != 0) failed = EIO;
   }
-  int kept = errno;
   close(fd);
-  errno = kept;
-  return at;
+  errno = failed;
+  return failed ? -1 : offset + (int64_t)size;
+}
+
+/* ---- an upload that is whole becomes a data set ---- */
+
+/* The file and the rows change together: the file moves within the transaction, and moves back
+ * where that fails; after a kill in between, the rows are as they were and recovery moves it again.
+ * The data set's id, or as store_insert(). */
+static int64_t move_in(api *a, const json_t *upload, int64_t owner, const char *path, char *file,
+                       size_t file_size) {
+  char folder[CONTEXT_PATH], target[CONTEXT_PATH];
+  struct stat info;
+  store *s = a->context.store;
+  snprintf(file, file_size, "data%s", store_text(upload, "suffix"));
+  if (stat(path, &info) != 0 || !store_begin(s)) return STORE_FAILED;
+  int64_t id = upload_becomes_dataset(s, upload, owner, file, info.st_size, context_now());
+  if (id <= 0) {
+    store_rollback(s);
+    return id;
+  }
+  path_of_dataset(&a->context, id, "", folder, sizeof folder);
+  path_of_dataset(&a->context, id, file, target, sizeof target);
+  folder_remove(folder); /* what a kill between file and commit has left under this id */
+  if (mkdir(folder, 0700) == 0 && rename(path, target) == 0) {
+    if (store_commit(s)) return id;
+    if (rename(target, path) == 0) rmdir(folder);
+    return STORE_FAILED;
+  }
+  store_rollback(s);
+  rmdir(folder);
+  return STORE_FAILED;
+}
+
+/* Under its name, or, where that was taken meanwhile, under "name 2" and so on: what was sent is
+ * not lost. 0: no such name is free, and the upload says so. */
+static int64_t finish(api *a, json_t *upload, int64_t owner, const char *path) {
+  char name[120], file[64];
+  const char *wanted = store_text(upload, "name");
+  int64_t id = STORE_EXISTS;
+  snprintf(name, sizeof name, "%s", wanted);
+  for (int i = 2; i < 100 && id == STORE_EXISTS; i++) {
+    dataset_name state = dataset_name_of(a->context.store, name, owner, 0);
+    if (state == DATASET_NAME_UNKNOWN) return STORE_FAILED;
+    if (state == DATASET_NAME_FREE) {
+      json_object_set_new(upload, "name", json_string(name));
+      id = move_in(a, upload, owner, path, file, sizeof file);
+    }
+    if (id == STORE_EXISTS) snprintf(name, sizeof name, "%.95s %d", wanted, i);
+  }
+  if (id == STORE_EXISTS) {
+    upload_set_failed(a->context.store, store_text(upload, "key"), "its name was taken meanwhile");
+    return 0;
+  }
+  if (id > 0) /* where there is no room for it now the next start looks at it */
+    inspection_start(a->inspections, id, owner, store_text(upload, "name"), file);
+  return id;
+}
+
+/* False: answered. */
+static bool finish_upload(api_call *call, json_t *row, const char *path) {
+  int64_t id = finish(call->api, row, call->user.id, path);
+  if (id > 0) {
+    api_log("dataset", call, call->user.id, store_text(row, "name"), "uploaded");
+    api_add_header(call, "location", "/api/v1/datasets/%lld", (long long)id);
+    return true;
+  }
+  if (id == 0)
+    api_fail(call, 409, "the name of the data set was taken meanwhile; see GET /api/v1/uploads");
+  else
+    api_fail_store(call);
+  return false;
+}
+
+void uploads_recover(api *a) {
+  json_t *rows = uploads_open(a->context.store), *row;
+  size_t i;
+  json_array_foreach(rows, i, row) {
+    char path[CONTEXT_PATH];
+    struct stat info;
+    path_of_upload(&a->context, store_text(row, "key"), path, sizeof path);
+    if (length_of(row) >= 1 && stat(path, &info) == 0 && info.st_size == length_of(row))
+      finish(a, row, store_integer(row, "owner"), path);
+  }
+  json_decref(rows);
+}
+
+/* ---- pieces ---- */
+
+/* What is wrong with the head of a piece; false: answered. */
+static bool check_piece(api_call *call, const json_t *row, size_t size) {
+  const char *type = http_header(call->request, "content-type");
+  if (strcmp(store_text(row, "state"), "open") != 0)
+    api_fail(call, 409, "the upload is over: %s", store_text(row, "error"));
+  else if (!type || strcmp(type, "application/offset+octet-stream") != 0)
+    api_fail(call, 415, "a piece has the content type application/offset+octet-stream");
+  else if (number_of(http_header(call->request, "upload-offset")) < 0)
+    api_fail(call, 400, "Upload-Offset must say where the piece of %zu bytes begins", size);
+  else
+    return true;
+  return false;
+}
+
+/* The length of the whole, which may come with any piece. -1: not said yet, -2: answered. */
+static int64_t take_length(api_call *call, const json_t *row) {
+  int64_t bytes = length_of(row), said = number_of(http_header(call->request, "upload-length"));
+  if (bytes >= 0 || said < 0) return bytes;
+  if (said < 1 || said > most_bytes)
+    api_fail(call, 413, "an upload has 1 to %lld bytes", (long long)most_bytes);
+  else if (!check_quota(call, said))
+    return -2;
+  else if (upload_set_bytes(call->store, call->key, said) < 0)
+    api_fail_store(call);
+  else
+    return said;
+  return -2;
+}
+
+/* What the client says of the piece's bytes. False: answered. */
+static bool check_sum(api_call *call, const void *piece, size_t size) {
+  const char *sum = http_header(call->request, "upload-checksum");
+  checksum_verdict v = sum ? checksum_matches(sum, piece, size) : CHECKSUM_FITS;
+  if (v == CHECKSUM_UNKNOWN)
+    api_fail(call, 400,
+             "Upload-Checksum must be one of " CHECKSUM_ALGORITHMS
+             ", a blank, and the checksum in base64");
+  else if (v == CHECKSUM_DIFFERS)
+    api_fail(call, 460, "the piece is not what its checksum says; send it again");
+  return v == CHECKSUM_FITS;
+}
+
+static void fail_append(api_call *call) {
+  switch (errno) {
+  case EEXIST: api_fail(call, 409, "the upload has come to another offset; ask with HEAD"); break;
+  case EAGAIN: api_fail(call, 409, "another piece is being written"); break;
+  case ENOSPC:
+  case EDQUOT: api_fail(call, 507, "the disk is full; the upload can go on when it is not"); break;
+  default: api_fail(call, 500, "the piece cannot be kept: %s", strerror(errno));
+  }
+}
+
+static void take_piece(api_call *call, json_t *row, const char *path) {
+  size_t size;
+  const void *piece = http_body(call->request, &size);
+  if (!check_piece(call, row, size) || !check_sum(call, piece, size)) return;
+  int64_t bytes = take_length(call, row),
+          offset = number_of(http_header(call->request, "upload-offset")),
+          most = bytes < 0 ? most_bytes : bytes;
+  if (bytes == -2) return;
+  if ((int64_t)size > most - offset) {
+    api_fail(call, 400, "Upload-Offset and the piece do not fit into %lld bytes", (long long)most);
+    return;
+  }
+  if (bytes < 0 && !check_quota(call, offset + (int64_t)size)) return;
+  int64_t at = append(path, offset, piece, size);
+  if (at < 0)
+    fail_append(call);
+  else if (at != bytes || finish_upload(call, row, path)) {
+    api_add_header(call, "upload-offset", "%lld", (long long)at);
+    api_reply_empty(call);
+  }
 }
 
 static void continue_upload(api_call *call) {
-  char path[4096];
-  size_t size;
+  char path[CONTEXT_PATH];
   json_t *row = find(call, path, sizeof path);
-  if (!row) return;
-  const void *body = http_body(call->request, &size);
-  int64_t bytes = json_integer_value(json_object_get(row, "bytes"));
-  int64_t offset = number_of(http_header(call->request, "upload-offset"));
-  const char *type = http_header(call->request, "content-type");
-  if (!type || strcmp(type, "application/offset+octet-stream") != 0)
-    api_fail(call, 415, "a piece has the content type application/offset+octet-stream");
-  else if (offset < 0 || (int64_t)size > bytes - offset)
-    api_fail(call, 400, "Upload-Offset and the piece do not fit into %lld bytes", (long long)bytes);
-  else {
-    int64_t at = append(path, offset, body, size);
-    if (at < 0 && errno == EEXIST)
-      api_fail(call, 409, "the upload has come to another offset; ask with HEAD");
-    else if (at < 0 && (errno == EAGAIN || errno == EACCES))
-      api_fail(call, 409, "another piece is being written");
-    else if (at < 0)
-      api_fail(call, errno == ENOSPC ? 507 : 500, "the piece cannot be kept: %s", strerror(errno));
-    else if (at < bytes || dataset_finish(call, row, path)) {
-      api_add_header(call, "upload-offset", "%lld", (long long)at);
-      api_reply_empty(call);
-    }
-  }
+  if (row) take_piece(call, row, path);
   json_decref(row);
 }
 
 static void erase(api_call *call) {
-  char path[4096];
+  char path[CONTEXT_PATH];
   json_t *row = find(call, path, sizeof path);
   if (!row) return;
   json_decref(row);
-  if (store_run(call->api->store, "DELETE FROM uploads WHERE key = ?", "s", call->key) < 0) {
+  if (upload_delete(call->store, call->key) < 0) {
     api_fail_store(call);
     return;
   }
   unlink(path);
+  store_fill_ballast(call->store);
   api_reply_empty(call);
 }
 
+static json_t *with_offset(const context *c, json_t *row) {
+  char path[CONTEXT_PATH];
+  struct stat info;
+  path_of_upload(c, store_text(row, "key"), path, sizeof path);
+  json_object_set_new(row, "offset",
+                      stat(path, &info) == 0 ? json_integer(info.st_size) : json_null());
+  return row;
+}
+
+static void list(api_call *call) {
+  json_t *rows = uploads_list(call->store, call->user.id), *row;
+  size_t i;
+  json_array_foreach(rows, i, row) with_offset(&call->api->context, row);
+  api_reply_rows(call, "uploads", rows, NULL);
+}
+
 static const api_route routes[] = {
-    {"OPTIONS", "/api/v1/uploads", API_ANYONE, "what of tus 1.0 is spoken", NULL, options, API_RAW},
+    {"OPTIONS", "/api/v1/uploads", API_ANYONE, "what of tus 1.0 is spoken", NULL, options, API_RAW,
+     NULL},
+    {"GET", "/api/v1/uploads", API_USER, "your uploads that are under way, or have failed", NULL,
+     list, 0, NULL},
     {"POST", "/api/v1/uploads", API_USER,
-     "begin: Upload-Length, Upload-Metadata with name and filename", NULL, make, API_RAW},
-    {"HEAD", "/api/v1/uploads/{key}", API_USER, "how far it has come", NULL, progress, API_RAW},
+     "begin: Upload-Length or Upload-Defer-Length, Upload-Metadata with name and filename", NULL,
+     make, API_RAW, NULL},
+    {"HEAD", "/api/v1/uploads/{key}", API_USER, "how far it has come", NULL, progress, API_RAW,
+     NULL},
     {"PATCH", "/api/v1/uploads/{key}", API_USER, "the next piece, at most 16 MiB", NULL,
-     continue_upload, API_RAW},
-    {"DELETE", "/api/v1/uploads/{key}", API_USER, "give it up", NULL, erase, API_RAW},
+     continue_upload, API_RAW | API_LARGE, NULL},
+    {"DELETE", "/api/v1/uploads/{key}", API_USER, "give it up", NULL, erase,
+     API_RAW | API_ESSENTIAL, NULL},
     {0}};
 
 const api_resource api_uploads = {"uploads", "Resumable uploads of data sets (tus 1.0).", routes};

@@ -1,114 +1,132 @@
 /* Accounts, for administrators. */
-#include "datasets.h"
-#include "jobs/jobs.h"
+#include "store/users.h"
+#include "api.h"
+#include "cascade.h"
+#include "store/sessions.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static const char *const roles[] = {"admin", "user", "node", NULL};
 
-static void list(api_call *call) {
-  api_reply_rows(
-      call, "users",
-      store_rows(call->api->store,
-                 "SELECT id, name, role, enabled, waiting, created FROM users ORDER BY name", ""),
-      NULL);
+static json_t *present(json_t *row) {
+  json_object_set_new(row, "enabled", json_boolean(store_integer(row, "enabled")));
+  json_object_set_new(row, "waiting", json_boolean(store_integer(row, "waiting")));
+  return row;
 }
 
-static void one(api_call *call) {
+static void list(api_call *call) {
+  api_reply_rows(call, "users", users_list(call->store), present);
+}
+
+/* The account of the path; NULL: answered. */
+static json_t *find(api_call *call) {
   bool found;
-  json_t *user =
-      store_row(call->api->store, &found,
-                "SELECT id, name, role, enabled, waiting, created FROM users WHERE id = ?", "i",
-                call->ids[0]);
-  if (user)
-    api_reply(call, 200, user);
-  else if (found)
+  json_t *row = user_find(call->store, call->ids[0], &found);
+  if (row) return row;
+  if (found)
     api_fail_store(call);
   else
     api_fail(call, 404, "there is no user %lld", (long long)call->ids[0]);
+  return NULL;
 }
 
-/* An administrator is always left. `change` must be a statement with the user's id last. */
-static bool change_user(api_call *call, const char *change, const char *types, int64_t number,
-                        const char *text) {
-  store *s = call->api->store;
-  bool found;
-  int64_t changed = STORE_FAILED;
-  if (!store_begin(s)) {
-    api_fail_store(call);
-    return false;
-  }
-  if (strcmp(types, "i") == 0)
-    changed = store_run(s, change, "i", call->ids[0]);
-  else if (strcmp(types, "ii") == 0)
-    changed = store_run(s, change, "ii", number, call->ids[0]);
+static void one(api_call *call) {
+  json_t *row = find(call);
+  if (!row) return;
+  api_add_version(call, row);
+  api_reply(call, 200, present(row));
+}
+
+static void fail_change(api_call *call, int64_t result) {
+  if (result == USERS_NO_ADMIN)
+    api_fail(call, 409, "this is the last administrator");
+  else if (result == 0)
+    api_fail(call, 412, "the account has changed, or is gone, since it was read; read it again");
   else
-    changed = store_run(s, change, "si", text, call->ids[0]);
-  json_t *left =
-      changed > 0
-          ? store_row(s, &found, "SELECT 1 AS one FROM users WHERE role = 'admin' AND enabled", "")
-          : NULL;
-  bool ok = changed > 0 && left;
-  json_decref(left);
-  if (!ok) {
-    store_rollback(s);
-    if (changed > 0)
-      api_fail(call, 409, "this is the last administrator");
-    else if (changed == 0)
-      api_fail(call, 404, "there is no user %lld", (long long)call->ids[0]);
-    else
-      api_fail_store(call);
-    return false;
-  }
-  if (!store_commit(s)) {
     api_fail_store(call);
-    return false;
-  }
-  api_log("user", call, call->ids[0], NULL, change);
-  api_reply_empty(call);
-  return true;
 }
 
 static void save(api_call *call) {
-  const char *role = api_text(call, "role");
-  if (role)
-    change_user(call, "UPDATE users SET role = ?, generation = generation + 1 WHERE id = ?", "si",
-                0, role);
-  else
-    change_user(
-        call, "UPDATE users SET enabled = ?, waiting = 0, generation = generation + 1 WHERE id = ?",
-        "ii", api_boolean(call, "enabled", true), NULL);
+  json_t *row = find(call);
+  if (!row) return;
+  if (json_object_size(call->input) == 0) {
+    json_decref(row);
+    api_fail(call, 400, "nothing to change: name role, enabled or both");
+    return;
+  }
+  if (!api_check_version(call, row)) {
+    json_decref(row);
+    return;
+  }
+  int64_t changed =
+      user_change(call->store, call->ids[0], store_integer(row, "version"), call->input);
+  if (changed <= 0) {
+    json_decref(row);
+    fail_change(call, changed);
+    return;
+  }
+  api_log_change("user", call, row, call->input);
+  json_decref(row);
+  if (!api_boolean(call, "enabled", true)) {
+    sessions_cancel_of(call->store, call->ids[0]);
+    jobs_wake(call->api->jobs);
+  }
+  one(call);
 }
 
 static void erase(api_call *call) {
-  api *a = call->api;
-  if (change_user(call, "DELETE FROM users WHERE id = ?", "i", 0, NULL)) {
-    datasets_tidy(a);
-    jobs_tidy(a);
+  json_t *row = find(call);
+  if (!row) return;
+  int64_t gone = user_delete(call->store, call->ids[0]);
+  if (gone <= 0) {
+    json_decref(row);
+    fail_change(call, gone);
+    return;
   }
+  api_log("user", call, call->user.id, store_text(row, "name"), "deleted");
+  json_decref(row);
+  cascade(call->api);
+  api_reply_empty(call);
 }
+
+/* ---- one-time keys ---- */
 
 /* The key is shown once; the store has its hash. */
 static void make_key(api_call *call) {
   char key[SECRET_TEXT], hash[SECRET_HASH];
-  const char *role = api_text(call, "role");
-  int64_t expires = api_now() + api_integer(call, "hours", 72) * 3600;
+  const char *role = api_text(call, "role") ? api_text(call, "role") : "user";
+  int64_t expires = context_now() + api_integer(call, "hours", 72) * 3600;
   secret_make(key);
   secret_hash(key, hash);
-  if (store_run(call->api->store,
-                "INSERT INTO registration_keys (hash, role, created, expires) VALUES (?, ?, ?, ?)",
-                "ssii", hash, role ? role : "user", api_now(), expires) < 0) {
+  int64_t id = key_add(call->store, hash, role, call->user.id, context_now(), expires);
+  if (id < 0) {
     api_fail_store(call);
     return;
   }
+  api_log("key", call, call->user.id, role, "made");
   api_reply(call, 201,
-            json_pack("{s:s, s:s, s:I}", "key", key, "role", role ? role : "user", "expires",
-                      (json_int_t)expires));
+            json_pack("{s:I, s:s, s:s, s:I}", "id", (json_int_t)id, "key", key, "role", role,
+                      "expires", (json_int_t)expires));
+}
+
+static void list_keys(api_call *call) {
+  api_reply_rows(call, "keys", keys_list(call->store, context_now()), NULL);
+}
+
+static void revoke_key(api_call *call) {
+  int64_t gone = key_delete(call->store, call->ids[0]);
+  if (gone < 0)
+    api_fail_store(call);
+  else if (gone == 0)
+    api_fail(call, 404, "there is no key %lld that can still be used", (long long)call->ids[0]);
+  else {
+    api_log("key", call, call->user.id, NULL, "revoked");
+    api_reply_empty(call);
+  }
 }
 
 static const api_field save_fields[] = {
-    {"role", API_TEXT, false, false, 1, 16, "admin, user or node; alone, or", roles},
+    {"role", API_TEXT, false, false, 1, 16, "admin, user or node", roles},
     {"enabled", API_BOOLEAN, false, false, 0, 0,
      "false: the account is closed, its data stay; true lets one in that waits", NULL},
     {0}};
@@ -118,14 +136,19 @@ static const api_field key_fields[] = {
     {0}};
 
 static const api_route routes[] = {
-    {"GET", "/api/v1/users", API_ADMIN, "all accounts", NULL, list, 0},
-    {"GET", "/api/v1/users/{id}", API_ADMIN, "one account", NULL, one, 0},
-    {"PATCH", "/api/v1/users/{id}", API_ADMIN, "change role, or close and open the account",
-     save_fields, save, 0},
+    {"GET", "/api/v1/users", API_ADMIN, "all accounts", NULL, list, 0, NULL},
+    {"GET", "/api/v1/users/{id}", API_ADMIN, "one account", NULL, one, 0, NULL},
+    {"PATCH", "/api/v1/users/{id}", API_ADMIN,
+     "change the role, close or open the account; what is not named stays", save_fields, save, 0,
+     NULL},
     {"DELETE", "/api/v1/users/{id}", API_ADMIN, "delete the account with all that it owns", NULL,
-     erase, 0},
+     erase, API_ESSENTIAL, NULL},
     {"POST", "/api/v1/users/keys", API_ADMIN, "a one-time key with which somebody can register",
-     key_fields, make_key, 0},
+     key_fields, make_key, 0, NULL},
+    {"GET", "/api/v1/users/keys", API_ADMIN, "the keys that can still be used", NULL, list_keys, 0,
+     NULL},
+    {"DELETE", "/api/v1/users/keys/{id}", API_ADMIN, "revoke a key", NULL, revoke_key,
+     API_ESSENTIAL, NULL},
     {0}};
 
 const api_resource api_users = {"users", "Accounts and who may make them.", routes};

@@ -1,6 +1,6 @@
 #include "backup.h"
 
-#include "jobs/folder.h"
+#include "store/backup.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -17,17 +17,14 @@
 static const char *const job_files[] = {"weights.safetensors", "model.json", "progress"};
 enum { JOB_FILES = 3 };
 
-void backup_path(const api *a, const char *key, char *path, size_t size) {
-  snprintf(path, size, "%s/backups/%s.zip", a->data_dir, key);
-}
-
 /* ---- making one ---- */
 
 /* Links the file into the work folder, so that deleting it meanwhile does no harm. False: it is not
  * there any more. */
-static bool hold(const api *a, const char *work, const char *folder, int64_t id, const char *file) {
+static bool hold(const context *c, const char *work, const char *folder, int64_t id,
+                 const char *file) {
   char from[4096], to[4096];
-  snprintf(from, sizeof from, "%s/%s/%lld/%s", a->data_dir, folder, (long long)id, file);
+  snprintf(from, sizeof from, "%s/%s/%lld/%s", c->data_dir, folder, (long long)id, file);
   snprintf(to, sizeof to, "%s/%s-%lld-%s", work, folder, (long long)id, file);
   return link(from, to) == 0;
 }
@@ -49,34 +46,28 @@ typedef struct contents {
 } contents;
 
 /* What the copy of the store speaks of is held; rows whose files have just gone go, too. */
-static bool collect(const api *a, store *copy, const char *work, contents *c) {
+static bool collect(const context *c, store *copy, const char *work, contents *all) {
   json_t *row;
   size_t i;
-  bool ok =
-      store_run(copy, "DELETE FROM uploads", "") >= 0 &&
-      store_run(copy, "DELETE FROM renewals", "") >= 0 &&
-      store_run(
-          copy,
-          "UPDATE sessions SET state = 'failed', placed = NULL, error = 'it was under way when "
-          "the backup was made; start it again' WHERE state IN ('waiting', 'running')",
-          "") >= 0;
-  c->datasets = store_rows(copy, "SELECT id, file FROM datasets", "");
-  c->weights = store_rows(copy, "SELECT id, session FROM weights", "");
-  json_array_foreach(c->datasets, i, row) {
-    if (!hold(a, work, "datasets", store_integer(row, "id"),
+  bool ok = backup_settle(copy);
+  all->datasets = backup_datasets(copy);
+  all->weights = backup_weights(copy);
+  json_array_foreach(all->datasets, i, row) {
+    if (!hold(c, work, "datasets", store_integer(row, "id"),
               json_string_value(json_object_get(row, "file"))))
-      store_run(copy, "DELETE FROM datasets WHERE id = ?", "i", store_integer(row, "id"));
+      backup_drop_dataset(copy, store_integer(row, "id"));
   }
-  json_array_foreach(c->weights, i, row) {
-    bool whole = hold(a, work, "jobs", store_integer(row, "session"), job_files[0]);
+  json_array_foreach(all->weights, i, row) {
+    bool whole = hold(c, work, "jobs", store_integer(row, "session"), job_files[0]);
     for (int k = 1; k < JOB_FILES; k++)
-      hold(a, work, "jobs", store_integer(row, "session"), job_files[k]);
-    if (!whole) store_run(copy, "DELETE FROM weights WHERE id = ?", "i", store_integer(row, "id"));
+      hold(c, work, "jobs", store_integer(row, "session"), job_files[k]);
+    if (!whole) backup_drop_weights(copy, store_integer(row, "id"));
   }
-  return ok && c->datasets && c->weights;
+  return ok && all->datasets && all->weights;
 }
 
-static bool pack(const char *work, const contents *c, const char *path, char *error, size_t size) {
+static bool pack(const char *work, const contents *all, const char *path, char *error,
+                 size_t size) {
   char database[4096];
   json_t *row;
   size_t i;
@@ -89,10 +80,10 @@ static bool pack(const char *work, const contents *c, const char *path, char *er
   snprintf(database, sizeof database, "%s/webml.sqlite", work);
   zip_source_t *source = zip_source_file(zip, database, 0, -1);
   bool ok = source && zip_file_add(zip, "webml.sqlite", source, ZIP_FL_ENC_UTF_8) >= 0;
-  json_array_foreach(c->datasets, i, row) ok =
+  json_array_foreach(all->datasets, i, row) ok =
       ok && add(zip, work, "datasets", store_integer(row, "id"),
                 json_string_value(json_object_get(row, "file")));
-  json_array_foreach(c->weights, i, row) for (int k = 0; k < JOB_FILES; k++) ok =
+  json_array_foreach(all->weights, i, row) for (int k = 0; k < JOB_FILES; k++) ok =
       ok && add(zip, work, "jobs", store_integer(row, "session"), job_files[k]);
   if (ok && zip_close(zip) == 0) return true;
   snprintf(error, size, "the backup cannot be written: %s", zip_strerror(zip));
@@ -109,29 +100,29 @@ static bool publish(const char *part, const char *path) {
   return ok && rename(part, path) == 0;
 }
 
-bool backup_make(api *a, const char *key, char *error, size_t size) {
+bool backup_make(context *c, const char *key, char *error, size_t size) {
   char work[3000], database[4096], part[4096], path[4096], folder[4096];
-  contents c = {0};
-  snprintf(folder, sizeof folder, "%s/backups", a->data_dir);
-  snprintf(work, sizeof work, "%s/work-backup-%s", a->data_dir, key);
+  contents all = {0};
+  snprintf(folder, sizeof folder, "%s/backups", c->data_dir);
+  snprintf(work, sizeof work, "%s/work-backup-%s", c->data_dir, key);
   snprintf(database, sizeof database, "%s/webml.sqlite", work);
   snprintf(part, sizeof part, "%s/part.zip", work);
-  backup_path(a, key, path, sizeof path);
+  path_of_backup(c, key, path, sizeof path);
   if ((mkdir(folder, 0700) != 0 && errno != EEXIST) || mkdir(work, 0700) != 0) {
     snprintf(error, size, "cannot make a folder to work in: %s", strerror(errno));
     return false;
   }
   store *copy = NULL;
-  bool ok = store_copy(a->store, database);
+  bool ok = store_copy(c->store, database);
   if (!ok) snprintf(error, size, "%s", store_error());
   if (ok) ok = (copy = store_open(database, error, size)) != NULL;
-  if (ok && !(ok = collect(a, copy, work, &c))) snprintf(error, size, "%s", store_error());
+  if (ok && !(ok = collect(c, copy, work, &all))) snprintf(error, size, "%s", store_error());
   store_close(copy);
-  ok = ok && pack(work, &c, part, error, size);
+  ok = ok && pack(work, &all, part, error, size);
   if (ok && !(ok = publish(part, path)))
     snprintf(error, size, "the backup cannot be kept: %s", strerror(errno));
-  json_decref(c.datasets);
-  json_decref(c.weights);
+  json_decref(all.datasets);
+  json_decref(all.weights);
   folder_remove(work);
   return ok;
 }
@@ -203,7 +194,7 @@ static bool check_store(const char *data_dir, char *error, size_t size) {
   restore_path(data_dir, "webml.sqlite", path, sizeof path);
   store *s = store_open(path, error, size);
   bool ok = s != NULL;
-  if (ok && store_run(s, "UPDATE users SET generation = generation + ?", "i", api_now()) < 0) {
+  if (ok && !backup_void_logins(s)) {
     snprintf(error, size, "%s", store_error());
     ok = false;
   }
@@ -266,29 +257,29 @@ static void clear(const char *data_dir, const char *what) {
 /* While nobody else can use the store. The first time everything old goes; after a kill what was
  * put in place already stays. */
 static void move_files(void *user) {
-  const api *a = user;
+  const context *c = user;
   char folder[4096], cleared[4096];
-  restore_path(a->data_dir, "", folder, sizeof folder);
-  restore_path(a->data_dir, "cleared", cleared, sizeof cleared);
+  restore_path(c->data_dir, "", folder, sizeof folder);
+  restore_path(c->data_dir, "cleared", cleared, sizeof cleared);
   if (access(cleared, F_OK) != 0) {
-    clear(a->data_dir, "datasets");
-    clear(a->data_dir, "jobs");
+    clear(c->data_dir, "datasets");
+    clear(c->data_dir, "jobs");
     int fd = open(cleared, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd >= 0) close(fd);
   }
   DIR *d = opendir(folder);
-  for (struct dirent *e; d && (e = readdir(d));) put_in_place(a->data_dir, e->d_name);
+  for (struct dirent *e; d && (e = readdir(d));) put_in_place(c->data_dir, e->d_name);
   if (d) closedir(d);
 }
 
-bool backup_apply(api *a, char *error, size_t size) {
+bool backup_apply(context *c, char *error, size_t size) {
   char path[4096];
-  restore_path(a->data_dir, "webml.sqlite", path, sizeof path);
-  if (!store_replace(a->store, path, move_files, a)) {
+  restore_path(c->data_dir, "webml.sqlite", path, sizeof path);
+  if (!store_replace(c->store, path, move_files, c)) {
     snprintf(error, size, "%s", store_error());
     return false;
   }
-  restore_path(a->data_dir, "", path, sizeof path);
+  restore_path(c->data_dir, "", path, sizeof path);
   folder_remove(path);
   return true;
 }

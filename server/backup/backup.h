@@ -8,18 +8,16 @@
 #ifndef SERVER_BACKUP_BACKUP_H
 #define SERVER_BACKUP_BACKUP_H
 
-#include "api/api.h"
+#include "context/context.h"
 
 /* Writes data_dir/backups/<key>.zip; it is there when it is whole. False with a sentence. Blocks
  * for as long as copying takes. */
-bool backup_make(api *a, const char *key, char *error, size_t error_size);
-/* Path of a backup. */
-void backup_path(const api *a, const char *key, char *path, size_t size);
+bool backup_make(context *c, const char *key, char *error, size_t error_size);
 
 /* Takes the file apart into data_dir/restore and checks it; replaces nothing yet. */
 bool backup_prepare(const char *data_dir, const char *zip, char *error, size_t error_size);
 /* Puts what was prepared in place of what is there. No training may run. */
-bool backup_apply(api *a, char *error, size_t error_size);
+bool backup_apply(context *c, char *error, size_t error_size);
 /* Whether something was prepared and not yet put in place. */
 bool backup_is_prepared(const char *data_dir);
 

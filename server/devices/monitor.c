@@ -1,9 +1,9 @@
 #include "monitor.h"
 
-#include "api/events.h"
-#include "api/settings.h"
-#include "jobs/jobs.h"
+#include "context/events.h"
+#include "context/settings.h"
 #include "nvml.h"
+#include "store/settings.h"
 #include "webml.h"
 
 #include <ctype.h>
@@ -28,6 +28,9 @@ typedef struct cpu_look {
 } cpu_look;
 
 struct monitor {
+  const context *context;
+  monitor_source source; /* under source_mutex */
+  pthread_mutex_t source_mutex;
   pthread_t thread;
   bool started;
   pthread_mutex_t mutex; /* of everything below */
@@ -39,7 +42,7 @@ struct monitor {
   int n_gpus;
   nvml_gpu gpus[NVML_MOST_GPUS];
   int n_jobs;
-  job_run jobs[CHOOSE_MOST_RUNNING];
+  device_run jobs[CHOOSE_MOST_RUNNING];
   bool closed[CHOOSE_MOST_DEVICES]; /* the CPU first */
   char signature[8192];             /* of what was told last */
 };
@@ -85,7 +88,7 @@ static void read_load(cpu_look *c) {
   c->ticks = ticks;
 }
 
-static void read_cpu(const api *a, cpu_look *c) {
+static void read_cpu(const context *x, cpu_look *c) {
   char line[128];
   long long kb;
   struct statvfs disk;
@@ -95,7 +98,7 @@ static void read_cpu(const api *a, cpu_look *c) {
     if (sscanf(line, "MemAvailable: %lld kB", &kb) == 1) c->memory_available = kb * 1024;
   }
   if (f) fclose(f);
-  if (statvfs(a->data_dir, &disk) == 0) {
+  if (statvfs(x->data_dir, &disk) == 0) {
     c->disk_total = (int64_t)disk.f_blocks * (int64_t)disk.f_frsize;
     c->disk_free = (int64_t)disk.f_bavail * (int64_t)disk.f_frsize;
   }
@@ -106,8 +109,7 @@ static bool is_closed(const json_t *rows, const char *id) {
   size_t i;
   json_t *row;
   json_array_foreach((json_t *)(uintptr_t)rows, i, row) {
-    const char *name = json_string_value(json_object_get(row, "name"));
-    if (name && strcmp(name + strlen("closed:"), id) == 0) return true;
+    if (strcmp(store_text(row, "key"), id) == 0) return true;
   }
   return false;
 }
@@ -123,10 +125,31 @@ static int64_t resident(int64_t pid) {
   return pages * (int64_t)sysconf(_SC_PAGESIZE);
 }
 
-static void look(api *a, struct monitor *m) {
-  json_t *closed = store_rows(a->store, "SELECT name FROM settings WHERE name LIKE 'closed:%'", "");
-  job_run jobs[CHOOSE_MOST_RUNNING];
-  int n_jobs = jobs_running(a, jobs, CHOOSE_MOST_RUNNING);
+/* ---- who starts trainings ---- */
+
+static int list_runs(monitor *m, device_run *list, int most) {
+  pthread_mutex_lock(&m->source_mutex);
+  int n = m->source.runs ? m->source.runs(m->source.user, list, most) : 0;
+  pthread_mutex_unlock(&m->source_mutex);
+  return n;
+}
+
+static void tell_source(monitor *m) {
+  pthread_mutex_lock(&m->source_mutex);
+  if (m->source.changed) m->source.changed(m->source.user);
+  pthread_mutex_unlock(&m->source_mutex);
+}
+
+void monitor_set_source(monitor *m, monitor_source source) {
+  pthread_mutex_lock(&m->source_mutex);
+  m->source = source;
+  pthread_mutex_unlock(&m->source_mutex);
+}
+
+static void look(monitor *m) {
+  json_t *closed = devices_closed(m->context->store);
+  device_run jobs[CHOOSE_MOST_RUNNING];
+  int n_jobs = list_runs(m, jobs, CHOOSE_MOST_RUNNING);
   nvml_gpu *gpus = calloc(NVML_MOST_GPUS, sizeof *gpus); /* the driver may take its time */
   char reason[256];
   int n_gpus = m->nvml && gpus ? nvml_read(m->nvml, gpus, reason, sizeof reason) : 0;
@@ -136,7 +159,7 @@ static void look(api *a, struct monitor *m) {
   if (m->n_gpus) memcpy(m->gpus, gpus, (size_t)n_gpus * sizeof *gpus);
   m->n_jobs = n_jobs;
   memcpy(m->jobs, jobs, (size_t)n_jobs * sizeof *jobs);
-  read_cpu(a, &m->cpu);
+  read_cpu(m->context, &m->cpu);
   m->closed[0] = is_closed(closed, "cpu");
   for (int i = 0; i < m->n_gpus; i++) m->closed[i + 1] = is_closed(closed, m->gpus[i].uuid);
   pthread_mutex_unlock(&m->mutex);
@@ -266,8 +289,7 @@ static json_t *all_json(const struct monitor *m) {
   return json_pack("{s:o, s:o}", "devices", devices, "unavailable", unavailable);
 }
 
-json_t *monitor_json(api *a) {
-  struct monitor *m = a->monitor;
+json_t *monitor_json(monitor *m) {
   pthread_mutex_lock(&m->mutex);
   json_t *json = all_json(m);
   pthread_mutex_unlock(&m->mutex);
@@ -279,7 +301,7 @@ json_t *monitor_json(api *a) {
 static void add_runs(const struct monitor *m, device_state *d, const nvml_gpu *g) {
   int64_t ours = 0;
   for (int i = 0; i < m->n_jobs; i++) {
-    const job_run *j = &m->jobs[i];
+    const device_run *j = &m->jobs[i];
     int64_t has = g ? 0 : resident(j->pid);
     if (strcmp(j->device, g ? g->uuid : "cpu") != 0 || d->n_running == CHOOSE_MOST_RUNNING)
       continue;
@@ -302,11 +324,10 @@ static bool has_others(const struct monitor *m, const nvml_gpu *g) {
   return false;
 }
 
-int monitor_states(api *a, device_state list[CHOOSE_MOST_DEVICES]) {
-  struct monitor *m = a->monitor;
-  int slots = (int)setting(a, "sessions_per_device");
+int monitor_states(monitor *m, device_state list[CHOOSE_MOST_DEVICES]) {
+  int slots = (int)setting(m->context->store, "sessions_per_device");
   pthread_mutex_lock(&m->mutex);
-  m->n_jobs = jobs_running(a, m->jobs, CHOOSE_MOST_RUNNING); /* as it is now */
+  m->n_jobs = list_runs(m, m->jobs, CHOOSE_MOST_RUNNING); /* as it is now */
   list[0] = (device_state){.name = "cpu",
                            .closed = m->closed[0],
                            .no_bfloat16 = !m->cpu.bfloat16,
@@ -335,8 +356,7 @@ int monitor_states(api *a, device_state list[CHOOSE_MOST_DEVICES]) {
 
 /* ---- metrics ---- */
 
-void monitor_metrics(api *a, monitor_put put, void *page) {
-  struct monitor *m = a->monitor;
+void monitor_metrics(monitor *m, monitor_put put, void *page) {
   char host[128] = "";
   gethostname(host, sizeof host - 1);
   pthread_mutex_lock(&m->mutex);
@@ -387,7 +407,7 @@ static void sign(const struct monitor *m, char *out, size_t size) {
 #undef ADD
 }
 
-static void tell_changes(api *a, struct monitor *m) {
+static void tell_changes(monitor *m) {
   char signature[sizeof m->signature];
   json_t *json = NULL;
   pthread_mutex_lock(&m->mutex);
@@ -397,12 +417,11 @@ static void tell_changes(api *a, struct monitor *m) {
     json = all_json(m);
   }
   pthread_mutex_unlock(&m->mutex);
-  if (json) event_send(a, "devices", EVENT_FOR_ALL, 0, json);
+  if (json) event_send(m->context, "devices", EVENT_FOR_ALL, 0, json);
 }
 
 static void *watch(void *arg) {
-  api *a = arg;
-  struct monitor *m = a->monitor;
+  monitor *m = arg;
   pthread_mutex_lock(&m->mutex);
   while (!m->stop) {
     struct timespec until;
@@ -414,9 +433,9 @@ static void *watch(void *arg) {
     bool stop = m->stop;
     pthread_mutex_unlock(&m->mutex);
     if (!stop) {
-      look(a, m);
-      tell_changes(a, m);
-      jobs_devices_changed(a);
+      look(m);
+      tell_changes(m);
+      tell_source(m);
     }
     pthread_mutex_lock(&m->mutex);
   }
@@ -424,34 +443,33 @@ static void *watch(void *arg) {
   return NULL;
 }
 
-void monitor_wake(api *a) {
-  pthread_mutex_lock(&a->monitor->mutex);
-  a->monitor->again = true;
-  pthread_cond_signal(&a->monitor->wake);
-  pthread_mutex_unlock(&a->monitor->mutex);
+void monitor_wake(monitor *m) {
+  pthread_mutex_lock(&m->mutex);
+  m->again = true;
+  pthread_cond_signal(&m->wake);
+  pthread_mutex_unlock(&m->mutex);
 }
 
-bool monitor_create(api *a) {
-  struct monitor *m = calloc(1, sizeof *m);
-  if (!m) return false;
+monitor *monitor_create(const context *c) {
+  monitor *m = calloc(1, sizeof *m);
+  if (!m) return NULL;
+  m->context = c;
   pthread_mutex_init(&m->mutex, NULL);
+  pthread_mutex_init(&m->source_mutex, NULL);
   pthread_cond_init(&m->wake, NULL);
   m->nvml = nvml_open(m->reason, sizeof m->reason);
   read_model(&m->cpu);
   read_bfloat16(&m->cpu);
-  a->monitor = m;
-  look(a, m);
-  return true;
+  look(m);
+  return m;
 }
 
-bool monitor_start(api *a) {
-  struct monitor *m = a->monitor;
-  m->started = pthread_create(&m->thread, NULL, watch, a) == 0;
+bool monitor_start(monitor *m) {
+  m->started = pthread_create(&m->thread, NULL, watch, m) == 0;
   return m->started;
 }
 
-void monitor_stop(api *a) {
-  struct monitor *m = a->monitor;
+void monitor_stop(monitor *m) {
   if (!m) return;
   pthread_mutex_lock(&m->mutex);
   m->stop = true;
@@ -461,12 +479,11 @@ void monitor_stop(api *a) {
   m->started = false;
 }
 
-void monitor_free(api *a) {
-  struct monitor *m = a->monitor;
+void monitor_destroy(monitor *m) {
   if (!m) return;
   nvml_close(m->nvml);
   pthread_mutex_destroy(&m->mutex);
+  pthread_mutex_destroy(&m->source_mutex);
   pthread_cond_destroy(&m->wake);
   free(m);
-  a->monitor = NULL;
 }

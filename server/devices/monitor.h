@@ -3,26 +3,45 @@
 #ifndef SERVER_DEVICES_MONITOR_H
 #define SERVER_DEVICES_MONITOR_H
 
-#include "api/api.h"
 #include "choose.h"
+#include "context/context.h"
 
-/* Looks once. False: no memory. */
-bool monitor_create(api *a);
-/* Goes on looking in a thread of its own, when the queue is there. */
-bool monitor_start(api *a);
-void monitor_stop(api *a);
-/* When the queue is gone. */
-void monitor_free(api *a);
+typedef struct monitor monitor;
+
+/* Looks once. NULL: no memory. */
+monitor *monitor_create(const context *c);
+/* Goes on looking in a thread of its own. */
+bool monitor_start(monitor *m);
+void monitor_stop(monitor *m);
+/* When it has stopped, and nobody asks any more. */
+void monitor_destroy(monitor *m);
+
+/* A training that runs. */
+typedef struct device_run {
+  int64_t session, owner, pid; /* pid: 0 until it is known */
+  int64_t need_cpu, need_gpu;  /* bytes; what was computed for it */
+  char device[96];             /* "cpu" or a GPU's UUID */
+} device_run;
+
+/* Who starts trainings: runs() fills `list` with those that run now, at most `most`, and returns
+ * their number; changed() is told that devices were looked at: memory that others gave back may be
+ * what a training waits for. Called from any thread, neither may ask the monitor. */
+typedef struct monitor_source {
+  int (*runs)(void *user, device_run *list, int most);
+  void (*changed)(void *user);
+  void *user;
+} monitor_source;
+void monitor_set_source(monitor *m, monitor_source source);
 
 /* The last look as JSON, as GET /api/v1/devices answers; the caller's. NULL: no memory. */
-json_t *monitor_json(api *a);
+json_t *monitor_json(monitor *m);
 /* The devices as the queue sees them: with the trainings that run now. Returns their number. */
-int monitor_states(api *a, device_state list[CHOOSE_MOST_DEVICES]);
+int monitor_states(monitor *m, device_state list[CHOOSE_MOST_DEVICES]);
 /* Looks again at once: a training has started or ended, or a device was closed. */
-void monitor_wake(api *a);
+void monitor_wake(monitor *m);
 
 /* Adds the DCGM figures of the last look to a page of metrics. */
 typedef void (*monitor_put)(void *page, const char *name, const char *labels, double value);
-void monitor_metrics(api *a, monitor_put put, void *page);
+void monitor_metrics(monitor *m, monitor_put put, void *page);
 
 #endif

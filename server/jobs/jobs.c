@@ -1,9 +1,10 @@
 #include "jobs.h"
 
-#include "api/events.h"
-#include "devices/monitor.h"
-#include "folder.h"
+#include "context/events.h"
+#include "context/log.h"
+#include "last_error.h"
 #include "process.h"
+#include "store/sessions.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -22,11 +23,13 @@
 enum { MOST_TRIES = 5, LOOK_MS = 100 };
 
 struct jobs {
+  const context *context;
+  monitor *monitor;
   pthread_t thread;
   pthread_mutex_t mutex;
   pthread_cond_t changed;
   bool stop, started;
-  bool again, waiting; /* waiting: sessions that nothing fits */
+  bool again, waiting;   /* waiting: sessions that nothing fits */
   bool paused, starting; /* starting: the queue is being gone through */
   int watchers;
   struct watcher *list; /* one for each training that runs */
@@ -35,8 +38,9 @@ struct jobs {
 
 typedef struct watcher {
   struct watcher *next;
-  job_run run;
-  api *a;
+  device_run run;
+  jobs *jobs;
+  const context *context;
   int64_t id, owner, model;
   pid_t pid; /* our child, or 0: started by a server before this one */
   int lock;
@@ -45,39 +49,34 @@ typedef struct watcher {
   char metrics[2048];
 } watcher;
 
-void jobs_path(const api *a, int64_t session, const char *file, char *path, size_t size) {
-  snprintf(path, size, "%s/jobs/%lld/%s", a->data_dir, (long long)session, file);
-}
-
-void jobs_remove(const api *a, int64_t session) {
+void jobs_remove(const jobs *j, int64_t session) {
   char folder[2048];
-  jobs_path(a, session, "", folder, sizeof folder);
+  path_of_job(j->context, session, "", folder, sizeof folder);
   folder_remove(folder);
 }
 
-void jobs_wake(api *a) {
-  if (!a->jobs) return;
-  pthread_mutex_lock(&a->jobs->mutex);
-  a->jobs->again = true;
-  pthread_cond_broadcast(&a->jobs->changed);
-  pthread_mutex_unlock(&a->jobs->mutex);
+void jobs_wake(jobs *j) {
+  pthread_mutex_lock(&j->mutex);
+  j->again = true;
+  pthread_cond_broadcast(&j->changed);
+  pthread_mutex_unlock(&j->mutex);
 }
 
-void jobs_devices_changed(api *a) {
-  struct jobs *j = a->jobs;
-  if (!j) return;
+static void on_devices_changed(void *user) {
+  jobs *j = user;
   pthread_mutex_lock(&j->mutex);
   bool waiting = j->waiting;
   pthread_mutex_unlock(&j->mutex);
-  if (waiting) jobs_wake(a);
+  if (waiting) jobs_wake(j);
 }
 
-static void tell_state(api *a, int64_t id, int64_t owner, const char *state, const char *error) {
+static void tell_state(const context *c, int64_t id, int64_t owner, const char *state,
+                       const char *error) {
   char object[32];
   snprintf(object, sizeof object, "%lld", (long long)id);
-  api_log("session", NULL, owner, object, state);
+  log_event("session", owner, object, state);
   event_send(
-      a, "session", owner, id,
+      c, "session", owner, id,
       json_pack("{s:I, s:s, s:s*}", "session", (json_int_t)id, "state", state, "error", error));
 }
 
@@ -100,7 +99,7 @@ static void read_progress(watcher *w) {
       snprintf(w->metrics, sizeof w->metrics, "%.2000s", line);
     if (kind) {
       json_object_set_new(event, "session", json_integer(w->id));
-      event_send(w->a, "progress", w->owner, w->id, json_incref(event));
+      event_send(w->context, "progress", w->owner, w->id, json_incref(event));
     }
     json_decref(event);
   }
@@ -114,13 +113,10 @@ static bool has_ended(watcher *w) {
   return flock(w->lock, LOCK_EX | LOCK_NB) == 0;
 }
 
+/* A session that was deleted counts as cancelled. */
 static bool is_cancelled(watcher *w) {
-  bool found;
-  json_t *row =
-      store_row(w->a->store, &found, "SELECT cancelled FROM sessions WHERE id = ?", "i", w->id);
-  bool yes = (!row && !found) || json_integer_value(json_object_get(row, "cancelled"));
-  json_decref(row);
-  return yes; /* a session that was deleted counts as cancelled */
+  const char *wish = session_wish_of(w->context->store, w->id);
+  return wish && strcmp(wish, "cancel") == 0;
 }
 
 /* Whether the process has the session's lock as its descriptor 3, as process_start() gave it. */
@@ -137,7 +133,7 @@ static bool holds_lock(const watcher *w, int64_t pid) {
 static int64_t find_process(const watcher *w) {
   char path[4096];
   long long pid = 0;
-  jobs_path(w->a, w->id, "pid", path, sizeof path);
+  path_of_job(w->context, w->id, "pid", path, sizeof path);
   FILE *f = fopen(path, "re");
   if (f && fscanf(f, "%lld", &pid) != 1) pid = 0;
   if (f) fclose(f);
@@ -158,48 +154,41 @@ static void interrupt(const watcher *w) {
   if (pid > 1) kill((pid_t)pid, SIGINT);
 }
 
-static void last_error(const watcher *w, char *out, size_t size) {
+static void read_last_error(const watcher *w, char *out, size_t size) {
   char path[4096];
-  jobs_path(w->a, w->id, "errors", path, sizeof path);
-  folder_last_error(path, out, size);
-  api_hide_paths(w->a, out);
+  path_of_job(w->context, w->id, "errors", path, sizeof path);
+  last_error_of(path, out, size);
+  hide_paths(w->context, out);
 }
 
 static bool keep_weights(watcher *w) {
   char path[4096];
   struct stat info;
-  jobs_path(w->a, w->id, "weights.safetensors", path, sizeof path);
+  path_of_job(w->context, w->id, "weights.safetensors", path, sizeof path);
   if (stat(path, &info) != 0) return false;
-  int64_t id = store_insert(w->a->store,
-                            "INSERT INTO weights (owner, model, session, bytes, metrics, created) "
-                            "VALUES (?, ?, ?, ?, ?, ?)",
-                            "iiiisi", w->owner, w->model, w->id, (int64_t)info.st_size,
-                            w->metrics[0] ? w->metrics : "{}", api_now());
+  int64_t id = weights_add(w->context->store, w->owner, w->model, w->id, (int64_t)info.st_size,
+                           w->metrics[0] ? w->metrics : "{}", context_now());
   if (id < 0 && id != STORE_EXISTS) return false;
-  jobs_path(w->a, w->id, "weights.safetensors.checkpoint", path, sizeof path);
+  path_of_job(w->context, w->id, "weights.safetensors.checkpoint", path, sizeof path);
   unlink(path);
   return true;
 }
 
 static void set_state(watcher *w, const char *state, const char *error) {
-  if (store_run(w->a->store, "UPDATE sessions SET state = ?, error = ?, ended = ? WHERE id = ?",
-                "ssii", state, error, api_now(), w->id) < 0)
-    api_log("session", NULL, w->owner, NULL, store_error());
-  tell_state(w->a, w->id, w->owner, state, error);
+  if (session_set_ended(w->context->store, w->id, state, error, context_now()) < 0)
+    log_event("session", w->owner, NULL, store_error());
+  tell_state(w->context, w->id, w->owner, state, error);
 }
 
 /* What came of the process, by what it left. Interrupted ones (killed, out of memory) wait again.
  */
 static void account(watcher *w) {
   char error[1024];
-  bool found, cancelled = is_cancelled(w);
-  last_error(w, error, sizeof error);
-  json_t *row =
-      store_row(w->a->store, &found, "SELECT tries FROM sessions WHERE id = ?", "i", w->id);
-  int64_t tries = json_integer_value(json_object_get(row, "tries"));
-  json_decref(row);
-  if (!row && !found) {
-    jobs_remove(w->a, w->id); /* deleted meanwhile */
+  bool gone, cancelled = is_cancelled(w);
+  read_last_error(w, error, sizeof error);
+  int64_t tries = session_tries(w->context->store, w->id, &gone);
+  if (gone) {
+    jobs_remove(w->jobs, w->id); /* deleted meanwhile */
     return;
   }
   if (w->done && keep_weights(w))
@@ -213,15 +202,15 @@ static void account(watcher *w) {
               "its process was ended from outside again and again; it may need more memory than "
               "there is");
   else {
-    store_run(w->a->store, "UPDATE sessions SET state = 'waiting' WHERE id = ?", "i", w->id);
-    tell_state(w->a, w->id, w->owner, "waiting",
+    session_set_waiting(w->context->store, w->id);
+    tell_state(w->context, w->id, w->owner, "waiting",
                "it was interrupted and resumes from its checkpoint");
   }
 }
 
 static void *watch(void *arg) {
   watcher *w = arg;
-  struct jobs *j = w->a->jobs;
+  struct jobs *j = w->jobs;
   bool asked = false;
   for (int round = 0;; round++) {
     bool ended = has_ended(w);
@@ -256,18 +245,16 @@ leave:
   return NULL;
 }
 
-int jobs_running(api *a, job_run *list, int most) {
-  struct jobs *j = a->jobs;
+static int list_runs(void *user, device_run *list, int most) {
+  jobs *j = user;
   int n = 0;
-  if (!j) return 0;
   pthread_mutex_lock(&j->mutex);
   for (const watcher *w = j->list; w && n < most; w = w->next) list[n++] = w->run;
   pthread_mutex_unlock(&j->mutex);
   return n;
 }
 
-bool jobs_pause(api *a) {
-  struct jobs *j = a->jobs;
+bool jobs_pause(jobs *j) {
   pthread_mutex_lock(&j->mutex);
   j->paused = true;
   while (j->starting) pthread_cond_wait(&j->changed, &j->mutex);
@@ -277,44 +264,44 @@ bool jobs_pause(api *a) {
   return idle;
 }
 
-void jobs_resume(api *a) {
-  pthread_mutex_lock(&a->jobs->mutex);
-  a->jobs->paused = false;
-  pthread_mutex_unlock(&a->jobs->mutex);
-  jobs_wake(a);
+void jobs_resume(jobs *j) {
+  pthread_mutex_lock(&j->mutex);
+  j->paused = false;
+  pthread_mutex_unlock(&j->mutex);
+  jobs_wake(j);
 }
 
 /* Takes the lock and the pid's file from here on. */
-static bool start_watcher(api *a, const json_t *session, int lock, pid_t pid) {
+static bool start_watcher(jobs *j, const json_t *session, int lock, pid_t pid) {
   char path[4096];
   pthread_t thread;
   watcher *w = calloc(1, sizeof *w);
   if (w) {
-    *w = (watcher){.a = a,
-                   .id = json_integer_value(json_object_get(session, "id")),
-                   .owner = json_integer_value(json_object_get(session, "owner")),
-                   .model = json_integer_value(json_object_get(session, "model")),
+    *w = (watcher){.jobs = j,
+                   .context = j->context,
+                   .id = store_integer(session, "id"),
+                   .owner = store_integer(session, "owner"),
+                   .model = store_integer(session, "model"),
                    .pid = pid,
                    .lock = lock};
-    w->run = (job_run){.session = w->id,
-                       .owner = w->owner,
-                       .pid = pid > 0 ? pid : find_process(w),
-                       .need_cpu = store_integer(session, "need_cpu"),
-                       .need_gpu = store_integer(session, "need_gpu")};
-    snprintf(w->run.device, sizeof w->run.device, "%s",
-             json_string_value(json_object_get(session, "placed")));
-    jobs_path(a, w->id, "progress", path, sizeof path);
+    w->run = (device_run){.session = w->id,
+                          .owner = w->owner,
+                          .pid = pid > 0 ? pid : find_process(w),
+                          .need_cpu = store_integer(session, "need_cpu"),
+                          .need_gpu = store_integer(session, "need_gpu")};
+    snprintf(w->run.device, sizeof w->run.device, "%s", store_text(session, "placed"));
+    path_of_job(j->context, w->id, "progress", path, sizeof path);
     w->progress = fopen(path, "re");
   }
-  pthread_mutex_lock(&a->jobs->mutex);
+  pthread_mutex_lock(&j->mutex);
   bool ok = w && w->progress && pthread_create(&thread, NULL, watch, w) == 0;
   if (ok) {
     pthread_detach(thread);
-    w->next = a->jobs->list;
-    a->jobs->list = w;
-    a->jobs->watchers++;
+    w->next = j->list;
+    j->list = w;
+    j->watchers++;
   }
-  pthread_mutex_unlock(&a->jobs->mutex);
+  pthread_mutex_unlock(&j->mutex);
   if (ok) return true;
   if (w && w->progress) fclose(w->progress);
   free(w);
@@ -324,9 +311,9 @@ static bool start_watcher(api *a, const json_t *session, int lock, pid_t pid) {
 
 /* ---- starting ---- */
 
-static int open_lock(const api *a, int64_t id) {
+static int open_lock(const jobs *j, int64_t id) {
   char path[4096];
-  jobs_path(a, id, "lock", path, sizeof path);
+  path_of_job(j->context, id, "lock", path, sizeof path);
   return open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 }
 
@@ -363,32 +350,30 @@ static int add_parameters(const json_t *parameters, char *const *fixed, char **a
   return n;
 }
 
-static pid_t spawn(api *a, const json_t *session, int lock, char *error, size_t size) {
+static pid_t spawn(jobs *j, const json_t *session, int lock, char *error, size_t size) {
   enum { MOST = 64 };
   char program[4096], model[4096], data[4096], out[4096], progress[4096], errors[4096], device[96],
       texts[MOST][48];
   char *arguments[MOST];
-  int64_t id = json_integer_value(json_object_get(session, "id"));
-  jobs_path(a, id, "model.json", model, sizeof model);
-  jobs_path(a, id, "weights.safetensors", out, sizeof out);
-  jobs_path(a, id, "progress", progress, sizeof progress);
-  jobs_path(a, id, "errors", errors, sizeof errors);
-  snprintf(data, sizeof data, "%s/datasets/%lld/%s", a->data_dir,
-           (long long)json_integer_value(json_object_get(session, "dataset")),
-           json_string_value(json_object_get(session, "file")));
-  snprintf(device, sizeof device, "%s", json_string_value(json_object_get(session, "placed")));
+  int64_t id = store_integer(session, "id");
+  path_of_job(j->context, id, "model.json", model, sizeof model);
+  path_of_job(j->context, id, "weights.safetensors", out, sizeof out);
+  path_of_job(j->context, id, "progress", progress, sizeof progress);
+  path_of_job(j->context, id, "errors", errors, sizeof errors);
+  path_of_dataset(j->context, store_integer(session, "dataset"), store_text(session, "file"), data,
+                  sizeof data);
+  snprintf(device, sizeof device, "%s", store_text(session, "placed"));
   if (!process_beside("webml", program, sizeof program)) {
     snprintf(error, size, "the program webml is not beside the server");
     return -1;
   }
-  if (!write_text(model, json_string_value(json_object_get(session, "description")))) {
+  if (!write_text(model, store_text(session, "description"))) {
     snprintf(error, size, "the job's files cannot be written: %s", strerror(errno));
     return -1;
   }
   char *const fixed[] = {program,    "train", model,        "--data", data,       "--out", out,
                          "--device", device,  "--progress", "json",   "--resume", NULL};
-  json_t *parameters =
-      json_loads(json_string_value(json_object_get(session, "parameters")), 0, NULL);
+  json_t *parameters = json_loads(store_text(session, "parameters"), 0, NULL);
   add_parameters(parameters, fixed, arguments, texts, MOST);
   json_decref(parameters);
   process_spec spec = {.arguments = arguments,
@@ -399,61 +384,37 @@ static pid_t spawn(api *a, const json_t *session, int lock, char *error, size_t 
   return process_start(&spec, error, size);
 }
 
-static void start_session(api *a, const json_t *session) {
+static void start_session(jobs *j, const json_t *session) {
   char folder[4096], error[1024] = "", pid_path[4096], text[32];
-  int64_t id = json_integer_value(json_object_get(session, "id")),
-          owner = json_integer_value(json_object_get(session, "owner"));
-  jobs_path(a, id, "", folder, sizeof folder);
-  int lock = mkdir(folder, 0700) == 0 || errno == EEXIST ? open_lock(a, id) : -1;
+  int64_t id = store_integer(session, "id"), owner = store_integer(session, "owner");
+  path_of_job(j->context, id, "", folder, sizeof folder);
+  int lock = mkdir(folder, 0700) == 0 || errno == EEXIST ? open_lock(j, id) : -1;
   pid_t pid = -1;
   if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) != 0)
     snprintf(error, sizeof error, "the job's folder cannot be used: %s", strerror(errno));
-  else if (store_run(a->store,
-                     "UPDATE sessions SET state = 'running', started = COALESCE(started, ?), tries "
-                     "= tries + 1, placed = ?, waits_for = NULL WHERE id = ?",
-                     "isi", api_now(), json_string_value(json_object_get(session, "placed")),
-                     id) != 1)
+  else if (session_set_running(j->context->store, id, store_text(session, "placed"),
+                               context_now()) != 1)
     snprintf(error, sizeof error, "the store failed");
   else
-    pid = spawn(a, session, lock, error, sizeof error);
+    pid = spawn(j, session, lock, error, sizeof error);
   if (pid < 0) {
     if (lock >= 0) close(lock);
-    store_run(a->store, "UPDATE sessions SET state = 'failed', error = ?, ended = ? WHERE id = ?",
-              "sii", error, api_now(), id);
-    tell_state(a, id, owner, "failed", error);
+    session_set_ended(j->context->store, id, "failed", error, context_now());
+    tell_state(j->context, id, owner, "failed", error);
     return;
   }
   /* The lock is the process's now: this description must not hold it. A new one asks for it. */
   close(lock);
-  jobs_path(a, id, "pid", pid_path, sizeof pid_path);
+  path_of_job(j->context, id, "pid", pid_path, sizeof pid_path);
   snprintf(text, sizeof text, "%d\n", (int)pid);
   write_text(pid_path, text);
-  tell_state(a, id, owner, "running", NULL);
-  lock = open_lock(a, id);
-  if (lock < 0 || !start_watcher(a, session, lock, pid))
-    api_log("session", NULL, owner, NULL, "cannot be watched; the next start does");
+  tell_state(j->context, id, owner, "running", NULL);
+  lock = open_lock(j, id);
+  if (lock < 0 || !start_watcher(j, session, lock, pid))
+    log_event("session", owner, NULL, "cannot be watched; the next start does");
 }
 
 /* ---- the queue ---- */
-
-static const char columns[] =
-    "SELECT s.id AS id, s.owner AS owner, s.model AS model, s.dataset AS dataset, s.device AS "
-    "device, s.placed AS placed, s.waits_for AS waits_for, s.need_cpu AS need_cpu,"
-    " s.need_gpu AS need_gpu,"
-    " s.parameters AS parameters, json_extract(s.parameters, '$.precision') AS precision,"
-    " m.description AS description, d.file AS file"
-    " FROM sessions s JOIN models m ON m.id = s.model JOIN datasets d ON d.id = s.dataset";
-
-/* Those that wait: everybody's first, beginning behind the user whose turn it was last, then
- * everybody's second, ... */
-static json_t *waiting_in_order(api *a) {
-  char sql[1600];
-  snprintf(sql, sizeof sql,
-           "SELECT *, ROW_NUMBER() OVER (PARTITION BY owner ORDER BY id) AS turn FROM (%s WHERE "
-           "s.state = 'waiting' AND NOT s.cancelled) ORDER BY turn, owner <= ?, owner LIMIT 256",
-           columns);
-  return store_rows(a->store, sql, "i", a->jobs->last_owner);
-}
 
 /* One that was interrupted goes on where it was: elsewhere it would not come to the same bits. */
 static device_need need_of(const json_t *session) {
@@ -478,13 +439,12 @@ static void say_why(const device_state *list, int n, const device_need *need, ch
   if (!at) snprintf(out, size, "there is no device \"%s\" now", need->wanted);
 }
 
-static void note_wait(api *a, const json_t *session, const char *why) {
+static void note_wait(jobs *j, const json_t *session, const char *why) {
   const char *before = store_text(session, "waits_for");
   int64_t id = store_integer(session, "id"), owner = store_integer(session, "owner");
   if (before && strcmp(before, why) == 0) return;
-  store_run(a->store, "UPDATE sessions SET waits_for = ? WHERE id = ? AND state = 'waiting'", "si",
-            why, id);
-  event_send(a, "session", owner, id,
+  session_set_waits_for(j->context->store, id, why);
+  event_send(j->context, "session", owner, id,
              json_pack("{s:I, s:s, s:s}", "session", (json_int_t)id, "state", "waiting",
                        "waits_for", why));
 }
@@ -519,11 +479,10 @@ static int place(const device_state *list, int n, json_t *const *blocked, int n_
   return -1;
 }
 
-static void give_up(api *a, const json_t *session, const char *why) {
+static void give_up(jobs *j, const json_t *session, const char *why) {
   int64_t id = store_integer(session, "id");
-  store_run(a->store, "UPDATE sessions SET state = 'failed', error = ?, ended = ? WHERE id = ?",
-            "sii", why, api_now(), id);
-  tell_state(a, id, store_integer(session, "owner"), "failed", why);
+  session_set_ended(j->context->store, id, "failed", why, context_now());
+  tell_state(j->context, id, store_integer(session, "owner"), "failed", why);
 }
 
 /* True: no device will ever hold it or can compute it, not even one that is closed now. */
@@ -539,28 +498,29 @@ static bool is_hopeless(const device_state *list, int n, const device_need *need
 }
 
 /* Starts what can be started; true: some wait on. */
-static bool start_waiting(api *a) {
+static bool start_waiting(jobs *j) {
   enum { MOST_BLOCKED = 32 };
-  json_t *rows = waiting_in_order(a), *session, *blocked[MOST_BLOCKED];
+  json_t *rows = sessions_waiting(j->context->store, j->last_owner), *session,
+         *blocked[MOST_BLOCKED];
   int n_blocked = 0;
   size_t i;
   json_array_foreach(rows, i, session) {
     device_state list[CHOOSE_MOST_DEVICES];
     char why[1024];
     bool ever;
-    int n = monitor_states(a, list), which = -1;
+    int n = monitor_states(j->monitor, list), which = -1;
     which = place(list, n, blocked, n_blocked, session, &ever, why, sizeof why);
     device_need need = need_of(session);
     if (which >= 0) {
       json_object_set_new(session, "placed",
                           json_string(list[which].gpu ? list[which].uuid : list[which].name));
-      a->jobs->last_owner = store_integer(session, "owner");
-      start_session(a, session);
-      monitor_wake(a);
+      j->last_owner = store_integer(session, "owner");
+      start_session(j, session);
+      monitor_wake(j->monitor);
     } else if (is_hopeless(list, n, &need))
-      give_up(a, session, why);
+      give_up(j, session, why);
     else {
-      note_wait(a, session, why);
+      note_wait(j, session, why);
       if (n_blocked == MOST_BLOCKED) break;
       blocked[n_blocked++] = session;
     }
@@ -569,32 +529,31 @@ static bool start_waiting(api *a) {
   return n_blocked > 0;
 }
 
-/* Waiting sessions that were cancelled need no process for it. */
-static void cancel_waiting(api *a) {
-  json_t *rows = store_rows(a->store,
-                            "UPDATE sessions SET state = 'cancelled', ended = created WHERE state "
-                            "= 'waiting' AND cancelled"
-                            " RETURNING id, owner",
-                            ""),
-         *row;
+static void tell_rows(const jobs *j, json_t *rows, const char *state, const char *error) {
+  json_t *row;
   size_t i;
   json_array_foreach(rows, i, row)
-      tell_state(a, json_integer_value(json_object_get(row, "id")),
-                 json_integer_value(json_object_get(row, "owner")), "cancelled", NULL);
+      tell_state(j->context, store_integer(row, "id"), store_integer(row, "owner"), state, error);
   json_decref(rows);
 }
 
+/* Waiting sessions that were cancelled, or whose data set is gone, need no process for it. */
+static void end_waiting(jobs *j) {
+  static const char gone[] = "its data set was deleted";
+  tell_rows(j, sessions_cancel_waiting(j->context->store), "cancelled", NULL);
+  tell_rows(j, sessions_fail_orphans(j->context->store, gone, context_now()), "failed", gone);
+}
+
 static void *schedule(void *arg) {
-  api *a = arg;
-  struct jobs *j = a->jobs;
+  jobs *j = arg;
   pthread_mutex_lock(&j->mutex);
   while (!j->stop) {
     j->again = false;
     j->starting = !j->paused;
     if (j->starting) {
       pthread_mutex_unlock(&j->mutex);
-      cancel_waiting(a);
-      bool waiting = start_waiting(a);
+      end_waiting(j);
+      bool waiting = start_waiting(j);
       pthread_mutex_lock(&j->mutex);
       j->waiting = waiting;
       j->starting = false;
@@ -611,62 +570,54 @@ static void *schedule(void *arg) {
 
 /* ---- after a start ---- */
 
-static bool take_up(api *a) {
-  char sql[1024];
-  json_t *row;
+static bool take_up(jobs *j) {
+  json_t *row, *rows = sessions_running(j->context->store);
   size_t i;
-  snprintf(sql, sizeof sql, "%s WHERE s.state = 'running'", columns);
-  json_t *rows = store_rows(a->store, sql, "");
   json_array_foreach(rows, i, row) {
-    int lock = open_lock(a, json_integer_value(json_object_get(row, "id")));
-    if (lock >= 0 && start_watcher(a, row, lock, 0)) continue;
-    store_run(a->store, "UPDATE sessions SET state = 'waiting' WHERE id = ?", "i",
-              json_integer_value(json_object_get(row, "id")));
+    int lock = open_lock(j, store_integer(row, "id"));
+    if (lock >= 0 && start_watcher(j, row, lock, 0)) continue;
+    session_set_waiting(j->context->store, store_integer(row, "id"));
   }
   bool ok = rows != NULL;
   json_decref(rows);
   return ok;
 }
 
-void jobs_tidy(api *a) {
+void jobs_tidy(jobs *j) {
   char folder[4096];
-  snprintf(folder, sizeof folder, "%s/jobs", a->data_dir);
+  snprintf(folder, sizeof folder, "%s/jobs", j->context->data_dir);
   DIR *d = opendir(folder);
   for (struct dirent *e; d && (e = readdir(d));) {
-    bool found;
     int64_t id = strtoll(e->d_name, NULL, 10);
-    if (id < 1) continue;
-    json_t *row = store_row(a->store, &found,
-                            "SELECT 1 AS one FROM sessions WHERE id = ?1 UNION SELECT 1 FROM "
-                            "weights WHERE session = ?1",
-                            "i", id);
-    json_decref(row);
-    if (found) continue;
-    int lock = open_lock(a, id);
-    if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) == 0) jobs_remove(a, id);
+    if (id < 1 || session_is_needed(j->context->store, id)) continue;
+    int lock = open_lock(j, id);
+    if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) == 0) jobs_remove(j, id);
     if (lock >= 0) close(lock);
   }
   if (d) closedir(d);
 }
 
-bool jobs_start(api *a) {
-  char folder[4096];
-  struct jobs *j = calloc(1, sizeof *j);
-  snprintf(folder, sizeof folder, "%s/jobs", a->data_dir);
+jobs *jobs_create(const context *c, monitor *m) {
+  char folder[CONTEXT_PATH];
+  jobs *j = calloc(1, sizeof *j);
+  snprintf(folder, sizeof folder, "%s/jobs", c->data_dir);
   if (!j || (mkdir(folder, 0700) != 0 && errno != EEXIST)) {
     free(j);
-    return false;
+    return NULL;
   }
+  j->context = c;
+  j->monitor = m;
   pthread_mutex_init(&j->mutex, NULL);
   pthread_cond_init(&j->changed, NULL);
-  a->jobs = j;
-  jobs_tidy(a);
-  j->started = take_up(a) && pthread_create(&j->thread, NULL, schedule, a) == 0;
-  return j->started;
+  monitor_set_source(m, (monitor_source){list_runs, on_devices_changed, j});
+  jobs_tidy(j);
+  j->started = take_up(j) && pthread_create(&j->thread, NULL, schedule, j) == 0;
+  if (j->started) return j;
+  jobs_destroy(j);
+  return NULL;
 }
 
-void jobs_stop(api *a) {
-  struct jobs *j = a->jobs;
+void jobs_destroy(jobs *j) {
   if (!j) return;
   pthread_mutex_lock(&j->mutex);
   j->stop = true;
@@ -676,8 +627,8 @@ void jobs_stop(api *a) {
   pthread_mutex_lock(&j->mutex);
   while (j->watchers > 0) pthread_cond_wait(&j->changed, &j->mutex);
   pthread_mutex_unlock(&j->mutex);
+  monitor_set_source(j->monitor, (monitor_source){0});
   pthread_mutex_destroy(&j->mutex);
   pthread_cond_destroy(&j->changed);
   free(j);
-  a->jobs = NULL;
 }

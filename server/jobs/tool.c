@@ -1,6 +1,6 @@
 #include "tool.h"
 
-#include "folder.h"
+#include "last_error.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -15,6 +15,7 @@
 enum { MOST = 64, AT_ONCE = 4, MOST_WAITING = 4, MOST_OUTPUT = 64 << 20 };
 
 struct tools {
+  const context *context;
   pthread_mutex_t mutex;
   pthread_cond_t ended;
   pid_t running[MOST];  /* 0: free */
@@ -23,29 +24,28 @@ struct tools {
 };
 
 /* What a killed server left. */
-static void remove_leavings(const api *a) {
+static void remove_leavings(const context *c) {
   char path[4096];
-  DIR *d = opendir(a->data_dir);
+  DIR *d = opendir(c->data_dir);
   for (struct dirent *e; d && (e = readdir(d));) {
     if (strncmp(e->d_name, "work-", 5) != 0) continue;
-    snprintf(path, sizeof path, "%s/%s", a->data_dir, e->d_name);
+    snprintf(path, sizeof path, "%s/%s", c->data_dir, e->d_name);
     folder_remove(path);
   }
   if (d) closedir(d);
 }
 
-bool tools_start(api *a) {
-  struct tools *t = calloc(1, sizeof *t);
-  if (!t) return false;
-  remove_leavings(a);
+tools *tools_create(const context *c) {
+  tools *t = calloc(1, sizeof *t);
+  if (!t) return NULL;
+  remove_leavings(c);
+  t->context = c;
   pthread_mutex_init(&t->mutex, NULL);
   pthread_cond_init(&t->ended, NULL);
-  a->tools = t;
-  return true;
+  return t;
 }
 
-void tools_stop(api *a) {
-  struct tools *t = a->tools;
+void tools_stop(tools *t) {
   if (!t) return;
   pthread_mutex_lock(&t->mutex);
   t->stop = true;
@@ -55,17 +55,15 @@ void tools_stop(api *a) {
   pthread_mutex_unlock(&t->mutex);
 }
 
-void tools_free(api *a) {
-  struct tools *t = a->tools;
+void tools_destroy(tools *t) {
   if (!t) return;
   pthread_mutex_destroy(&t->mutex);
   pthread_cond_destroy(&t->ended);
   free(t);
-  a->tools = NULL;
 }
 
 /* A free place; -1: the server stops. The mutex is held. */
-static int find_place(struct tools *t) {
+static int find_place(tools *t) {
   for (;;) {
     if (t->stop) return -1;
     for (int i = 0; i < MOST; i++)
@@ -74,8 +72,7 @@ static int find_place(struct tools *t) {
   }
 }
 
-int tool_wait(api *a, const process_spec *spec, char *error, size_t size) {
-  struct tools *t = a->tools;
+int tool_wait(tools *t, const process_spec *spec, char *error, size_t size) {
   pthread_mutex_lock(&t->mutex);
   int place = find_place(t);
   pid_t pid = place >= 0 ? process_start(spec, error, size) : -1;
@@ -115,7 +112,7 @@ static char *read_whole(const char *path, size_t *size) {
 }
 
 /* Only so many at a time: each takes a processor, and a thread that others need. */
-static bool enter(struct tools *t) {
+static bool enter(tools *t) {
   pthread_mutex_lock(&t->mutex);
   bool ok = t->at_once < AT_ONCE || t->waiting < MOST_WAITING;
   t->waiting += ok;
@@ -127,14 +124,14 @@ static bool enter(struct tools *t) {
   return ok;
 }
 
-static void leave(struct tools *t) {
+static void leave(tools *t) {
   pthread_mutex_lock(&t->mutex);
   t->at_once--;
   pthread_cond_broadcast(&t->ended);
   pthread_mutex_unlock(&t->mutex);
 }
 
-static int run_in(api *a, const char *folder, const char *description, const char *const *words,
+static int run_in(tools *t, const char *folder, const char *description, const char *const *words,
                   char **output, size_t *size, char *error, size_t error_size) {
   char program[4096], model[4096], out[4096], errors[4096];
   char *arguments[32] = {program};
@@ -152,52 +149,37 @@ static int run_in(api *a, const char *folder, const char *description, const cha
     return 127;
   }
   process_spec spec = {.arguments = arguments, .output = out, .errors = errors, .background = true};
-  int code = tool_wait(a, &spec, error, error_size);
+  int code = tool_wait(t, &spec, error, error_size);
   if (code == 0) *output = read_whole(out, size);
-  if (code != 0 && !error[0]) folder_last_error(errors, error, error_size);
+  if (code != 0 && !error[0]) last_error_of(errors, error, error_size);
   return code;
 }
 
-bool tool_run(api *a, const char *description, const char *const *words, char **output,
-              size_t *size, int *status, char *error, size_t error_size) {
+tool_outcome tool_run(tools *t, const char *description, const char *const *words, char **output,
+                      size_t *size, char *error, size_t error_size) {
   char folder[3000];
   *output = NULL;
   *size = 0;
   error[0] = '\0';
-  snprintf(folder, sizeof folder, "%s/work-XXXXXX", a->data_dir);
-  *status = 503;
-  if (!enter(a->tools)) {
+  snprintf(folder, sizeof folder, "%s/work-XXXXXX", t->context->data_dir);
+  if (!enter(t)) {
     snprintf(error, error_size, "too much of this kind is under way; try again in a moment");
-    return false;
+    return TOOL_BUSY;
   }
   if (!mkdtemp(folder)) {
-    leave(a->tools);
+    leave(t);
     snprintf(error, error_size, "there is no room to work in");
-    return false;
+    return TOOL_FAILED;
   }
-  int code = run_in(a, folder, description, words, output, size, error, error_size);
+  int code = run_in(t, folder, description, words, output, size, error, error_size);
   folder_remove(folder);
-  leave(a->tools);
-  api_hide_paths(a, error);
-  *status = code == 1 ? 422 : code < 0 ? 503 : 500;
-  if (!*output && !error[0])
+  leave(t);
+  hide_paths(t->context, error);
+  if (*output) return TOOL_DONE;
+  if (!error[0])
     snprintf(error, error_size,
              code < 0 ? "the server stops"
                       : "it ended with %d: it may need more memory than there is",
              code);
-  return *output != NULL;
-}
-
-json_t *tool_json(api_call *call, const char *description, const char *const *words) {
-  char error[1024], *output;
-  size_t size;
-  int status;
-  if (!tool_run(call->api, description, words, &output, &size, &status, error, sizeof error)) {
-    api_fail(call, status, "%s", error);
-    return NULL;
-  }
-  json_t *json = json_loadb(output, size, 0, NULL);
-  free(output);
-  if (!json) api_fail(call, 500, "webml %s printed no JSON", words[0]);
-  return json;
+  return code == 1 ? TOOL_REFUSED : code < 0 ? TOOL_BUSY : TOOL_FAILED;
 }

@@ -1,27 +1,34 @@
-/* Short runs of `webml` on behalf of a request: each in a process of its own, a few at a time. */
+/* Short runs of `webml` on somebody's behalf: each in a process of its own, a few at a time. */
 #ifndef SERVER_JOBS_TOOL_H
 #define SERVER_JOBS_TOOL_H
 
-#include "api/api.h"
+#include "context/context.h"
 #include "process.h"
 
-bool tools_start(api *a);
+typedef struct tools tools;
+
+tools *tools_create(const context *c);
 /* Ends those that run; later ones are not started. Whoever waits for one returns soon. */
-void tools_stop(api *a);
+void tools_stop(tools *t);
 /* When nobody waits any more. */
-void tools_free(api *a);
+void tools_destroy(tools *t);
 
 /* Starts a process and waits for it: its exit code, 128 + the signal that ended it, 127 with a
  * sentence when it cannot be started, -1 when the server stops. */
-int tool_wait(api *a, const process_spec *spec, char *error, size_t error_size);
+int tool_wait(tools *t, const process_spec *spec, char *error, size_t error_size);
+
+typedef enum tool_outcome {
+  TOOL_DONE,
+  TOOL_REFUSED, /* by the program: the sentence says what is wrong with what it was given */
+  TOOL_BUSY,    /* too many at a time, or the server stops: later it may do */
+  TOOL_FAILED   /* the machine's fault */
+} tool_outcome;
 
 /* Runs `webml` with these words (at most 30, then NULL). A description is written to a file, whose
- * path stands for the word TOOL_MODEL. What it prints is in *output (free(); may be NULL), with a
- * NUL behind its *size bytes. False with a sentence, and the status for the client in *status. */
+ * path stands for the word TOOL_MODEL. What it prints is in *output (free(); NULL unless DONE),
+ * with a NUL behind its *size bytes. A sentence in `error` unless DONE. */
 #define TOOL_MODEL "{model}"
-bool tool_run(api *a, const char *description, const char *const *words, char **output,
-              size_t *size, int *status, char *error, size_t error_size);
-/* The same where it prints JSON; NULL: the call has been answered. */
-json_t *tool_json(api_call *call, const char *description, const char *const *words);
+tool_outcome tool_run(tools *t, const char *description, const char *const *words, char **output,
+                      size_t *size, char *error, size_t error_size);
 
 #endif

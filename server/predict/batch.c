@@ -162,12 +162,12 @@ static void run_jobs(serve_executor *e, served *s, serve_job *jobs) {
   stamp(&shard->stats);
   pthread_mutex_unlock(&shard->mutex);
   const char *error = status == WEBML_ERROR_MEMORY ? "out of memory" : webml_last_error();
-  http_gather();
+  if (e->hooks.before) e->hooks.before();
   for (serve_job *j = jobs, *next; j; j = next) {
     next = j->next;
     j->done(j, status == WEBML_OK ? SERVE_DONE : SERVE_FAILED, error);
   }
-  http_flush();
+  if (e->hooks.after) e->hooks.after();
 }
 
 /* ---- the queues; the executor's mutex is held ---- */
@@ -277,8 +277,9 @@ static void *execute(void *arg) {
   return NULL;
 }
 
-void serve_executor_start(serve_executor *e) {
+void serve_executor_start(serve_executor *e, serve_hooks hooks) {
   pthread_condattr_t attributes;
+  e->hooks = hooks;
   pthread_mutex_init(&e->mutex, NULL);
   pthread_condattr_init(&attributes);
   pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);

@@ -18,7 +18,7 @@ typedef struct serve_shard {
 
 struct served {
   served *next;
-  struct serve_pool *pool;
+  serve_pool *pool;
   int64_t weights;
   webml_predictor *predictor;
   serve_shape shape;
@@ -38,6 +38,7 @@ struct served {
 };
 
 typedef struct serve_executor {
+  serve_hooks hooks;
   pthread_mutex_t mutex;
   pthread_cond_t some;
   pthread_t thread;
@@ -49,6 +50,7 @@ typedef struct serve_executor {
 } serve_executor;
 
 struct serve_pool {
+  const context *context;
   pthread_rwlock_t lock;   /* of the list; who frees a predictor holds it for writing */
   pthread_mutex_t loading; /* one at a time: two loads at once would pass the budget by */
   webml_device *device;
@@ -58,7 +60,7 @@ struct serve_pool {
 };
 
 double serve_now(void);
-void serve_executor_start(serve_executor *e);
+void serve_executor_start(serve_executor *e, serve_hooks hooks);
 void serve_executor_stop(serve_executor *e);
 /* One call of the engine that did not go through the queue. */
 void serve_count_call(served *s, bool ok, int64_t rows, double began);

@@ -1,6 +1,6 @@
 #define _GNU_SOURCE /* memfd_create */
-#include "jobs/jobs.h"
 #include "pool.h"
+#include "store/sessions.h"
 
 #include <malloc.h>
 #include <stdio.h>
@@ -10,15 +10,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-bool serve_start(api *a, size_t budget) {
-  struct serve_pool *p = calloc(1, sizeof *p);
-  if (!p) return false;
+serve_pool *serve_create(const context *c, size_t budget, serve_hooks hooks) {
+  serve_pool *p = calloc(1, sizeof *p);
+  if (!p) return NULL;
   pthread_rwlock_init(&p->lock, NULL);
   pthread_mutex_init(&p->loading, NULL);
   p->budget = budget;
-  serve_executor_start(&p->executor);
-  a->serving = p;
-  return true;
+  p->context = c;
+  serve_executor_start(&p->executor, hooks);
+  return p;
 }
 
 static void destroy(served *s) {
@@ -28,8 +28,7 @@ static void destroy(served *s) {
   malloc_trim(0); /* "unloaded" means that the memory is free */
 }
 
-void serve_stop(api *a) {
-  struct serve_pool *p = a->serving;
+void serve_destroy(serve_pool *p) {
   if (!p) return;
   serve_executor_stop(&p->executor);
   for (served *s = p->list, *next; s; s = next) {
@@ -40,18 +39,17 @@ void serve_stop(api *a) {
   pthread_rwlock_destroy(&p->lock);
   pthread_mutex_destroy(&p->loading);
   free(p);
-  a->serving = NULL;
 }
 
 /* ---- the list; its lock is held ---- */
 
-static served *find(struct serve_pool *p, int64_t weights) {
+static served *find(serve_pool *p, int64_t weights) {
   for (served *s = p->list; s; s = s->next)
     if (s->weights == weights && !s->doomed) return s;
   return NULL;
 }
 
-static void take_out(struct serve_pool *p, served *s) {
+static void take_out(serve_pool *p, served *s) {
   for (served **at = &p->list; *at; at = &(*at)->next)
     if (*at == s) {
       *at = s->next;
@@ -62,7 +60,7 @@ static void take_out(struct serve_pool *p, served *s) {
 
 /* What is idle for longest, until `bytes` more fit. Returns a chain to destroy outside the lock.
  */
-static served *make_room(struct serve_pool *p, size_t bytes) {
+static served *make_room(serve_pool *p, size_t bytes) {
   served *chain = NULL;
   while (p->bytes + bytes > p->budget) {
     served *oldest = NULL;
@@ -133,12 +131,9 @@ static void set_batching(served *s, const serve_batching *b) {
   atomic_store(&s->max_queue, b->max_queue_size);
 }
 
-static served *load(api *a, int64_t weights, int64_t session, char *error, size_t size) {
-  struct serve_pool *p = a->serving;
-  char path[4096];
+static served *load(serve_pool *p, int64_t weights, const char *path, char *error, size_t size) {
   struct stat info;
   served *s = calloc(1, sizeof *s);
-  jobs_path(a, session, "weights.safetensors", path, sizeof path);
   snprintf(error, size, "out of memory");
   if (!s) return NULL;
   s->pool = p;
@@ -157,13 +152,12 @@ static served *load(api *a, int64_t weights, int64_t session, char *error, size_
             read_shape(s) && warm_up(s);
   if (ok) return s;
   snprintf(error, size, "%s", webml_last_error());
-  api_hide_paths(a, error);
+  hide_paths(p->context, error);
   destroy(s);
   return NULL;
 }
 
-served *serve_find(api *a, int64_t weights, const serve_batching *batching) {
-  struct serve_pool *p = a->serving;
+served *serve_find(serve_pool *p, int64_t weights, const serve_batching *batching) {
   pthread_rwlock_rdlock(&p->lock);
   served *s = find(p, weights);
   if (s) {
@@ -174,14 +168,13 @@ served *serve_find(api *a, int64_t weights, const serve_batching *batching) {
   return s;
 }
 
-served *serve_acquire(api *a, int64_t weights, int64_t session, const serve_batching *batching,
-                      char *error, size_t size) {
-  struct serve_pool *p = a->serving;
-  served *s = serve_find(a, weights, batching);
+served *serve_acquire(serve_pool *p, int64_t weights, const char *path,
+                      const serve_batching *batching, char *error, size_t size) {
+  served *s = serve_find(p, weights, batching);
   if (s) return s;
   pthread_mutex_lock(&p->loading);
-  s = serve_find(a, weights, batching); /* another one may have loaded it meanwhile */
-  if (!s && (s = load(a, weights, session, error, size))) {
+  s = serve_find(p, weights, batching); /* another one may have loaded it meanwhile */
+  if (!s && (s = load(p, weights, path, error, size))) {
     set_batching(s, batching);
     pthread_rwlock_wrlock(&p->lock);
     s->next = p->list;
@@ -195,7 +188,7 @@ served *serve_acquire(api *a, int64_t weights, int64_t session, const serve_batc
 
 /* Frees the predictor when it is doomed and nobody holds it. It may be gone already: only its
  * address is known here. */
-static void bury(struct serve_pool *p, const served *which) {
+static void bury(serve_pool *p, const served *which) {
   pthread_rwlock_wrlock(&p->lock);
   served *s = p->list;
   while (s && s != which) s = s->next;
@@ -206,7 +199,7 @@ static void bury(struct serve_pool *p, const served *which) {
 }
 
 void serve_release(served *s) {
-  struct serve_pool *p = s->pool;
+  serve_pool *p = s->pool;
   atomic_store_explicit(&s->used, serve_now(), memory_order_relaxed);
   pthread_rwlock_rdlock(&p->lock);
   bool last = atomic_fetch_sub(&s->holders, 1) == 1 && atomic_load(&s->doomed);
@@ -214,8 +207,7 @@ void serve_release(served *s) {
   if (last) bury(p, s);
 }
 
-bool serve_unload(api *a, int64_t weights) {
-  struct serve_pool *p = a->serving;
+bool serve_unload(serve_pool *p, int64_t weights) {
   pthread_rwlock_rdlock(&p->lock);
   served *s = find(p, weights);
   if (s) atomic_store(&s->doomed, true);
@@ -224,8 +216,7 @@ bool serve_unload(api *a, int64_t weights) {
   return s != NULL;
 }
 
-void serve_unload_all(api *a) {
-  struct serve_pool *p = a->serving;
+void serve_unload_all(serve_pool *p) {
   for (bool some = true; some;) {
     pthread_rwlock_rdlock(&p->lock);
     served *s = p->list;
@@ -237,10 +228,24 @@ void serve_unload_all(api *a) {
   }
 }
 
-bool serve_is_loaded(api *a, int64_t weights) {
-  pthread_rwlock_rdlock(&a->serving->lock);
-  bool loaded = find(a->serving, weights) != NULL;
-  pthread_rwlock_unlock(&a->serving->lock);
+void serve_unload_gone(serve_pool *p) {
+  int64_t *ids = NULL;
+  int n = 0;
+  pthread_rwlock_rdlock(&p->lock);
+  for (served *s = p->list; s; s = s->next) n++;
+  if (n) ids = malloc((size_t)n * sizeof *ids);
+  n = 0;
+  for (served *s = p->list; s && ids; s = s->next) ids[n++] = s->weights;
+  pthread_rwlock_unlock(&p->lock);
+  for (int i = 0; i < n; i++)
+    if (!weights_exist(p->context->store, ids[i])) serve_unload(p, ids[i]);
+  free(ids);
+}
+
+bool serve_is_loaded(serve_pool *p, int64_t weights) {
+  pthread_rwlock_rdlock(&p->lock);
+  bool loaded = find(p, weights) != NULL;
+  pthread_rwlock_unlock(&p->lock);
   return loaded;
 }
 
@@ -290,8 +295,7 @@ char *serve_picture(served *s, const void *bytes, size_t n, char *error, size_t 
   return NULL;
 }
 
-int serve_all_stats(api *a, serve_stats *list, int most) {
-  struct serve_pool *p = a->serving;
+int serve_all_stats(serve_pool *p, serve_stats *list, int most) {
   int n = 0;
   pthread_rwlock_rdlock(&p->lock);
   for (served *s = p->list; s; s = s->next, n++)

@@ -3,13 +3,21 @@
 #ifndef SERVER_PREDICT_SERVE_H
 #define SERVER_PREDICT_SERVE_H
 
-#include "api/api.h"
+#include "context/context.h"
 
+typedef struct serve_pool serve_pool;
 typedef struct served served;
 
-bool serve_start(api *a, size_t budget); /* bytes of weights and plans */
+/* Called by the executor before and after the answers of one run: what they send may be gathered
+ * and sent together. */
+typedef struct serve_hooks {
+  void (*before)(void), (*after)(void); /* NULL: nothing */
+} serve_hooks;
+
+/* budget: bytes of weights and plans. NULL: no memory. */
+serve_pool *serve_create(const context *c, size_t budget, serve_hooks hooks);
 /* Answers what waits with SERVE_GONE, and frees everything. */
-void serve_stop(api *a);
+void serve_destroy(serve_pool *p);
 
 /* How requests of one model are put together. */
 typedef struct serve_batching {
@@ -20,17 +28,20 @@ typedef struct serve_batching {
 
 enum { SERVE_MOST_BATCH = 64, SERVE_QUEUE = 1024 };
 
-/* The predictor of these weights, which stays as long as it is held; loads it when that is new,
- * which takes time. batching: from now on; NULL: as it was. NULL with a sentence. */
-served *serve_acquire(api *a, int64_t weights, int64_t session, const serve_batching *batching,
-                      char *error, size_t error_size);
+/* The predictor of these weights, whose file is at `path`, which stays as long as it is held; loads
+ * it when that is new, which takes time. batching: from now on; NULL: as it was. NULL with a
+ * sentence. */
+served *serve_acquire(serve_pool *p, int64_t weights, const char *path,
+                      const serve_batching *batching, char *error, size_t error_size);
 /* The same when it is loaded already, else NULL. Never blocks for long. */
-served *serve_find(api *a, int64_t weights, const serve_batching *batching);
+served *serve_find(serve_pool *p, int64_t weights, const serve_batching *batching);
 void serve_release(served *s);
 /* Drops it when nobody holds it any more, its memory with it. False: it was not loaded. */
-bool serve_unload(api *a, int64_t weights);
-void serve_unload_all(api *a);
-bool serve_is_loaded(api *a, int64_t weights);
+bool serve_unload(serve_pool *p, int64_t weights);
+void serve_unload_all(serve_pool *p);
+/* Drops those whose weights are not in the store any more. */
+void serve_unload_gone(serve_pool *p);
+bool serve_is_loaded(serve_pool *p, int64_t weights);
 
 typedef struct serve_shape {
   bool images;
@@ -104,6 +115,6 @@ typedef struct serve_stats {
 
 void serve_read_stats(served *s, serve_stats *stats);
 /* Of every predictor that is loaded; returns how many there are, at most `most` are filled. */
-int serve_all_stats(api *a, serve_stats *list, int most);
+int serve_all_stats(serve_pool *p, serve_stats *list, int most);
 
 #endif

@@ -91,6 +91,10 @@ void token_key_free(token_key *key) {
   free(key);
 }
 
+void token_key_derive(const token_key *key, const char *purpose, unsigned char out[TOKEN_DERIVED]) {
+  crypto_auth_hmacsha256(out, (const unsigned char *)purpose, strlen(purpose), key->bytes);
+}
+
 static const char head[] =
     "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9."; /* {"alg":"HS256","typ":"JWT"} */
 
@@ -102,8 +106,9 @@ static void sign(const token_key *key, const char *text, size_t size,
 bool token_write(const token_key *key, const token *t, char text[TOKEN_TEXT]) {
   char claims[160];
   unsigned char signature[crypto_auth_hmacsha256_BYTES];
-  int n = snprintf(claims, sizeof claims, "{\"sub\":\"%lld\",\"gen\":%lld,\"exp\":%lld}",
-                   (long long)t->user, (long long)t->generation, (long long)t->expires);
+  int n = snprintf(claims, sizeof claims,
+                   "{\"sub\":\"%lld\",\"sid\":%lld,\"gen\":%lld,\"exp\":%lld}", (long long)t->user,
+                   (long long)t->login, (long long)t->generation, (long long)t->expires);
   size_t at = sizeof head - 1;
   memcpy(text, head, at);
   if (n < 0 || !sodium_bin2base64(text + at, TOKEN_TEXT - at - 64, (const unsigned char *)claims,
@@ -138,6 +143,7 @@ bool token_read(const token_key *key, const char *text, int64_t now, token *t) {
   json_t *json = json_loadb(claims, n, 0, NULL);
   const char *user = json_string_value(json_object_get(json, "sub"));
   t->user = user ? strtoll(user, NULL, 10) : 0;
+  t->login = json_integer_value(json_object_get(json, "sid"));
   t->generation = json_integer_value(json_object_get(json, "gen"));
   t->expires = json_integer_value(json_object_get(json, "exp"));
   json_decref(json);

@@ -10,7 +10,8 @@ enum {
   SECRET_TEXT = 44,    /* a random secret: 32 bytes as URL-safe base64, and the NUL */
   SECRET_HASH = 65,    /* its hash in hexadecimal */
   PASSWORD_TEXT = 128, /* a password's hash with its parameters */
-  TOKEN_TEXT = 512
+  TOKEN_TEXT = 512,
+  TOKEN_DERIVED = 32
 };
 
 /* Must be called once. False: no random numbers here. */
@@ -25,15 +26,17 @@ bool password_matches(const char *password, const char *text);
 /* As long as password_matches() takes, for names that do not exist. */
 void password_pretend(const char *password);
 
-/* JSON Web Tokens, HS256 (RFC 7519). */
+/* JSON Web Tokens, HS256 (RFC 7519). login: the log-in that it was given for. */
 typedef struct token {
-  int64_t user, generation, expires;
+  int64_t user, login, generation, expires;
 } token;
 
 typedef struct token_key token_key;
 /* The key of the file, made (mode 0600) where there is none. NULL with a sentence. */
 token_key *token_key_open(const char *path, char *error, size_t error_size);
 void token_key_free(token_key *key);
+/* A secret of its own for another purpose, the same after each start. */
+void token_key_derive(const token_key *key, const char *purpose, unsigned char out[TOKEN_DERIVED]);
 bool token_write(const token_key *key, const token *token, char text[TOKEN_TEXT]);
 /* False: not one of ours, changed, or expired at `now`. */
 bool token_read(const token_key *key, const char *text, int64_t now, token *token);

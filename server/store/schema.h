@@ -3,7 +3,11 @@
 #ifndef SERVER_STORE_SCHEMA_H
 #define SERVER_STORE_SCHEMA_H
 
-extern const char *const schema[];
+typedef struct schema_step {
+  const char *sql[4]; /* one after the other, up to the first NULL */
+} schema_step;
+
+extern const schema_step schema[];
 extern const int schema_steps;
 
 #endif

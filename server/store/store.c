@@ -1,5 +1,7 @@
 #include "store.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdarg.h>
@@ -7,24 +9,62 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "names.h"
 #include "schema.h"
 
 struct store {
   sqlite3 *db;
   pthread_mutex_t mutex; /* recursive: a transaction's calls are inside it */
   atomic_uint_fast64_t version;
+  int ballast; /* -1: there is none */
 };
 
 static _Thread_local char message[512];
+static _Thread_local store_trouble trouble;
+static _Thread_local bool may_use_ballast;
 
 const char *store_error(void) {
   return message;
 }
 
+store_trouble store_last_trouble(void) {
+  return trouble;
+}
+
 static bool fail(store *s, const char *what) {
+  int code = sqlite3_errcode(s->db) & 0xff;
+  trouble = code == SQLITE_FULL                            ? STORE_DISK_FULL
+            : code == SQLITE_BUSY || code == SQLITE_LOCKED ? STORE_IS_BUSY
+                                                           : STORE_IS_BROKEN;
   snprintf(message, sizeof message, "%s: %s", what, sqlite3_errmsg(s->db));
   return false;
+}
+
+/* ---- ballast: a file that is given up when the disk is full, so that what frees room still works
+ * ---- */
+
+enum { BALLAST = 4 << 20 };
+
+void store_use_ballast(bool may) {
+  may_use_ballast = may;
+}
+
+static void open_ballast(store *s, const char *path) {
+  char file[4096];
+  snprintf(file, sizeof file, "%s.ballast", path);
+  s->ballast = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+}
+
+void store_fill_ballast(store *s) {
+  if (s->ballast >= 0 && posix_fallocate(s->ballast, 0, BALLAST) != 0) return; /* next time */
+}
+
+/* True: there is a little room now; what has failed may be tried again. */
+static bool give_up_ballast(store *s) {
+  off_t size = may_use_ballast && s->ballast >= 0 ? lseek(s->ballast, 0, SEEK_END) : 0;
+  return size > 0 && ftruncate(s->ballast, size > (1 << 20) ? size / 2 : 0) == 0;
 }
 
 /* ---- statements ---- */
@@ -118,12 +158,21 @@ const char *store_text(const json_t *row, const char *column) {
   return json_string_value(json_object_get(row, column));
 }
 
+/* Rows are passed over. */
+static int step_to_end(store *s, sqlite3_stmt *statement) {
+  for (;;) {
+    int step = sqlite3_step(statement);
+    if (step == SQLITE_ROW) continue;
+    if (step != SQLITE_FULL || !give_up_ballast(s)) return step;
+    sqlite3_reset(statement);
+  }
+}
+
 static int64_t change(store *s, bool insert, const char *sql, const char *types, va_list args) {
   pthread_mutex_lock(&s->mutex);
   sqlite3_stmt *statement = prepare(s, sql, types, args);
   int64_t result = STORE_FAILED;
-  int step = statement ? sqlite3_step(statement) : SQLITE_ERROR;
-  while (step == SQLITE_ROW) step = sqlite3_step(statement);
+  int step = statement ? step_to_end(s, statement) : SQLITE_ERROR;
   if (step == SQLITE_DONE)
     result = insert ? sqlite3_last_insert_rowid(s->db) : sqlite3_changes(s->db);
   else if (statement) {
@@ -154,10 +203,72 @@ int64_t store_insert(store *s, const char *sql, const char *types, ...) {
   return result;
 }
 
+/* ---- partial changes ---- */
+
+static int bind_json(sqlite3_stmt *statement, int place, const json_t *value) {
+  switch (json_typeof(value)) {
+  case JSON_STRING:
+    return sqlite3_bind_text(statement, place, json_string_value(value),
+                             (int)json_string_length(value), SQLITE_TRANSIENT);
+  case JSON_INTEGER: return sqlite3_bind_int64(statement, place, json_integer_value(value));
+  case JSON_REAL: return sqlite3_bind_double(statement, place, json_real_value(value));
+  case JSON_TRUE: return sqlite3_bind_int64(statement, place, 1);
+  case JSON_FALSE: return sqlite3_bind_int64(statement, place, 0);
+  case JSON_NULL: return sqlite3_bind_null(statement, place);
+  default: return SQLITE_MISUSE;
+  }
+}
+
+/* The columns come from this program's tables, never from a client. */
+static sqlite3_stmt *prepare_update(store *s, const char *table, int64_t id, int64_t version,
+                                    const json_t *changes, const char *condition) {
+  char sql[1024];
+  const char *column;
+  json_t *value;
+  sqlite3_stmt *statement = NULL;
+  int place = 3;
+  size_t at = (size_t)snprintf(sql, sizeof sql, "UPDATE %s SET version = version + 1", table);
+  json_object_foreach((json_t *)(uintptr_t)changes, column, value) at +=
+      (size_t)snprintf(sql + at, sizeof sql - at, ", %.60s = ?%d", column, place++);
+  snprintf(sql + at, sizeof sql - at, " WHERE id = ?1 AND ?2 IN (0, version)%s%s",
+           condition ? " AND " : "", condition ? condition : "");
+  if (sqlite3_prepare_v2(s->db, sql, -1, &statement, NULL) != SQLITE_OK) return NULL;
+  int result = sqlite3_bind_int64(statement, 1, id);
+  if (result == SQLITE_OK) result = sqlite3_bind_int64(statement, 2, version);
+  place = 3;
+  json_object_foreach((json_t *)(uintptr_t)changes, column, value) if (result == SQLITE_OK) result =
+      bind_json(statement, place++, value);
+  if (result == SQLITE_OK) return statement;
+  sqlite3_finalize(statement);
+  return NULL;
+}
+
+int64_t store_update(store *s, const char *table, int64_t id, int64_t version,
+                     const json_t *changes, const char *condition) {
+  pthread_mutex_lock(&s->mutex);
+  sqlite3_stmt *statement = prepare_update(s, table, id, version, changes, condition);
+  int64_t result = STORE_FAILED;
+  int step = statement ? step_to_end(s, statement) : SQLITE_ERROR;
+  if (step == SQLITE_DONE)
+    result = sqlite3_changes(s->db);
+  else {
+    bool exists = sqlite3_extended_errcode(s->db) == SQLITE_CONSTRAINT_UNIQUE;
+    fail(s, "the store");
+    if (exists) result = STORE_EXISTS;
+  }
+  sqlite3_finalize(statement);
+  if (result > 0) atomic_fetch_add(&s->version, 1);
+  pthread_mutex_unlock(&s->mutex);
+  return result;
+}
+
 /* ---- transactions ---- */
 
 static bool execute(store *s, const char *sql) {
-  return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK || fail(s, sql);
+  int result;
+  do result = sqlite3_exec(s->db, sql, NULL, NULL, NULL);
+  while (result == SQLITE_FULL && give_up_ballast(s));
+  return result == SQLITE_OK || fail(s, sql);
 }
 
 bool store_begin(store *s) {
@@ -208,9 +319,23 @@ bool store_copy(store *s, const char *path) {
   return result == SQLITE_OK;
 }
 
+/* Ids that were given since the copy was made do not come again. */
+static void raise_sequences(store *s, const json_t *before) {
+  json_t *row;
+  size_t i;
+  json_array_foreach((json_t *)(uintptr_t)before, i, row) {
+    const char *name = store_text(row, "name");
+    int64_t seq = store_integer(row, "seq");
+    if (store_run(s, "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", "is", seq,
+                  name) == 0)
+      store_run(s, "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", "si", name, seq);
+  }
+}
+
 bool store_replace(store *s, const char *path, void (*with)(void *user), void *user) {
   sqlite3 *from = NULL;
   pthread_mutex_lock(&s->mutex);
+  json_t *sequences = store_rows(s, "SELECT name, seq FROM sqlite_sequence", "");
   int result = sqlite3_open_v2(path, &from, SQLITE_OPEN_READWRITE, NULL);
   if (result == SQLITE_OK) result = copy_pages(s->db, from);
   if (result != SQLITE_OK)
@@ -218,14 +343,25 @@ bool store_replace(store *s, const char *path, void (*with)(void *user), void *u
   sqlite3_close(from);
   if (result == SQLITE_OK) {
     execute(s, "PRAGMA journal_mode = WAL"); /* the copy may have brought another */
+    raise_sequences(s, sequences);
     with(user);
   }
+  json_decref(sequences);
   atomic_fetch_add(&s->version, 1);
   pthread_mutex_unlock(&s->mutex);
   return result == SQLITE_OK;
 }
 
 /* ---- opening ---- */
+
+/* skeleton(name): what names that look alike have in common. */
+static void sql_skeleton(sqlite3_context *context, int n, sqlite3_value **values) {
+  char text[NAME_SKELETON];
+  (void)n;
+  const char *name = (const char *)sqlite3_value_text(values[0]);
+  name_skeleton(name ? name : "", text);
+  sqlite3_result_text(context, text, -1, SQLITE_TRANSIENT);
+}
 
 /* Each step of the schema once, in a transaction of its own. */
 static bool migrate(store *s) {
@@ -244,7 +380,10 @@ static bool migrate(store *s) {
     char sql[64];
     snprintf(sql, sizeof sql, "PRAGMA user_version = %d", version + 1);
     if (!store_begin(s)) return false;
-    if (!execute(s, schema[version]) || !execute(s, sql)) {
+    bool ok = true;
+    for (int i = 0; i < 4 && schema[version].sql[i]; i++)
+      ok = ok && execute(s, schema[version].sql[i]);
+    if (!ok || !execute(s, sql)) {
       store_rollback(s);
       return false;
     }
@@ -262,14 +401,21 @@ store *store_open(const char *path, char *error, size_t size) {
   pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
   pthread_mutex_init(&s->mutex, &attributes);
   pthread_mutexattr_destroy(&attributes);
+  s->ballast = -1;
   if (sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) != SQLITE_OK)
     fail(s, path);
   else {
     sqlite3_extended_result_codes(s->db, 1);
     sqlite3_busy_timeout(s->db, 5000);
+    sqlite3_create_function(s->db, "skeleton", 1, SQLITE_UTF8 | SQLITE_DETERMINISTIC, NULL,
+                            sql_skeleton, NULL, NULL);
+    /* Tables are made anew by some steps: their references are looked at when all is done. */
     if (execute(s, "PRAGMA journal_mode = WAL") && execute(s, "PRAGMA synchronous = FULL") &&
-        execute(s, "PRAGMA foreign_keys = ON") && migrate(s))
+        migrate(s) && execute(s, "PRAGMA foreign_keys = ON")) {
+      open_ballast(s, path);
+      store_fill_ballast(s);
       return s;
+    }
   }
   snprintf(error, size, "%s", message);
   store_close(s);
@@ -279,6 +425,7 @@ store *store_open(const char *path, char *error, size_t size) {
 void store_close(store *s) {
   if (!s) return;
   sqlite3_close_v2(s->db);
+  if (s->ballast >= 0) close(s->ballast);
   pthread_mutex_destroy(&s->mutex);
   free(s);
 }

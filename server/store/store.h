@@ -31,6 +31,14 @@ int64_t store_run(store *store, const char *sql, const char *types, ...);
 /* The new row's id, or as store_run(). */
 int64_t store_insert(store *store, const char *sql, const char *types, ...);
 
+/* Partial changes, in one place: the columns that `changes` names get its values (texts, numbers,
+ * booleans, null), nothing else does but the row's version, which grows by one. version: only where
+ * that is the row's, so that nobody overwrites what he has not seen; 0: whatever it is. condition:
+ * SQL about the row that must hold, too, or NULL. The table must have columns id and version, and
+ * the names be columns: they are the program's own. As store_run(). */
+int64_t store_update(store *store, const char *table, int64_t id, int64_t version,
+                     const json_t *changes, const char *condition);
+
 /* begin() takes the store until commit() or rollback(). */
 bool store_begin(store *store);
 bool store_commit(store *store);
@@ -39,13 +47,21 @@ void store_rollback(store *store);
 /* Writes the store as it is now into a new file, while others use it. */
 bool store_copy(store *store, const char *path);
 /* Everything in the store becomes what is in that file, a store of the same version, in one
- * transaction; with(user) runs before anybody else comes to it again. */
+ * transaction; ids that were given before are not given again. with(user) runs before anybody else
+ * comes to it. */
 bool store_replace(store *store, const char *path, void (*with)(void *user), void *user);
 
 /* Grows with every change: what was read stays true as long as this is what it was before. */
 uint64_t store_version(const store *store);
 
-/* The calling thread's last failure, one sentence. */
+/* The calling thread's last failure: one sentence for the log, and what to make of it. */
 const char *store_error(void);
+typedef enum store_trouble { STORE_IS_BROKEN, STORE_DISK_FULL, STORE_IS_BUSY } store_trouble;
+store_trouble store_last_trouble(void);
+
+/* A file of 4 MiB beside the store keeps room for what frees room: while the calling thread may use
+ * it, changes that find the disk full give it up and are tried again. fill: after room was made. */
+void store_use_ballast(bool may);
+void store_fill_ballast(store *store);
 
 #endif

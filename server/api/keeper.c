@@ -1,0 +1,77 @@
+/* What time demands: log-ins and failures that are over go, event streams are kept alive or ended,
+ * memory goes back to the system, and the store's ballast is filled again. */
+#include "api.h"
+
+#include "store/logins.h"
+
+#include <malloc.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { PURGE_SECONDS = 600 };
+
+struct api_keeper {
+  pthread_t thread;
+  pthread_mutex_t mutex;
+  pthread_cond_t wake;
+  bool stop;
+  atomic_bool trim;
+};
+
+static void purge(api *a) {
+  logins_purge(a->context.store, context_now());
+  throttle_purge(a->throttle);
+  store_fill_ballast(a->context.store);
+}
+
+static void *keep(void *arg) {
+  api *a = arg;
+  struct api_keeper *k = a->keeper;
+  struct timespec until;
+  clock_gettime(CLOCK_REALTIME, &until);
+  pthread_mutex_lock(&k->mutex);
+  for (int second = 0; !k->stop; second++) {
+    pthread_mutex_unlock(&k->mutex);
+    if (second % PURGE_SECONDS == 0) purge(a);
+    api_events_tend(a, context_now());
+    if (atomic_exchange(&k->trim, false)) malloc_trim(0);
+    pthread_mutex_lock(&k->mutex);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec++;
+    if (!k->stop) pthread_cond_timedwait(&k->wake, &k->mutex, &until);
+  }
+  pthread_mutex_unlock(&k->mutex);
+  return NULL;
+}
+
+bool api_keeper_start(api *a) {
+  struct api_keeper *k = calloc(1, sizeof *k);
+  if (!k) return false;
+  pthread_mutex_init(&k->mutex, NULL);
+  pthread_cond_init(&k->wake, NULL);
+  a->keeper = k;
+  if (pthread_create(&k->thread, NULL, keep, a) == 0) return true;
+  free(k);
+  a->keeper = NULL;
+  return false;
+}
+
+void api_keeper_stop(api *a) {
+  struct api_keeper *k = a->keeper;
+  if (!k) return;
+  pthread_mutex_lock(&k->mutex);
+  k->stop = true;
+  pthread_cond_signal(&k->wake);
+  pthread_mutex_unlock(&k->mutex);
+  pthread_join(k->thread, NULL);
+  pthread_mutex_destroy(&k->mutex);
+  pthread_cond_destroy(&k->wake);
+  free(k);
+  a->keeper = NULL;
+}
+
+void api_keeper_trim(api *a) {
+  if (a->keeper) atomic_store(&a->keeper->trim, true);
+}

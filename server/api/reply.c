@@ -1,0 +1,267 @@
+/* Answers. */
+#include "api.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FIELDS = 12 + API_MAX_EXTRA };
+
+/* Headers that every answer has, and the call's own; returns their number. */
+static int headers_of(const api_call *call, int status, http_field fields[FIELDS]) {
+  int n = 0;
+  fields[n++] = (http_field){"cache-control", "no-store"};
+  fields[n++] =
+      (http_field){"content-security-policy", "default-src 'none'; frame-ancestors 'none'"};
+  fields[n++] = (http_field){"referrer-policy", "no-referrer"};
+  if (http_is_secure(call->request))
+    fields[n++] = (http_field){"strict-transport-security", "max-age=31536000"};
+  if (call->api->allowed_origin) {
+    fields[n++] = (http_field){"access-control-allow-origin", call->api->allowed_origin};
+    fields[n++] = (http_field){"access-control-expose-headers",
+                               "allow, content-disposition, etag, location, retry-after, "
+                               "tus-resumable, upload-length, upload-offset, "
+                               "inference-header-content-length"};
+    fields[n++] = (http_field){"vary", "origin"};
+  }
+  if (status == 401) fields[n++] = (http_field){"www-authenticate", "Bearer"};
+  for (int i = 0; i < call->n_extra; i++) fields[n++] = call->extra[i];
+  return n;
+}
+
+void api_add_header(api_call *call, const char *name, const char *format, ...) {
+  va_list args;
+  size_t room = sizeof call->extra_text - call->extra_size;
+  char *text = call->extra_text + call->extra_size;
+  va_start(args, format);
+  int n = vsnprintf(text, room, format, args);
+  va_end(args);
+  if (call->n_extra == API_MAX_EXTRA || n < 0 || (size_t)n >= room) return;
+  call->extra_size += (size_t)n + 1;
+  call->extra[call->n_extra++] = (http_field){name, text};
+}
+
+void api_forget(api_call *call) {
+  json_decref(call->input);
+  free(call);
+}
+
+void api_reply_bytes(api_call *call, int status, const char *content_type, const void *bytes,
+                     size_t size) {
+  http_field fields[FIELDS];
+  int n = headers_of(call, status, fields);
+  call->status = status;
+  api_log_call(call);
+  http_response response = {.status = status,
+                            .content_type = content_type,
+                            .body = bytes,
+                            .size = size,
+                            .n_fields = n,
+                            .fields = fields};
+  http_respond(call->request, &response);
+  api_forget(call);
+}
+
+static void reply_text(api_call *call, int status, const char *type, const char *text) {
+  api_reply_bytes(call, status, text ? type : NULL, text, text ? strlen(text) : 0);
+}
+
+void api_reply_file(api_call *call, int fd, int64_t size, const char *content_type) {
+  http_field fields[FIELDS];
+  int n = headers_of(call, 200, fields);
+  call->status = 200;
+  api_log_call(call);
+  http_respond_file(
+      call->request,
+      &(http_response){
+          .status = 200, .content_type = content_type, .n_fields = n, .fields = fields},
+      fd, size);
+  api_forget(call);
+}
+
+void api_reply_download(api_call *call, const char *path, const char *content_type,
+                        const char *name) {
+  struct stat info;
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd >= 0 && fstat(fd, &info) == 0) {
+    api_add_header(call, "content-disposition", "attachment; filename=\"%s\"", name);
+    api_reply_file(call, fd, info.st_size, content_type);
+    return;
+  }
+  if (fd >= 0) close(fd);
+  api_fail(call, 410, "the file of %s is gone", name);
+}
+
+http_stream *api_reply_stream(api_call *call, size_t most, void (*closed)(void *user), void *user) {
+  http_field fields[FIELDS];
+  int n = headers_of(call, 200, fields);
+  http_response head = {
+      .status = 200, .content_type = "text/event-stream", .n_fields = n, .fields = fields};
+  call->status = 200;
+  api_log_call(call);
+  http_stream *stream = http_stream_start(call->request, &head, most, closed, user);
+  api_forget(call);
+  return stream;
+}
+
+void api_reply(api_call *call, int status, json_t *json) {
+  char *text = json ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
+  json_decref(json);
+  if (text)
+    reply_text(call, status, "application/json", text);
+  else
+    reply_text(call, 503, "application/problem+json",
+               "{\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"out of memory\"}");
+  free(text);
+}
+
+void api_reply_rows(api_call *call, const char *key, json_t *rows,
+                    json_t *(*present)(json_t *row)) {
+  size_t i;
+  json_t *row;
+  if (!rows) {
+    api_fail_store(call);
+    return;
+  }
+  if (present) json_array_foreach(rows, i, row) present(row);
+  api_reply(call, 200, json_pack("{s:o}", key, rows));
+}
+
+void api_reply_empty(api_call *call) {
+  reply_text(call, 204, NULL, NULL);
+}
+
+/* ---- problems ---- */
+
+typedef struct problem_kind {
+  int status;
+  const char *title, *code;
+} problem_kind;
+
+static const problem_kind *kind_of(int status) {
+  static const problem_kind kinds[] = {{400, "Bad Request", "bad_request"},
+                                       {401, "Unauthorized", "unauthorized"},
+                                       {403, "Forbidden", "forbidden"},
+                                       {404, "Not Found", "not_found"},
+                                       {405, "Method Not Allowed", "method_not_allowed"},
+                                       {409, "Conflict", "conflict"},
+                                       {410, "Gone", "gone"},
+                                       {412, "Precondition Failed", "precondition_failed"},
+                                       {413, "Content Too Large", "content_too_large"},
+                                       {415, "Unsupported Media Type", "unsupported_media_type"},
+                                       {422, "Unprocessable Content", "unprocessable_content"},
+                                       {428, "Precondition Required", "precondition_required"},
+                                       {429, "Too Many Requests", "too_many_requests"},
+                                       {460, "Checksum Mismatch", "checksum_mismatch"}, /* tus */
+                                       {503, "Service Unavailable", "unavailable"},
+                                       {507, "Insufficient Storage", "disk_full"},
+                                       {500, "Internal Server Error", "internal_error"}};
+  size_t i = 0, last = sizeof kinds / sizeof *kinds - 1;
+  while (i < last && kinds[i].status != status) i++;
+  return &kinds[i];
+}
+
+/* The inference protocols have their own form of an error. */
+static bool has_own_form(const api_call *call) {
+  const char *path = http_path(call->request);
+  return strncmp(path, "/v2", 3) == 0 || strncmp(path, "/v1/", 4) == 0;
+}
+
+static bool has_header(const api_call *call, const char *name) {
+  for (int i = 0; i < call->n_extra; i++)
+    if (strcmp(call->extra[i].name, name) == 0) return true;
+  return false;
+}
+
+void api_fail(api_call *call, int status, const char *format, ...) {
+  char sentence[2048];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(sentence, sizeof sentence, format, args);
+  va_end(args);
+  call->refusal = sentence;
+  if ((status == 503 || status == 429) && !has_header(call, "retry-after"))
+    api_add_header(call, "retry-after", "1");
+  json_t *detail = json_string(sentence);
+  if (!detail) detail = json_string(kind_of(status)->title); /* not UTF-8 */
+  if (has_own_form(call)) {
+    api_reply(call, status, json_pack("{s:o}", "error", detail));
+    return;
+  }
+  json_t *problem =
+      json_pack("{s:s, s:s, s:i, s:o, s:s}", "type", "about:blank", "title", kind_of(status)->title,
+                "status", status, "detail", detail, "code", kind_of(status)->code);
+  char *text = json_dumps(problem, JSON_COMPACT);
+  json_decref(problem);
+  reply_text(call, status, "application/problem+json", text);
+  free(text);
+}
+
+void api_fail_store(api_call *call) {
+  api_log("store", call, call->user.id, NULL, store_error());
+  switch (store_last_trouble()) {
+  case STORE_DISK_FULL: api_fail(call, 507, "the disk is full"); break;
+  case STORE_IS_BUSY: api_fail(call, 503, "the store is busy; try again in a moment"); break;
+  default: api_fail(call, 500, "the store failed; see the log");
+  }
+}
+
+void api_fail_tool(api_call *call, tool_outcome outcome, const char *error) {
+  api_fail(call, outcome == TOOL_REFUSED ? 422 : outcome == TOOL_BUSY ? 503 : 500, "%s", error);
+}
+
+json_t *api_tool_json(api_call *call, const char *description, const char *const *words) {
+  char error[1024], *output;
+  size_t size;
+  tool_outcome outcome =
+      tool_run(call->api->tools, description, words, &output, &size, error, sizeof error);
+  if (outcome != TOOL_DONE) {
+    api_fail_tool(call, outcome, error);
+    return NULL;
+  }
+  json_t *json = json_loadb(output, size, 0, NULL);
+  free(output);
+  if (!json) api_fail(call, 500, "webml %s printed no JSON", words[0]);
+  return json;
+}
+
+/* ---- versions ---- */
+
+bool api_check_version(api_call *call, const json_t *row) {
+  char mine[32];
+  const char *wanted = http_header(call->request, "if-match");
+  if (!wanted || strcmp(wanted, "*") == 0) return true;
+  snprintf(mine, sizeof mine, "\"%lld\"", (long long)store_integer(row, "version"));
+  for (const char *at = wanted; (at = strstr(at, mine)); at++)
+    if (at == wanted || at[-1] == ' ' || at[-1] == ',') return true;
+  api_fail(call, 412, "it has changed since you read it; read it again");
+  return false;
+}
+
+void api_add_version(api_call *call, const json_t *row) {
+  api_add_header(call, "etag", "\"%lld\"", (long long)store_integer(row, "version"));
+}
+
+bool api_may_change(const api_call *call, const json_t *row) {
+  return store_integer(row, "owner") == call->user.id || call->user.admin;
+}
+
+/* ---- input ---- */
+
+const char *api_text(const api_call *call, const char *name) {
+  return json_string_value(json_object_get(call->input, name));
+}
+
+int64_t api_integer(const api_call *call, const char *name, int64_t absent) {
+  const json_t *v = json_object_get(call->input, name);
+  return v ? json_integer_value(v) : absent;
+}
+
+bool api_boolean(const api_call *call, const char *name, bool absent) {
+  const json_t *v = json_object_get(call->input, name);
+  return v ? json_is_true(v) : absent;
+}
