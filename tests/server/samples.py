@@ -1,0 +1,76 @@
+"""What tests give to the server: tables, pictures, models, certificates."""
+import io
+import os
+import zipfile
+
+import numpy as np
+from PIL import Image
+
+from client import path, run
+
+
+def numbers_table(rows):
+    """Three numbers and the kind that follows from them."""
+    values = np.random.default_rng(3).normal(size=(rows, 3))
+    return ("a,b,c,kind\n" + "".join(
+        f"{a:.3f},{b:.3f},{c:.3f},{'x' if a + b > c else 'y'}\n" for a, b, c in values)).encode()
+
+
+def zip_of_pictures(kinds, count):
+    """Of 6 x 5 pixels, each kind with a colour of its own."""
+    packed, rng = io.BytesIO(), np.random.default_rng(3)
+    with zipfile.ZipFile(packed, "w") as z:
+        for n, kind in enumerate(kinds):
+            for i in range(count):
+                pixels = rng.integers(0, 80, (6, 5, 3), dtype=np.uint8)
+                pixels[..., n] += 120
+                z.writestr(f"{kind}/{i:02}.png", png(pixels))
+    return packed.getvalue()
+
+
+def png(pixels):
+    packed = io.BytesIO()
+    Image.fromarray(pixels).save(packed, "PNG")
+    return packed.getvalue()
+
+
+def unzip(data, name):
+    return zipfile.ZipFile(io.BytesIO(data)).read(name)
+
+
+def churn(bench, rows):
+    """The table of `webml-bench make churn`."""
+    name = path(f"churn-{rows}.csv")
+    if not os.path.exists(name):
+        code, out, err = run(bench, "make", "churn", name, rows)
+        assert code == 0, err
+    with open(name, "rb") as f:
+        return f.read()
+
+
+def layer(kind, **options):
+    return {"type": kind, "layer": options}
+
+
+def dense(units, activation):
+    return layer("Dense", units=units, activation=activation)
+
+
+def network(*layers, size=(None,), **more):
+    """A model that takes its inputs, outputs and loss from the data."""
+    return {"size": list(size), "dynamic": True, "optimizer": "adam", "loss": None, "layers": list(layers), **more}
+
+
+MLP = network(dense(16, "relu"), dense(None, "softmax"))
+CNN = network(layer("Conv2D", filters=4, kernel_size=3, activation="relu"), layer("Flatten"), dense(None, "softmax"),
+              size=(6, 5, 3))
+
+
+def certificate(file, name):
+    """Makes FILE.pem and FILE-key.pem for 127.0.0.1; the server's options for them."""
+    cert, key = path(file + ".pem"), path(file + "-key.pem")
+    code, out, err = run(
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+        "-subj", "/CN=" + name, "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert)
+    assert code == 0, err
+    return "--tls-cert", cert, "--tls-key", key
