@@ -66,6 +66,10 @@ CNN = network(layer("Conv2D", filters=4, kernel_size=3, activation="relu"), laye
               size=(6, 5, 3))
 
 
+# For the table of churn().
+CHURN = network(dense(48, "relu"), dense(48, "relu"), dense(None, "sigmoid"), metrics=["accuracy"])
+
+
 def certificate(file, name):
     """Makes FILE.pem and FILE-key.pem for 127.0.0.1; the server's options for them."""
     cert, key = path(file + ".pem"), path(file + "-key.pem")
