@@ -288,8 +288,15 @@ def settled(c, session, states=("finished", "failed", "cancelled"), seconds=120)
     return s
 
 
-def weights_file(server, session):
-    return server.file("jobs", str(session), "weights.safetensors")
+Net = collections.namedtuple("Net", "model name weights file dataset")
+
+
+def new_net(c, name, description, dataset, **more):
+    """A trained model: its numbers, its name, the file with the weights."""
+    model = new_model(c, name, description)
+    session = train(c, model, dataset, **more)
+    file = c.server.file("jobs", str(session["id"]), "weights.safetensors")
+    return Net(model, name, session["weights"], file, dataset)
 
 
 def tensors(c, weights):

@@ -12,8 +12,9 @@ import sys
 import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-pytest.register_assert_rewrite("client")
-from client import Client, Server, make_admin, new_user, sanitized  # noqa: E402, F401
+pytest.register_assert_rewrite("client", "samples")
+from client import Client, Server, make_admin, new_net, new_user, sanitized, upload  # noqa: E402
+from samples import CNN, MLP, numbers_table, zip_of_pictures  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAMS = {"server": "bin/webml-server", "bench": "bin/webml-bench", "nvml": "stand-in/libnvidia-ml.so.1",
@@ -109,3 +110,26 @@ def other(admin):
 def nobody(server):
     """Without an account."""
     return Client(server)
+
+
+@pytest.fixture(scope="module")
+def table_net(admin):
+    """A model of the administrator, trained on a table: a, b and c, of which the kind follows, x or y."""
+    return new_net(admin, "table net", MLP, upload(admin, "numbers", numbers_table(400), "n.csv"), epochs=4)
+
+
+@pytest.fixture(scope="module")
+def picture_net(admin):
+    """Another one, trained on pictures: k0, k1 and k2, of 6 x 5 pixels."""
+    pictures = upload(admin, "pictures", zip_of_pictures(("k0", "k1", "k2"), 12), "p.zip")
+    return new_net(admin, "pictures", CNN, pictures, epochs=3, batch_size=8)
+
+
+@pytest.fixture
+def public_net(admin, table_net):
+    """`table_net`, while anybody may predict with it."""
+    for public in (True, False):
+        status, answer = admin.call("PATCH", f"/api/v1/models/{table_net.model}", {"public": public})
+        assert status == 204, answer
+        if public:
+            yield table_net

@@ -1,5 +1,6 @@
 """What tests give to the server: tables, pictures, models, certificates."""
 import io
+import json
 import os
 import zipfile
 
@@ -69,6 +70,50 @@ CNN = network(layer("Conv2D", filters=4, kernel_size=3, activation="relu"), laye
 # For the table of churn().
 CHURN = network(dense(48, "relu"), dense(48, "relu"), dense(None, "sigmoid"), metrics=["accuracy"])
 
+
+# ---- predictions ----
+
+ROWS = np.random.default_rng(5).normal(size=(5, 3)).astype("<f4")  # for a net of numbers_table()
+
+
+def tensor(values, datatype="FP32"):
+    """As V2 takes it in JSON."""
+    return {"name": "input", "shape": list(values.shape), "datatype": datatype, "data": values.ravel().tolist()}
+
+
+def infer(c, name, body, **options):
+    """(status, answer) of V2."""
+    return c.call("POST", f"/v2/models/{name}/infer", body, **options)
+
+
+def outputs(c, name, values):
+    """What the model makes of the values, by V2 in JSON."""
+    status, answer = infer(c, name, {"inputs": [tensor(values)]})
+    assert status == 200, answer
+    return np.reshape(answer["outputs"][0]["data"], answer["outputs"][0]["shape"])
+
+
+def binary_head(values, datatype="FP32", **more):
+    """What V2 wants before the bytes of the values."""
+    head = {"name": "input", "shape": list(values.shape), "datatype": datatype,
+            "parameters": {"binary_data_size": values.nbytes}}
+    return json.dumps({"inputs": [head], **more}).encode()
+
+
+BINARY_OUTPUT = {"outputs": [{"name": "output", "parameters": {"binary_data": True}}]}
+
+
+def infer_binary(c, name, head, data):
+    """(status, JSON, bytes) of V2, bytes in and out; without a head the data are all."""
+    status, answer = infer(c, name, head + data, headers={
+        "Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"})
+    if status != 200:
+        return status, answer, b""
+    n = int(c.last.headers["inference-header-content-length"])
+    return status, json.loads(c.last.content[:n]), c.last.content[n:]
+
+
+# ---- TLS ----
 
 def certificate(file, name):
     """Makes FILE.pem and FILE-key.pem for 127.0.0.1; the server's options for them."""
