@@ -288,6 +288,20 @@ def settled(c, session, states=("finished", "failed", "cancelled"), seconds=120)
     return s
 
 
+def cancel(c, session):
+    """(status, answer)"""
+    return c.call("POST", f"/api/v1/sessions/{session}/cancel")
+
+
+def cancel_all(c):
+    """And waits until nothing of the account trains."""
+    sessions = [s["id"] for s in c.get("/api/v1/sessions")["sessions"]]
+    for s in sessions:
+        cancel(c, s)
+    for s in sessions:
+        settled(c, s)
+
+
 Net = collections.namedtuple("Net", "model name weights file dataset")
 
 

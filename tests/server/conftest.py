@@ -12,7 +12,8 @@ import sys
 import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-pytest.register_assert_rewrite("client", "samples")
+pytest.register_assert_rewrite("client", "samples", "cards")
+from cards import Cards  # noqa: E402
 from client import Client, Server, make_admin, new_net, new_user, sanitized, upload  # noqa: E402
 from samples import CNN, MLP, numbers_table, zip_of_pictures  # noqa: E402
 
@@ -133,3 +134,25 @@ def public_net(admin, table_net):
         assert status == 204, answer
         if public:
             yield table_net
+
+
+@pytest.fixture(scope="module")
+def cards(programs, start_server_of_module):
+    """Two cards of a server (`cards.server`) that show what tests want; the first one computes."""
+    return Cards(programs, start_server_of_module)
+
+
+@pytest.fixture
+def settings(admin):
+    """settings(**values): as the test needs them, and as they were when it ends."""
+    url, changed = "/api/v1/system/settings", {}
+    before = admin.get(url)
+
+    def change(**values):
+        status, answer = admin.call("PATCH", url, values)
+        assert status in (200, 204), answer
+        changed.update({name: before[name] for name in values})
+
+    yield change
+    if changed:
+        assert admin.call("PATCH", url, changed)[0] in (200, 204), admin.last.text

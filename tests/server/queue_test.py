@@ -1,7 +1,7 @@
 """The queue of trainings: one at a time, round robin over users, and cancelling."""
 import pytest
 
-from client import make_admin, new_model, settled, started, upload
+from client import cancel, cancel_all, make_admin, new_model, settled, started, upload
 from samples import CHURN, churn
 
 LONG = {"epochs": 100000, "batch_size": 1}  # until it is cancelled
@@ -27,10 +27,6 @@ def model(user):
     return new_model(user, "net", CHURN)
 
 
-def cancel(c, session):
-    return c.call("POST", f"/api/v1/sessions/{session}/cancel")
-
-
 def state(c, session):
     return c.get(f"/api/v1/sessions/{session}")["state"]
 
@@ -41,10 +37,7 @@ def running(user, model, dataset):
     session = started(user, model, dataset, **LONG)
     settled(user, session, ("running",))
     yield session
-    for s in user.get("/api/v1/sessions")["sessions"]:
-        cancel(user, s["id"])
-    for s in user.get("/api/v1/sessions")["sessions"]:
-        settled(user, s["id"])
+    cancel_all(user)
 
 
 def test_one_trains_at_a_time(user, model, dataset, running):
