@@ -1,4 +1,5 @@
 """Starting the server and ending it: what it says, what it refuses, what outlives it."""
+import json
 import os
 import signal
 import stat
@@ -6,7 +7,7 @@ import time
 
 import pytest
 
-from client import Client, PASSWORD, make_admin, new_user, path, run
+from client import Client, PASSWORD, make_admin, new_user, path, run, write
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
@@ -83,3 +84,37 @@ def test_accounts_outlive_a_kill(start_server):
     server.stop(signal.SIGKILL)
     server.start()
     assert Client(server).log_in("bob", PASSWORD) == 200
+
+
+# ---- options from a file ----
+
+@pytest.fixture(scope="module")
+def configured(start_server_of_module):
+    """With options from the command line, the environment and a file."""
+    options = {"data-dir": path("from-file"), "jobs": 2, "log-bytes": 65536}
+    return start_server_of_module("--config", write("options.json", json.dumps(options)), WEBML_JOBS="3",
+                                  data_dir=path("from-option"))
+
+
+def test_the_command_line_is_before_the_file(configured):
+    assert os.path.exists(path("from-option"))
+    assert not os.path.exists(path("from-file"))
+
+
+def test_the_environment_is_before_the_file(configured):
+    settings = make_admin(configured).get("/api/v1/system/settings")
+    assert settings["sessions_per_device"] == 3
+
+
+@pytest.mark.parametrize("text, words", [
+    ("[]", "object"), ('{"nothing": 1}', 'no option "nothing"'), ('{"jobs": "2"}', "whole number"),
+    ('{"listen": 1}', "text"), ("{", "line 1")])
+def test_a_wrong_file_of_options_is_explained(programs, text, words):
+    code, out, err = run(programs["server"], "--config", write("wrong.json", text))
+    assert code == 2, err
+    assert words in err
+
+
+def test_a_file_of_options_that_there_is_not(programs):
+    code, out, err = run(programs["server"], "--config", path("none.json"))
+    assert code == 2, err
