@@ -133,7 +133,7 @@ class Client:
             options["content"] = body if isinstance(body, (bytes, str)) else json.dumps(body)
         answer = self.http.request(method, url, headers=headers, **options)
         self.last = answer
-        with contextlib.suppress(OSError):  # next time the body does not wait for the head's acknowledgement
+        with contextlib.suppress(OSError, KeyError):  # the next body does not wait for its head's acknowledgement
             answer.extensions["network_stream"].get_extra_info("socket").setsockopt(
                 socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         is_json = answer.content and "json" in answer.headers.get("content-type", "")
