@@ -34,16 +34,16 @@ static void change(api_call *call) {
   json_t *device = find(call);
   if (!device) return;
   const char *uuid = store_text(device, "uuid");
-  bool closed = api_boolean(call, "closed", true),
-       done = device_set_closed(call->store, uuid ? uuid : "cpu", closed);
-  json_decref(device);
-  if (!done) {
+  bool closed = api_boolean(call, "closed", true);
+  if (!device_set_closed(call->store, uuid ? uuid : "cpu", closed)) {
+    json_decref(device);
     api_fail_store(call);
     return;
   }
   api_log("device", call, call->user.id, call->name, closed ? "closed" : "opened");
   monitor_wake(call->api->monitor);
-  api_reply_empty(call);
+  json_object_set_new(device, "closed", json_boolean(closed)); /* the next look sees it, too */
+  api_reply(call, 200, device);
 }
 
 static json_t *device_json(const device_state *d, const training_need *need) {

@@ -3,6 +3,7 @@ import base64
 import hashlib
 import hmac
 import json
+import sqlite3
 import time
 
 import pytest
@@ -76,9 +77,47 @@ def test_logging_in_takes_the_name_in_any_case_and_the_right_password(user):
     assert user.log_in(user.name, "wrong horse!") == 401
 
 
-def test_a_renewal_is_good_once(user):
+def spend_long_ago(server, seconds=60):
+    """What renewals were used is as if it was a while ago."""
+    with sqlite3.connect(server.file("webml.sqlite"), timeout=30) as store:
+        store.execute("UPDATE renewals SET spent = spent - ?", (seconds,))
+
+
+def test_two_tabs_of_a_browser_may_use_a_renewal_at_once(user):
     assert renew(user) == 200
-    assert renew(user) == 401
+    assert renew(user) == 200
+
+
+def test_a_renewal_that_comes_again_later_ends_the_log_in(server, user):
+    stolen = user.renewal
+    status, answer = user.call("POST", "/api/v1/auth/renew", {"renewal": stolen})
+    assert status == 200, answer
+    spend_long_ago(server)
+    assert user.call("POST", "/api/v1/auth/renew", {"renewal": stolen})[0] == 401
+    assert user.call("POST", "/api/v1/auth/renew", {"renewal": answer["renewal"]})[0] == 401, "the thief's goes, too"
+    assert Client(server, answer["token"]).call("GET", "/api/v1/auth/me")[0] == 401
+
+
+def test_log_ins_are_listed_and_ended_one_by_one(server, user):
+    second = Client(server)
+    assert second.log_in(user.name, PASSWORD) == 200
+    logins = user.get("/api/v1/auth/logins")["logins"]
+    assert sorted(x["current"] for x in logins) == [False, True], logins
+    other = next(x for x in logins if not x["current"])
+    assert user.call("DELETE", f"/api/v1/auth/logins/{other['id']}")[0] == 204
+    assert second.call("GET", "/api/v1/auth/me")[0] == 401
+    assert user.call("GET", "/api/v1/auth/me")[0] == 200
+    assert user.call("DELETE", f"/api/v1/auth/logins/{other['id']}")[0] == 404
+
+
+def test_logging_out_ends_this_log_in_or_all(server, user):
+    second, third = Client(server), Client(server)
+    assert second.log_in(user.name, PASSWORD) == third.log_in(user.name, PASSWORD) == 200
+    assert second.call("POST", "/api/v1/auth/logout")[0] == 204
+    assert second.call("GET", "/api/v1/auth/me")[0] == 401
+    assert third.call("GET", "/api/v1/auth/me")[0] == 200
+    assert third.call("POST", "/api/v1/auth/logout", {"everywhere": True})[0] == 204
+    assert user.call("GET", "/api/v1/auth/me")[0] == 401
 
 
 def test_a_new_password_ends_other_tokens(server, user):
@@ -126,26 +165,31 @@ def secret(server):
         return f.read()
 
 
-def claims(user="1", generation=1, seconds=60):
-    return {"sub": user, "gen": generation, "exp": int(time.time()) + seconds}
+@pytest.fixture
+def claims(admin):
+    """claims(**changes): what the administrator's own token says, with changes."""
+    head, payload, mark = admin.token.split(".")
+    ours = json.loads(base64.urlsafe_b64decode(payload + "=="))
+    return lambda **changes: {**ours, **changes}
 
 
-def test_a_token_that_another_program_makes_with_the_key_is_good(server, admin, secret):
-    status, answer = Client(server, forged(claims(), secret)).call("GET", "/api/v1/users")
+def test_a_token_that_another_program_makes_with_the_key_is_good(server, claims, secret):
+    status, answer = Client(server, forged(claims(exp=int(time.time()) + 60), secret)).call("GET", "/api/v1/users")
     assert status == 200, answer
 
 
 @pytest.mark.parametrize("make", [
-    pytest.param(lambda secret: forged(claims()), id="of another key"),
-    pytest.param(lambda secret: forged(claims(seconds=-1), secret), id="expired"),
-    pytest.param(lambda secret: forged(claims(generation=9), secret), id="of another generation"),
-    pytest.param(lambda secret: forged(claims(), secret, "none"), id="without an algorithm"),
-    pytest.param(lambda secret: forged(claims(user="99999"), secret), id="of nobody"),
-    pytest.param(lambda secret: forged(claims(), secret)[:-3], id="cut"),
-    pytest.param(lambda secret: ".", id="empty"),
-    pytest.param(lambda secret: "x" * 9000, id="long")])
-def test_a_token_that_is_none_of_ours_is_refused(server, admin, secret, make):
-    status, answer = Client(server, make(secret)).call("GET", "/api/v1/users")
+    pytest.param(lambda claims, secret: forged(claims()), id="of another key"),
+    pytest.param(lambda claims, secret: forged(claims(exp=int(time.time()) - 1), secret), id="expired"),
+    pytest.param(lambda claims, secret: forged(claims(gen=9), secret), id="of another generation"),
+    pytest.param(lambda claims, secret: forged(claims(sid=99999), secret), id="of another log-in"),
+    pytest.param(lambda claims, secret: forged(claims(), secret, "none"), id="without an algorithm"),
+    pytest.param(lambda claims, secret: forged(claims(sub="99999"), secret), id="of nobody"),
+    pytest.param(lambda claims, secret: forged(claims(), secret)[:-3], id="cut"),
+    pytest.param(lambda claims, secret: ".", id="empty"),
+    pytest.param(lambda claims, secret: "x" * 9000, id="long")])
+def test_a_token_that_is_none_of_ours_is_refused(server, claims, secret, make):
+    status, answer = Client(server, make(claims, secret)).call("GET", "/api/v1/users")
     assert status == 401, answer
 
 
@@ -168,9 +212,9 @@ def test_the_last_administrator_stays(admin):
 
 def test_a_closed_account_is_shut_out_until_it_is_opened(admin, user):
     status, answer = admin.call("PATCH", account(admin, user.name), {"enabled": False})
-    assert status == 204, answer
+    assert status == 200, answer
     assert user.call("GET", ME)[0] == 401
     assert user.log_in(user.name, PASSWORD) == 401
     status, answer = admin.call("PATCH", account(admin, user.name), {"enabled": True})
-    assert status == 204, answer
+    assert status == 200, answer
     assert user.log_in(user.name, PASSWORD) == 200

@@ -27,7 +27,7 @@ def admin(cards):
 def dataset(admin, programs):
     """A public one."""
     number = upload(admin, "churn", churn(programs["bench"], 4000))
-    assert admin.call("PATCH", f"/api/v1/datasets/{number}", {"public": True})[0] == 204, admin.last.text
+    assert admin.call("PATCH", f"/api/v1/datasets/{number}", {"public": True})[0] == 200, admin.last.text
     return number
 
 
@@ -162,8 +162,8 @@ def test_a_card_without_bfloat16_is_refused_by_name(cards, ada, dataset):
     cards.show(cards.one, cards.two, "capability 0 7 5", "capability 1 8 6")
     status, answer = start(ada, ada.model, dataset, device="cuda:0", precision="mixed_bfloat16")
     assert status == 422, answer
-    assert "device cuda:0 does not compute in bfloat16" in answer["error"]
-    assert "use precision float32, or device " in answer["error"]
+    assert "device cuda:0 does not compute in bfloat16" in answer["detail"]
+    assert "use precision float32, or device " in answer["detail"]
 
 
 def test_a_card_without_bfloat16_is_not_selected(cards, ada, dataset):
@@ -178,7 +178,7 @@ def test_cards_without_bfloat16_are_all_named(cards, ada, dataset):
     cards.show(cards.one, cards.two, "capability 0 7 5", "capability 1 7 0")
     status, answer = start(ada, ada.model, dataset, device="cuda", precision="mixed_bfloat16")
     assert status == 422, answer
-    assert "the devices cuda:0, cuda:1 do not compute in bfloat16" in answer["error"]
+    assert "the devices cuda:0, cuda:1 do not compute in bfloat16" in answer["detail"]
 
 
 # ---- closing ----
@@ -187,7 +187,7 @@ def test_cards_without_bfloat16_are_all_named(cards, ada, dataset):
 def closed(cards, two_cards):
     """The first card is."""
     status, answer = cards.close("cuda:0")
-    assert status == 204, answer
+    assert status == 200, answer
     yield
     cards.close("cuda:0", False)
 
@@ -207,7 +207,7 @@ def test_a_closed_device_is_not_selected(ada, dataset, closed):
 def test_a_closed_device_is_refused_by_name(ada, dataset, closed):
     status, answer = start(ada, ada.model, dataset, device="cuda:0", **SHORT)
     assert status == 422, answer
-    assert "closed" in answer["error"]
+    assert "closed" in answer["detail"]
 
 
 def test_a_training_says_what_it_waits_for_and_runs_when_the_card_is_opened(cards, ada, dataset, closed):
@@ -218,7 +218,7 @@ def test_a_training_says_what_it_waits_for_and_runs_when_the_card_is_opened(card
     assert "cuda:0: an administrator has closed it" in waiting["waits_for"]
     assert "cuda:1" in waiting["waits_for"]
     assert waiting["need_gpu"] > waiting["need_cpu"] > 0
-    assert cards.close("cuda:0", False)[0] == 204
+    assert cards.close("cuda:0", False)[0] == 200
     done = settled(ada, session)
     assert done["state"] == "finished", done
     assert done["placed"] == cards.uuid

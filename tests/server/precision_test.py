@@ -34,7 +34,7 @@ def test_a_training_in_bfloat16_starts_where_the_processor_has_it(ada, has_bfloa
     status, answer = start(ada, ada.model, ada.dataset, precision="mixed_bfloat16", device="cpu", **OPTIONS)
     assert status == (201 if has_bfloat16 else 422), answer
     if not has_bfloat16:
-        pytest.skip(answer["error"])
+        pytest.skip(answer["detail"])
     session = settled(ada, answer["id"])
     assert session["state"] == "finished", session
     assert b"mixed_bfloat16" in ada.get(f"/api/v1/weights/{session['weights']}/file")
@@ -74,16 +74,16 @@ def test_bfloat16_is_refused_with_what_would_do(eve, device):
     before = eve.get("/api/v1/sessions")["sessions"]
     status, answer = start(eve, eve.model, eve.dataset, precision="mixed_bfloat16", device=device, **OPTIONS)
     assert status == 422, answer
-    assert "device cpu does not compute in bfloat16" in answer["error"]
-    assert "mixed_bfloat16" in answer["error"]
-    assert "use precision float32" in answer["error"]
+    assert "device cpu does not compute in bfloat16" in answer["detail"]
+    assert "mixed_bfloat16" in answer["detail"]
+    assert "use precision float32" in answer["detail"]
     assert eve.get("/api/v1/sessions")["sessions"] == before, "no session is made"
 
 
 def test_a_device_that_there_is_not_is_named(eve):
     status, answer = start(eve, eve.model, eve.dataset, precision="mixed_bfloat16", device="cuda:3", **OPTIONS)
     assert status == 422, answer
-    assert 'no device "cuda:3"' in answer["error"]
+    assert 'no device "cuda:3"' in answer["detail"]
 
 
 def test_no_device_is_selected_and_waiting_does_not_help(eve):

@@ -35,7 +35,7 @@ def test_a_row_is_answered_as_by_the_command_line(admin, programs, table_net):
 def test_a_row_without_a_column_is_refused(admin, table_net):
     status, answer = predict(admin, table_net, {"a": 1})
     assert status == 422, answer
-    assert "no value" in answer["error"]
+    assert "no value" in answer["detail"]
 
 
 def test_what_is_no_row_is_refused(admin, table_net):

@@ -107,7 +107,7 @@ def test_an_evaluation_is_that_of_the_command_line(ada, programs, net, numbers):
 def test_an_evaluation_with_other_data_says_why_not(server, ada, net, pictures):
     status, answer = evaluate(ada, net, pictures)
     assert status == 422, answer
-    assert server.data_dir not in answer["error"]
+    assert server.data_dir not in answer["detail"]
 
 
 def test_an_evaluation_needs_data_and_weights_of_ones_own(ada, admin, net, numbers):

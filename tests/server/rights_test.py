@@ -6,12 +6,13 @@ from client import new_user
 
 ADMINS_ONLY = {
     ("GET", "/api/v1/users"), ("GET", "/api/v1/users/{id}"), ("PATCH", "/api/v1/users/{id}"),
-    ("DELETE", "/api/v1/users/{id}"), ("POST", "/api/v1/users/keys"), ("GET", "/api/v1/system/counts"),
-    ("PATCH", "/api/v1/datasets/{id}"), ("PATCH", "/api/v1/devices/{name}"), ("PATCH", "/api/v1/system/settings"),
+    ("DELETE", "/api/v1/users/{id}"), ("POST", "/api/v1/users/keys"), ("GET", "/api/v1/users/keys"),
+    ("DELETE", "/api/v1/users/keys/{id}"), ("GET", "/api/v1/system/counts"), ("PATCH", "/api/v1/devices/{name}"), ("PATCH", "/api/v1/system/settings"),
     ("POST", "/api/v1/events"), ("GET", "/api/v1/system/log"), ("GET", "/api/v1/system/backups"),
     ("POST", "/api/v1/system/backups"), ("GET", "/api/v1/system/backups/{key}/file"),
     ("POST", "/api/v1/system/backups/{key}/restore"), ("DELETE", "/api/v1/system/backups/{key}")}
-FOR_MACHINES = {("GET", "/api/v1/auth/me"), ("POST", "/api/v1/auth/password"), ("GET", "/api/v1/devices"),
+FOR_MACHINES = {("GET", "/api/v1/auth/me"), ("GET", "/api/v1/auth/logins"),
+                ("DELETE", "/api/v1/auth/logins/{id}"), ("POST", "/api/v1/auth/password"), ("GET", "/api/v1/devices"),
                 ("GET", "/api/v1/devices/{name}")}
 
 
