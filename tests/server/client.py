@@ -17,7 +17,7 @@ import time
 import httpx
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from harness import check, folder, path, report, run, sanitized, skip, write  # noqa: E402, F401
+from harness import folder, path, run, sanitized, write  # noqa: E402, F401
 
 PASSWORD = "0123456789"
 PIECE = {"Content-Type": "application/offset+octet-stream"}
