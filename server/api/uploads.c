@@ -265,9 +265,9 @@ static int64_t append(const char *path, int64_t offset, const void *piece, size_
 
 /* ---- an upload that is whole becomes a data set ---- */
 
-/* The file and the rows change together: the file moves within the transaction, and moves back
- * where that fails; after a kill in between, the rows are as they were and recovery moves it again.
- * The data set's id, or as store_insert(). */
+/* Two names for the file until the rows say which one counts: a kill at any moment leaves either the
+ * upload, which recovery takes up again, or the data set. The data set's id, or as store_insert().
+ */
 static int64_t move_in(api *a, const json_t *upload, int64_t owner, const char *path, char *file,
                        size_t file_size) {
   char folder[CONTEXT_PATH], target[CONTEXT_PATH];
@@ -282,14 +282,14 @@ static int64_t move_in(api *a, const json_t *upload, int64_t owner, const char *
   }
   path_of_dataset(&a->context, id, "", folder, sizeof folder);
   path_of_dataset(&a->context, id, file, target, sizeof target);
-  folder_remove(folder); /* what a kill between file and commit has left under this id */
-  if (mkdir(folder, 0700) == 0 && rename(path, target) == 0) {
-    if (store_commit(s)) return id;
-    if (rename(target, path) == 0) rmdir(folder);
-    return STORE_FAILED;
+  folder_remove(folder); /* what a kill before has left under this id */
+  bool ok = mkdir(folder, 0700) == 0 && link(path, target) == 0;
+  if (!ok) store_rollback(s);
+  if (ok && store_commit(s)) {
+    unlink(path);
+    return id;
   }
-  store_rollback(s);
-  rmdir(folder);
+  folder_remove(folder);
   return STORE_FAILED;
 }
 

@@ -6,7 +6,7 @@ import tempfile
 
 import pytest
 
-from client import begin_upload, folder, make_admin, new_model, send_piece, settled, start, train, upload
+from client import PASSWORD, begin_upload, folder, make_admin, new_model, send_piece, settled, start, train, upload
 from samples import MLP, numbers_table
 
 
@@ -89,3 +89,15 @@ def test_with_room_again_it_goes_on(admin, filled):
         settled(admin, answer["id"])
     filled()
     train(admin, admin.model, admin.dataset, epochs=1)
+
+
+def test_without_a_byte_left_one_logs_in_and_deletes_what_takes_room(admin, filled):
+    while admin.call("POST", "/api/v1/models", {"name": f"m{len(admin.get('/api/v1/models')['models'])}",
+                                                "description": MLP})[0] == 201:
+        pass  # what room the store had left
+    assert admin.log_in("admin", PASSWORD) == 200, admin.last.text
+    assert admin.call("POST", "/api/v1/auth/renew", {"renewal": admin.renewal})[0] == 200, admin.last.text
+    for url in (f"/api/v1/datasets/{admin.dataset}", f"/api/v1/models/{admin.model}"):
+        status, answer = admin.call("DELETE", url)
+        assert status == 204, answer
+    assert admin.call("POST", "/api/v1/auth/logout")[0] == 204, admin.last.text
