@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -248,11 +249,11 @@ static bool greet(api *a) {
 /* The store, as it is or as a backup has it. False with a sentence. */
 static bool open_store(const options *o, api *a, char *error, size_t size) {
   char path[CONTEXT_PATH];
-  snprintf(path, sizeof path, "%s/webml.sqlite", o->data_dir);
+  snprintf(path, sizeof path, "%s/webml.sqlite", a->context.data_dir);
   a->context.store = store_open(path, error, size);
   return a->context.store &&
-         (!o->restore || backup_prepare(o->data_dir, o->restore, error, size)) &&
-         (!backup_is_prepared(o->data_dir) || backup_apply(&a->context, error, size));
+         (!o->restore || backup_prepare(a->context.data_dir, o->restore, error, size)) &&
+         (!backup_is_prepared(a->context.data_dir) || backup_apply(&a->context, error, size));
 }
 
 /* Floor by floor. False: store_error(). */
@@ -269,11 +270,11 @@ static bool start_rooms(api *a) {
 
 static int serve(const options *o, api *a, const http_options *http) {
   char error[512], path[CONTEXT_PATH], address[128];
-  snprintf(path, sizeof path, "%s/log", o->data_dir);
+  snprintf(path, sizeof path, "%s/log", a->context.data_dir);
   if (!journal_open(path, (size_t)o->log_bytes, LOG_FILES, error, sizeof error) ||
       !open_store(o, a, error, sizeof error))
     return fprintf(stderr, "webml-server: %s\n", error), 1;
-  snprintf(path, sizeof path, "%s/token.key", o->data_dir);
+  snprintf(path, sizeof path, "%s/token.key", a->context.data_dir);
   a->key = token_key_open(path, error, sizeof error);
   if (a->key) running = a->server = http_server_create(http, error, sizeof error);
   if (!a->server) return fprintf(stderr, "webml-server: %s\n", error), 1;
@@ -335,6 +336,10 @@ static int run(const options *o) {
   block_hangup();
   int lock = take_directory(o->data_dir);
   if (lock < 0) return 1;
+  char data_dir[PATH_MAX]; /* absolute: processes run elsewhere */
+  if (!realpath(o->data_dir, data_dir))
+    return fprintf(stderr, "webml-server: cannot use %s: %s\n", o->data_dir, strerror(errno)), 1;
+  a.context.data_dir = data_dir;
   if (!secrets_start())
     return fprintf(stderr, "webml-server: no random numbers on this machine\n"), 1;
   http_options http = {.host = host,
