@@ -15,6 +15,7 @@
 #include "predict/serve.h"
 #include "security/secrets.h"
 #include "security/throttle.h"
+#include "shape.h"
 #include "store/cache.h"
 
 #include <jansson.h>
@@ -65,6 +66,7 @@ typedef struct api_field {
 typedef struct api_call api_call;
 
 typedef struct api_route {
+  const char *id; /* the operation's name in the OpenAPI document; unique */
   /* "{id}" stands for a whole number, "{key}" for up to 64 letters, digits, "-" and "_",
    * "{name}" for up to 100 bytes without "/". */
   const char *method, *path;
@@ -76,12 +78,25 @@ typedef struct api_route {
   /* Is tried on the event loop first, by what is known already: must not block. False: not
    * answered, and as it was before. NULL: there is none. */
   bool (*try_fast)(api_call *call);
+  const answer_shape *answer; /* of success; NULL: it has no JSON */
+  const char *content;        /* its content type then; NULL: nothing at all (204) */
 } api_route;
 
 typedef struct api_resource {
   const char *name, *about;
   const api_route *routes; /* ends with a method of NULL */
 } api_resource;
+
+/* An event and its data. */
+typedef struct api_event {
+  const char *kind, *about;
+  const answer_shape *data;
+} api_event;
+
+extern const api_event api_event_kinds[]; /* ends with a kind of NULL */
+extern const char *const api_session_states[];
+extern const answer_shape api_problem_shape, api_protocol_error_shape, api_device_shape,
+    api_devices_shape;
 
 extern const api_resource *const api_resources[]; /* ends with NULL */
 extern const api_resource api_auth, api_users, api_datasets, api_uploads, api_models, api_sessions,
@@ -144,10 +159,11 @@ struct api_call {
   const char *refusal; /* for the log */
 };
 
-/* Exactly one of these ends a call. `json` is the call's from here on. */
+/* Exactly one of these ends a call. `json` is the call's from here on, and is written by the shape
+ * of the route's answer. */
 void api_reply(api_call *call, int status, json_t *json);
 void api_reply_empty(api_call *call);
-/* {key: rows}, each as `present` makes it (NULL: as it is); rows NULL: the store has failed. */
+/* {key: rows}, each as `present` makes it (NULL: by its shape); rows NULL: the store has failed. */
 void api_reply_rows(api_call *call, const char *key, json_t *rows, json_t *(*present)(json_t *row));
 void api_reply_bytes(api_call *call, int status, const char *content_type, const void *bytes,
                      size_t size);

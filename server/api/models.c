@@ -21,7 +21,7 @@ static char *check_description(api_call *call, const json_t *description) {
   return status == WEBML_OK ? canonical : NULL;
 }
 
-/* A stored row as clients see it, but for its description, which stays a text. */
+/* A stored row, with the state of the model. */
 static json_t *present(json_t *row) {
   const char *text = store_text(row, "description");
   bool used = store_integer(row, "used");
@@ -33,20 +33,6 @@ static json_t *present(json_t *row) {
                       json_string(used      ? "static"
                                   : dynamic ? "dynamic"
                                             : "editable"));
-  json_object_del(row, "used");
-  json_object_set_new(row, "public", json_boolean(store_integer(row, "public")));
-  return row;
-}
-
-/* In lists: without the description. */
-static json_t *present_short(json_t *row) {
-  json_object_del(present(row), "description");
-  return row;
-}
-
-static json_t *present_whole(json_t *row) {
-  json_t *description = json_loads(store_text(present(row), "description"), 0, NULL);
-  json_object_set_new(row, "description", description ? description : json_null());
   return row;
 }
 
@@ -65,14 +51,14 @@ static json_t *find(api_call *call) {
 
 static void list(api_call *call) {
   api_reply_rows(call, "models", models_list(call->store, call->user.id, call->user.admin),
-                 present_short);
+                 present);
 }
 
 static void reply_with(api_call *call, int status) {
   json_t *row = find(call);
   if (!row) return;
   api_add_version(call, row);
-  api_reply(call, status, present_whole(row));
+  api_reply(call, status, present(row));
 }
 
 static void one(api_call *call) {
@@ -165,7 +151,7 @@ static void copy(api_call *call) {
 /* ---- shaping: in a process, since it reads a data set ---- */
 
 /* As a new model where a name is given, else in place. */
-static void shape(api_call *call) {
+static void shape_model(api_call *call) {
   char data[CONTEXT_PATH];
   json_t *row = find(call);
   if (!row) return;
@@ -233,20 +219,111 @@ static const api_field shape_fields[] = {
 static const api_field copy_fields[] = {
     {"name", API_NAME, true, false, 1, 100, "of the copy", NULL}, {0}};
 
-static const api_route routes[] = {
-    {"GET", "/api/v1/models", API_USER, "your models", NULL, list, 0, NULL},
-    {"POST", "/api/v1/models", API_USER, "keep a description; it is checked whole", make_fields,
-     make, API_LARGE, NULL},
-    {"GET", "/api/v1/models/{id}", API_USER, "one model with its description", NULL, one, 0, NULL},
-    {"PATCH", "/api/v1/models/{id}", API_USER, "change some of it; what is not named stays",
-     save_fields, save, API_LARGE, NULL},
-    {"DELETE", "/api/v1/models/{id}", API_USER, "delete it with its weights", NULL, erase,
-     API_ESSENTIAL, NULL},
-    {"POST", "/api/v1/models/{id}/clone", API_USER, "an editable copy", copy_fields, copy, 0, NULL},
-    {"POST", "/api/v1/models/{id}/shape", API_USER, "fit open sizes to a data set", shape_fields,
-     shape, API_TOOL, NULL},
-    {"GET", "/api/v1/models/{id}/summary", API_USER, "layers, shapes, parameters, memory", NULL,
-     summary, 0, NULL},
+/* ---- answers ---- */
+
+static const char *const state_names[] = {"editable", "dynamic", "static", NULL};
+static const shape_member model_shape_members[] = {
+    {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"owner", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"owner_name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"public", SHAPE_BOOLEAN, 0, NULL, NULL, NULL},
+    {"state", SHAPE_TEXT, 0, NULL, NULL, state_names},
+    {"max_batch_size", SHAPE_INTEGER, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"max_queue_delay_microseconds", SHAPE_INTEGER, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"max_queue_size", SHAPE_INTEGER, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
+    {"changed", SHAPE_TIME, 0, NULL, NULL, NULL},
+    {"version", SHAPE_INTEGER, 0, "as in ETag", NULL, NULL},
     {0}};
+static const answer_shape model_shape = {"Model", model_shape_members, NULL};
+static const shape_member models_shape_members[] = {
+    {"models", SHAPE_LIST, 0, NULL, &model_shape, NULL}, {0}};
+static const answer_shape models_shape = {"Models", models_shape_members, NULL};
+static const shape_member whole_shape_members[] = {
+    {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"owner", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"owner_name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"public", SHAPE_BOOLEAN, 0, NULL, NULL, NULL},
+    {"state", SHAPE_TEXT, 0, NULL, NULL, state_names},
+    {"max_batch_size", SHAPE_INTEGER, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"max_queue_delay_microseconds", SHAPE_INTEGER, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"max_queue_size", SHAPE_INTEGER, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
+    {"changed", SHAPE_TIME, 0, NULL, NULL, NULL},
+    {"version", SHAPE_INTEGER, 0, "as in ETag", NULL, NULL},
+    {"description", SHAPE_JSON, 0, "docs/model.md", NULL, NULL},
+    {0}};
+static const answer_shape whole_shape = {"ModelWhole", whole_shape_members, NULL};
+static const shape_member shaped_shape_members[] = {
+    {"chosen", SHAPE_TEXTS, 0, "what was chosen, a sentence each", NULL, NULL}, {0}};
+static const answer_shape shaped_shape = {"Shaped", shaped_shape_members, NULL};
+static const answer_shape summary_shape = {"ModelSummary", NULL, NULL};
+
+static const api_route routes[] = {{.id = "listModels",
+                                    .method = "GET",
+                                    .path = "/api/v1/models",
+                                    .right = API_USER,
+                                    .about = "your models",
+                                    .run = list,
+                                    .answer = &models_shape},
+                                   {.id = "createModel",
+                                    .method = "POST",
+                                    .path = "/api/v1/models",
+                                    .right = API_USER,
+                                    .about = "keep a description; it is checked whole",
+                                    .fields = make_fields,
+                                    .run = make,
+                                    .how = API_LARGE,
+                                    .answer = &whole_shape},
+                                   {.id = "getModel",
+                                    .method = "GET",
+                                    .path = "/api/v1/models/{id}",
+                                    .right = API_USER,
+                                    .about = "one model with its description",
+                                    .run = one,
+                                    .answer = &whole_shape},
+                                   {.id = "changeModel",
+                                    .method = "PATCH",
+                                    .path = "/api/v1/models/{id}",
+                                    .right = API_USER,
+                                    .about = "change some of it; what is not named stays",
+                                    .fields = save_fields,
+                                    .run = save,
+                                    .how = API_LARGE,
+                                    .answer = &whole_shape},
+                                   {.id = "deleteModel",
+                                    .method = "DELETE",
+                                    .path = "/api/v1/models/{id}",
+                                    .right = API_USER,
+                                    .about = "delete it with its weights",
+                                    .run = erase,
+                                    .how = API_ESSENTIAL},
+                                   {.id = "cloneModel",
+                                    .method = "POST",
+                                    .path = "/api/v1/models/{id}/clone",
+                                    .right = API_USER,
+                                    .about = "an editable copy",
+                                    .fields = copy_fields,
+                                    .run = copy,
+                                    .answer = &whole_shape},
+                                   {.id = "shapeModel",
+                                    .method = "POST",
+                                    .path = "/api/v1/models/{id}/shape",
+                                    .right = API_USER,
+                                    .about = "fit open sizes to a data set",
+                                    .fields = shape_fields,
+                                    .run = shape_model,
+                                    .how = API_TOOL,
+                                    .answer = &shaped_shape},
+                                   {.id = "summarizeModel",
+                                    .method = "GET",
+                                    .path = "/api/v1/models/{id}/summary",
+                                    .right = API_USER,
+                                    .about = "layers, shapes, parameters, memory",
+                                    .run = summary,
+                                    .answer = &summary_shape},
+                                   {0}};
 
 const api_resource api_models = {"models", "Model descriptions.", routes};

@@ -109,6 +109,8 @@ http_stream *api_reply_stream(api_call *call, size_t most, void (*closed)(void *
 }
 
 void api_reply(api_call *call, int status, json_t *json) {
+  if (status < 300 && call->route && call->route->answer)
+    json = shape_apply(call->route->answer, json);
   char *text = json ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
   json_decref(json);
   if (text)
@@ -136,6 +138,25 @@ void api_reply_empty(api_call *call) {
 }
 
 /* ---- problems ---- */
+
+static const shape_member cause_members[] = {
+    {"path", SHAPE_TEXT, SHAPE_NULLABLE, "JSON pointer into the body", NULL, NULL},
+    {"text", SHAPE_TEXT, 0, "what is wrong, a sentence", NULL, NULL},
+    {"cure", SHAPE_JSON, SHAPE_NULLABLE, "what to do, or a patch that does it", NULL, NULL},
+    {0}};
+static const answer_shape cause_shape = {"Cause", cause_members, NULL};
+static const shape_member problem_members[] = {
+    {"type", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"title", SHAPE_TEXT, 0, "the status in words", NULL, NULL},
+    {"status", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"detail", SHAPE_TEXT, 0, "one sentence for people", NULL, NULL},
+    {"code", SHAPE_TEXT, 0, "a word for programs", NULL, NULL},
+    {"errors", SHAPE_LIST, SHAPE_OPTIONAL, "everything that is wrong", &cause_shape, NULL},
+    {0}};
+const answer_shape api_problem_shape = {"Problem", problem_members, NULL};
+static const shape_member protocol_error_members[] = {
+    {"error", SHAPE_TEXT, 0, "one sentence", NULL, NULL}, {0}};
+const answer_shape api_protocol_error_shape = {"ProtocolError", protocol_error_members, NULL};
 
 typedef struct problem_kind {
   int status;

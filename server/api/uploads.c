@@ -265,8 +265,9 @@ static int64_t append(const char *path, int64_t offset, const void *piece, size_
 
 /* ---- an upload that is whole becomes a data set ---- */
 
-/* Two names for the file until the rows say which one counts: a kill at any moment leaves either the
- * upload, which recovery takes up again, or the data set. The data set's id, or as store_insert().
+/* Two names for the file until the rows say which one counts: a kill at any moment leaves either
+ * the upload, which recovery takes up again, or the data set. The data set's id, or as
+ * store_insert().
  */
 static int64_t move_in(api *a, const json_t *upload, int64_t owner, const char *path, char *file,
                        size_t file_size) {
@@ -459,20 +460,70 @@ static void list(api_call *call) {
   api_reply_rows(call, "uploads", rows, NULL);
 }
 
+/* ---- answers ---- */
+
+static const shape_member upload_shape_members[] = {
+    {"key", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"suffix", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"bytes", SHAPE_BYTES, SHAPE_NULLABLE, "null: not said yet", NULL, NULL},
+    {"offset", SHAPE_BYTES, SHAPE_NULLABLE, "how far it has come", NULL, NULL},
+    {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
+    {"state", SHAPE_TEXT, 0, "open or failed", NULL, NULL},
+    {"error", SHAPE_TEXT, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {0}};
+static const answer_shape upload_shape = {"Upload", upload_shape_members, NULL};
+static const shape_member uploads_shape_members[] = {
+    {"uploads", SHAPE_LIST, 0, NULL, &upload_shape, NULL}, {0}};
+static const answer_shape uploads_shape = {"Uploads", uploads_shape_members, NULL};
+static const shape_member begun_shape_members[] = {
+    {"upload", SHAPE_TEXT, 0, "its key; Location says where the pieces go", NULL, NULL}, {0}};
+static const answer_shape begun_shape = {"UploadBegun", begun_shape_members, NULL};
+
 static const api_route routes[] = {
-    {"OPTIONS", "/api/v1/uploads", API_ANYONE, "what of tus 1.0 is spoken", NULL, options, API_RAW,
-     NULL},
-    {"GET", "/api/v1/uploads", API_USER, "your uploads that are under way, or have failed", NULL,
-     list, 0, NULL},
-    {"POST", "/api/v1/uploads", API_USER,
-     "begin: Upload-Length or Upload-Defer-Length, Upload-Metadata with name and filename", NULL,
-     make, API_RAW, NULL},
-    {"HEAD", "/api/v1/uploads/{key}", API_USER, "how far it has come", NULL, progress, API_RAW,
-     NULL},
-    {"PATCH", "/api/v1/uploads/{key}", API_USER, "the next piece, at most 16 MiB", NULL,
-     continue_upload, API_RAW | API_LARGE, NULL},
-    {"DELETE", "/api/v1/uploads/{key}", API_USER, "give it up", NULL, erase,
-     API_RAW | API_ESSENTIAL, NULL},
+    {.id = "describeUploads",
+     .method = "OPTIONS",
+     .path = "/api/v1/uploads",
+     .right = API_ANYONE,
+     .about = "what of tus 1.0 is spoken",
+     .run = options,
+     .how = API_RAW},
+    {.id = "listUploads",
+     .method = "GET",
+     .path = "/api/v1/uploads",
+     .right = API_USER,
+     .about = "your uploads that are under way, or have failed",
+     .run = list,
+     .answer = &uploads_shape},
+    {.id = "createUpload",
+     .method = "POST",
+     .path = "/api/v1/uploads",
+     .right = API_USER,
+     .about = "begin: Upload-Length or Upload-Defer-Length, Upload-Metadata with name and filename",
+     .run = make,
+     .how = API_RAW,
+     .answer = &begun_shape},
+    {.id = "getUploadOffset",
+     .method = "HEAD",
+     .path = "/api/v1/uploads/{key}",
+     .right = API_USER,
+     .about = "how far it has come",
+     .run = progress,
+     .how = API_RAW},
+    {.id = "continueUpload",
+     .method = "PATCH",
+     .path = "/api/v1/uploads/{key}",
+     .right = API_USER,
+     .about = "the next piece, at most 16 MiB",
+     .run = continue_upload,
+     .how = API_RAW | API_LARGE},
+    {.id = "deleteUpload",
+     .method = "DELETE",
+     .path = "/api/v1/uploads/{key}",
+     .right = API_USER,
+     .about = "give it up",
+     .run = erase,
+     .how = API_RAW | API_ESSENTIAL},
     {0}};
 
 const api_resource api_uploads = {"uploads", "Resumable uploads of data sets (tus 1.0).", routes};

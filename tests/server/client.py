@@ -15,6 +15,7 @@ import threading
 import time
 
 import httpx
+import jsonschema
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from harness import folder, path, run, sanitized, write  # noqa: E402, F401
@@ -110,9 +111,57 @@ class Server:
             return int(re.search(r"VmRSS:\s*(\d+)", f.read()).group(1)) / 1024
 
 
+class Document:
+    """The OpenAPI document of a server: every answer of every test is held against it."""
+    kept = {}
+
+    def __init__(self, text):
+        self.json = json.loads(text)
+        self.schemas = {"$schema": "https://json-schema.org/draft/2020-12/schema", "components": self.json["components"]}
+        self.validators = {}
+        patterns = {url: re.compile("^" + re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(url)) + "$")
+                    for url in self.json["paths"]}
+        self.paths = sorted(patterns.items(), key=lambda p: "{" in p[0])  # what is said in full comes first
+
+    @classmethod
+    def of(cls, server):
+        if server.program not in cls.kept:
+            cls.kept[server.program] = cls(httpx.get(server.url + "/openapi.json", verify=False, timeout=60).text)
+        return cls.kept[server.program]
+
+    def check(self, schema, value, what):
+        key = json.dumps(schema, sort_keys=True)
+        if key not in self.validators:
+            self.validators[key] = jsonschema.Draft202012Validator({**self.schemas, **schema})
+        errors = [f"{'/'.join(map(str, e.absolute_path))}: {e.message}"[:300]
+                  for e in self.validators[key].iter_errors(value)]
+        assert not errors, f"{what} is not as the document says: {errors}"
+
+    def operation(self, method, path):
+        for url, pattern in self.paths:
+            if pattern.match(path) and method.lower() in self.json["paths"][url]:
+                return self.json["paths"][url][method.lower()]
+        return None
+
+    def check_answer(self, method, path, answer):
+        operation = self.operation(method, path)
+        if not operation:
+            return
+        responses = operation["responses"]
+        content = responses["2XX" if answer.is_success else "default"].get("content", {})
+        kind = answer.headers.get("content-type", "").split(";")[0]
+        if not answer.content or (answer.is_success and kind == "application/octet-stream"):
+            return
+        assert kind in content, f"{method} {path}: {answer.status_code} {kind}, not {list(content)}"
+        if "json" in kind:
+            what = f"{method} {path}: {answer.status_code} {answer.text[:300]}"
+            self.check(content[kind]["schema"], answer.json(), what)
+
+
 class Client:
     def __init__(self, server, token=None, **options):
         self.server, self.token, self.options = server, token, options
+        self.checks = True  # every answer against the OpenAPI document
         self.connect()
 
     def connect(self):
@@ -136,6 +185,8 @@ class Client:
         with contextlib.suppress(OSError, KeyError):  # the next body does not wait for its head's acknowledgement
             answer.extensions["network_stream"].get_extra_info("socket").setsockopt(
                 socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.checks:
+            Document.of(self.server).check_answer(method, answer.request.url.path, answer)
         is_json = answer.content and "json" in answer.headers.get("content-type", "")
         return answer.status_code, answer.json() if is_json else answer.content
 
