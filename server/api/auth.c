@@ -272,6 +272,15 @@ static const shape_member token_shape_members[] = {
     {"user", SHAPE_OBJECT, 0, NULL, &person_shape, NULL},
     {0}};
 static const answer_shape token_shape = {"Token", token_shape_members, NULL};
+static const shape_member registered_members[] = {
+    {"token", SHAPE_TEXT, SHAPE_OPTIONAL, "as of a log-in", NULL, NULL},
+    {"expires", SHAPE_TIME, SHAPE_OPTIONAL, NULL, NULL, NULL},
+    {"renewal", SHAPE_TEXT, SHAPE_OPTIONAL, NULL, NULL, NULL},
+    {"login", SHAPE_INTEGER, SHAPE_OPTIONAL, NULL, NULL, NULL},
+    {"user", SHAPE_OBJECT, SHAPE_OPTIONAL, NULL, &person_shape, NULL},
+    {"state", SHAPE_TEXT, SHAPE_OPTIONAL, "instead of all this: who has to let one in", NULL, NULL},
+    {0}};
+static const answer_shape registered_shape = {"Registered", registered_members, NULL};
 static const shape_member me_shape_members[] = {{"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
                                                 {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
                                                 {"role", SHAPE_TEXT, 0, NULL, NULL, role_names},

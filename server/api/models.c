@@ -65,23 +65,29 @@ static void one(api_call *call) {
   reply_with(call, 200);
 }
 
-static void insert(api_call *call, const char *name, const char *text) {
+/* The new model's id; 0: answered. */
+static int64_t insert(api_call *call, const char *name, const char *text) {
   int64_t id = model_add(call->store, call->user.id, name, text, context_now());
   if (id == STORE_EXISTS)
     api_fail(call, 409, "you have a model of this name");
   else if (id < 0)
     api_fail_store(call);
-  else {
-    api_log("model", call, call->user.id, name, "made");
-    api_add_header(call, "location", "/api/v1/models/%lld", (long long)id);
-    call->ids[0] = id;
-    reply_with(call, 201);
-  }
+  if (id < 0) return 0;
+  api_log("model", call, call->user.id, name, "made");
+  api_add_header(call, "location", "/api/v1/models/%lld", (long long)id);
+  return id;
+}
+
+static void insert_and_show(api_call *call, const char *text) {
+  int64_t id = insert(call, api_text(call, "name"), text);
+  if (!id) return;
+  call->ids[0] = id;
+  reply_with(call, 201);
 }
 
 static void make(api_call *call) {
   char *text = check_description(call, json_object_get(call->input, "description"));
-  if (text) insert(call, api_text(call, "name"), text);
+  if (text) insert_and_show(call, text);
   webml_free(text);
 }
 
@@ -144,13 +150,34 @@ static void save(api_call *call) {
 static void copy(api_call *call) {
   json_t *row = find(call);
   if (!row) return;
-  insert(call, api_text(call, "name"), store_text(row, "description"));
+  insert_and_show(call, store_text(row, "description"));
   json_decref(row);
 }
 
 /* ---- shaping: in a process, since it reads a data set ---- */
 
 /* As a new model where a name is given, else in place. */
+static void keep_shaped(api_call *call, const json_t *row, const char *text, json_t *chosen) {
+  const char *name = api_text(call, "name");
+  int64_t id = call->ids[0];
+  if (name) {
+    id = insert(call, name, text);
+    if (!id) return;
+  } else {
+    json_t *changes = json_pack("{s:s}", "description", text);
+    int64_t changed =
+        model_change(call->store, id, store_integer(row, "version"), changes, context_now());
+    json_decref(changes);
+    if (changed <= 0) {
+      answer_change(call, changed, row);
+      return;
+    }
+  }
+  api_reply(call, name ? 201 : 200,
+            json_pack("{s:I, s:s, s:O}", "id", (json_int_t)id, "name",
+                      name ? name : store_text(row, "name"), "chosen", chosen));
+}
+
 static void shape_model(api_call *call) {
   char data[CONTEXT_PATH];
   json_t *row = find(call);
@@ -162,19 +189,7 @@ static void shape_model(api_call *call) {
   const char *const words[] = {"shape", TOOL_MODEL, "--data", data, "--json", NULL};
   json_t *result = api_tool_json(call, store_text(row, "description"), words);
   char *text = result ? json_dumps(json_object_get(result, "model"), JSON_COMPACT) : NULL;
-  const char *name = result ? api_text(call, "name") : NULL;
-  if (text && name)
-    insert(call, name, text);
-  else if (text) {
-    json_t *changes = json_pack("{s:s}", "description", text);
-    int64_t changed = model_change(call->store, call->ids[0], store_integer(row, "version"),
-                                   changes, context_now());
-    json_decref(changes);
-    if (changed > 0)
-      api_reply(call, 200, json_pack("{s:O}", "chosen", json_object_get(result, "chosen")));
-    else
-      answer_change(call, changed, row);
-  }
+  if (text) keep_shaped(call, row, text, json_object_get(result, "chosen"));
   free(text);
   json_decref(result);
   json_decref(row);
@@ -257,7 +272,10 @@ static const shape_member whole_shape_members[] = {
     {0}};
 static const answer_shape whole_shape = {"ModelWhole", whole_shape_members, NULL};
 static const shape_member shaped_shape_members[] = {
-    {"chosen", SHAPE_TEXTS, 0, "what was chosen, a sentence each", NULL, NULL}, {0}};
+    {"id", SHAPE_INTEGER, 0, "of the model that has the sizes now", NULL, NULL},
+    {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"chosen", SHAPE_TEXTS, 0, "what was chosen, a sentence each", NULL, NULL},
+    {0}};
 static const answer_shape shaped_shape = {"Shaped", shaped_shape_members, NULL};
 static const answer_shape summary_shape = {"ModelSummary", NULL, NULL};
 
