@@ -18,17 +18,35 @@ typedef struct http_request http_request;
 typedef struct http_stream http_stream;
 
 typedef struct http_options {
-  const char *host;    /* numeric address, or NULL: 127.0.0.1 */
-  int port;            /* 0: any that is free */
-  int loops;           /* threads; 0: one per core */
-  size_t max_body;     /* bytes; larger ones get 413 (HTTP/2: the stream is refused); 0: 16 MiB */
-  int max_connections; /* of all clients; 0: 16,384 */
+  const char *host;                /* numeric address, or NULL: 127.0.0.1 */
+  int port;                        /* 0: any that is free */
+  int loops;                       /* threads; 0: one per core */
+  size_t max_body;                 /* bytes; larger ones get 413; 0: 16 MiB */
+  int max_connections;             /* of all clients; 0: 16,384 */
   int max_connections_per_address; /* 0: 2,048 */
-  int max_resets;   /* requests that one connection may give up before it is closed; 0: 200 */
-  int idle_seconds; /* for a request to come, body and all, and between them; 0: 120 */
+  int max_resets; /* requests that one connection may give up before it is closed; 0: 200 */
+  /* For a request to come, body and all, and between them; 0: 120. A large body gets a second more
+   * for every 4 KiB that have come. The same holds for what the client takes of an answer. */
+  int idle_seconds;
   const char *certificate, *key; /* PEM files; both or none */
   void (*handle)(http_request *request, void *user);
   void *user;
+
+  /* ---- what a request may cost before it is handled ---- */
+
+  size_t max_head; /* bytes of the header fields; beyond: 431; 0: 32 KiB */
+  int max_fields;  /* 0: 100 */
+  /* The most bytes that the body of such a request may have, in place of max_body; NULL: max_body
+   * for all. And who may send one at all: 0, or the status of a refusal (401, 403). Both are asked
+   * on the loop when a body is larger than 64 KiB, before more of it is taken, and must not block.
+   * path is decoded, without the query; authorization: that header field, or NULL. */
+  size_t (*body_limit)(const char *method, const char *path, void *user);
+  int (*may_send)(const char *method, const char *path, const char *authorization, void *user);
+  /* Bytes of requests and of answers that clients have not taken: of one address (0: 512 MiB), and
+   * of all (0: 2 GiB). Beyond them what would need more gets 503. Bodies in files count, too. */
+  size_t max_held_per_address, max_held;
+  /* Where bodies of 4 MiB and more are kept while they come, in files without names; NULL: /tmp. */
+  const char *spool_folder;
 } http_options;
 
 /* NULL with a sentence in `error`. Listens already when it returns. */
@@ -46,6 +64,8 @@ void http_server_destroy(http_server *server);
 
 typedef struct http_counts {
   uint64_t connections, open_connections, requests, resets, refused;
+  uint64_t ended; /* connections that were ended for what they sent, or did not take */
+  uint64_t held;  /* bytes, of all connections */
 } http_counts;
 void http_server_counts(const http_server *server, http_counts *counts);
 

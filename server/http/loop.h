@@ -2,11 +2,13 @@
 #ifndef SERVER_HTTP_LOOP_H
 #define SERVER_HTTP_LOOP_H
 
+#include "head.h"
 #include "http.h"
 
 #include <h2o.h>
 #include <h2o/http1.h>
 #include <h2o/http2.h>
+#include <h2o/http2_internal.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -37,10 +39,15 @@ struct http_loop {
   int fd;
 };
 
-typedef struct http_address { /* connections of one client */
+/* One client by its address (of IPv6 the network, /64): what all its connections have together. */
+typedef struct http_client {
+  struct http_client *next; /* in its bucket */
   char name[48];
   int connections;
-} http_address;
+  size_t held;
+} http_client;
+
+enum { HTTP_CLIENT_BUCKETS = 4096 };
 
 struct http_server {
   http_options options;
@@ -51,12 +58,82 @@ struct http_server {
   http_loop *loops;
   atomic_bool stop;
   pthread_barrier_t started;
-  pthread_mutex_t mutex; /* of addresses and the TLS context */
-  http_address *addresses;
-  int n_addresses, capacity;
+  pthread_mutex_t mutex; /* of clients and the TLS context */
+  http_client *clients[HTTP_CLIENT_BUCKETS];
   SSL_CTX *tls;
-  atomic_uint_fast64_t connections, requests, resets, refused;
+  size_t held, peak; /* bytes; the peak since memory was given back; the mutex's */
+  int open_peak;     /* connections, likewise */
+  atomic_uint_fast64_t connections, requests, resets, refused, ended;
   atomic_int open;
+};
+
+/* ---- a connection ---- */
+
+typedef enum http1_state {
+  HTTP1_HEAD,   /* the head of a request is awaited; libh2o has seen nothing of it */
+  HTTP1_BODY,   /* libh2o has the head and gets the body as it comes */
+  HTTP1_ANSWER, /* libh2o has the whole request; reading rests */
+  HTTP1_REFUSED /* an answer without libh2o is on its way, what comes is thrown away */
+} http1_state;
+
+/* What stands between the socket and libh2o; see http1.c. */
+typedef struct http1 {
+  http1_state state;
+  http_head head;     /* its texts: valid while it is checked */
+  http_chunks chunks; /* of a chunked body */
+  size_t scanned;     /* of a head that has not come whole */
+  size_t seen;        /* bytes of the socket's input that have been looked at */
+  size_t n_head;
+  bool whole, asked; /* the body is here; the callbacks have been asked about it */
+  size_t limit;      /* of the body */
+  char *method, *path, *authorization; /* one block; for the callbacks, once the head has gone */
+  char *rest;                          /* what came behind the request */
+  size_t n_rest, unsent;
+  char *refusal;
+} http1;
+
+enum { HTTP2_REFUSED = 16 };
+
+/* See http2.c. */
+typedef struct http2 {
+  h2o_http2_conn_t *connection;
+  ssize_t (*expect)(h2o_http2_conn_t *connection, const uint8_t *bytes, size_t size,
+                    const char **problem); /* libh2o's */
+  bool greeted;
+  size_t block;       /* bytes of a header block that is not complete */
+  uint64_t noise;     /* frames that do nothing for a request */
+  size_t grown;       /* bytes held since they were counted */
+  size_t thrown_away; /* bytes of bodies that nobody wanted */
+  const char *end;    /* why it is being ended */
+  int status;         /* of the refusal that the next request gets, with its sentence */
+  const char *problem;
+  struct {
+    uint32_t stream;
+    bool told;
+  } refused[HTTP2_REFUSED]; /* the last ones; what they still send is thrown away */
+  int n_refused;
+} http2;
+
+struct http_connection {
+  http_connection *next, **place; /* in the loop's list */
+  http_loop *loop;
+  h2o_socket_t *socket;
+  SSL_CTX *tls; /* a reference, as the socket has none until its first bytes come */
+  http_client *client;
+  char address[48];
+  bool *gone;                /* set when the connection is freed during a call of libh2o */
+  h2o_socket_cb read, write; /* libh2o's, behind ours */
+  h2o_timeout_entry_t again; /* what came behind a request gets its turn */
+  int resets, pending;       /* pending: requests that are being answered */
+  uint64_t requests;
+  size_t held; /* bytes, as they have been counted */
+  double idle_since;
+  uint64_t received;    /* bytes of bodies since then */
+  double blocked_since; /* 0: the client takes what it gets */
+  uint64_t taken;       /* bytes that its system had acknowledged then */
+  double end_at;        /* 0: no such plan */
+  http1 one;
+  http2 two;
 };
 
 struct http_request {
@@ -85,14 +162,53 @@ http_response *http_copy_response(const http_response *response);
 
 /* request.c */
 int http_on_request(h2o_handler_t *handler, h2o_req_t *req);
-/* connection.c, all on the loop: counts it; false: one too many. */
-bool http_connection_opened(http_loop *loop, h2o_socket_t *socket);
+
+/* problem.c: the one form that errors of this folder have. Returns the size of the text. */
+size_t http_problem(char *text, size_t size, int status, const char *sentence);
+extern const char http_problem_type[];
+const char *http_reason(int status);
+
+/* connection.c, all on the loop: counts it; NULL: one too many. */
+http_connection *http_connection_opened(http_loop *loop, h2o_socket_t *socket);
 /* A whole request has come; NULL: not one of ours. */
 http_connection *http_connection_request(h2o_req_t *req, char address[48]);
 /* And is over: answered, or given up by the client. */
 void http_connection_done(http_connection *c, bool given_up);
-/* Ends connections on which no request has come to its end for too long. */
+/* How many bytes it holds for its client now. False: that is more than the client may hold. */
+bool http_connection_holds(http_connection *c, size_t bytes);
+/* Ends it, for a reason that is counted, and told at most once a second. */
+void http_connection_end(http_connection *c, const char *reason);
+/* Ends connections on which no request has come to its end for too long, and those whose clients
+ * take nothing; gives memory back. */
 void http_connections_sweep(http_loop *loop, double now);
+
+/* acknowledged.c: bytes that the peer's system has acknowledged. */
+uint64_t http_acknowledged(int fd);
+
+enum { HTTP_UNASKED = 64 << 10 }; /* bytes of a body that are taken from anybody */
+
+/* limit.c: what may be sent. Texts as http_method() and http_path() have them. 0, or a status. */
+int http_may_send(http_server *server, const char *method, const char *path,
+                  const char *authorization, const char **problem);
+size_t http_body_limit(http_server *server, const char *method, const char *path);
+/* Method, path and authorization behind each other in one block, free(); NULL: no memory. */
+char *http_copy_head(http_text method, http_text target, http_text authorization, char **path,
+                     char **authorization_copy);
+
+/* accept.c */
+void http_accept(http_connection *c);
+
+/* http1.c */
+void http1_start(http_connection *c);
+/* Before an answer: from here on the end of it is noticed. */
+void http1_answering(http_connection *c, h2o_req_t *req);
+void http1_free(http_connection *c);
+
+/* http2.c */
+void http2_start(http_connection *c);
+size_t http2_held(http_connection *c);
+/* Something waits until the client takes it. */
+bool http2_is_blocked(http_connection *c);
 
 /* stream.c */
 http_stream *http_stream_next(const http_stream *stream);

@@ -64,29 +64,58 @@ static http_request *new_request(http_loop *loop, h2o_req_t *req) {
   return r;
 }
 
-static void refuse(h2o_req_t *req, int status, const char *body) {
-  http_set_head(req, &(http_response){.status = status, .content_type = "application/json"});
-  req->res.content_length = strlen(body);
-  h2o_send_inline(req, body, strlen(body));
+static void refuse(h2o_req_t *req, int status, const char *sentence) {
+  char body[512];
+  size_t n = http_problem(body, sizeof body, status, sentence);
+  http_set_head(req, &(http_response){.status = status, .content_type = http_problem_type});
+  if (status == 401)
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("www-authenticate"), 1, NULL,
+                          H2O_STRLIT("Bearer"));
+  req->res.content_length = n;
+  h2o_send_inline(req, body, n);
+}
+
+/* Header fields as RFC 9113, 6.5.2 counts them; each may be a reference to the same few bytes. */
+static bool is_too_large(const http_options *o, const h2o_req_t *req) {
+  size_t size = req->path.len + req->authority.len;
+  for (size_t i = 0; i < req->headers.size; i++)
+    size += req->headers.entries[i].name->len + req->headers.entries[i].value.len + 32;
+  return req->headers.size > (size_t)o->max_fields || size > o->max_head;
+}
+
+/* NULL: the request may be handled; else why not. */
+static const char *check(http_loop *loop, const http_connection *c, h2o_req_t *req, int *status) {
+  *status = c && c->two.connection ? c->two.status : 0;
+  if (*status) return c->two.problem;
+  *status = 431;
+  if (is_too_large(&loop->server->options, req)) return "the header fields are too large";
+  *status = 400;
+  if (!is_clean(req->path_normalized.base, req->path_normalized.len))
+    return "the path has control characters";
+  return NULL;
 }
 
 int http_on_request(h2o_handler_t *handler, h2o_req_t *req) {
   (void)handler;
+  int status;
   http_loop *loop = http_current_loop;
   atomic_fetch_add(&loop->server->requests, 1);
-  if (!is_clean(req->path_normalized.base, req->path_normalized.len)) {
-    refuse(req, 400, "{\"error\":\"the path has control characters\"}");
-    return 0;
-  }
   http_request *r = new_request(loop, req);
   if (!r) {
-    refuse(req, 503, "{\"error\":\"out of memory\"}");
+    refuse(req, 503, "out of memory");
     return 0;
   }
   http_request **holder = h2o_mem_alloc_shared(&req->pool, sizeof *holder, on_disposed);
   *holder = r;
   loop->pending++;
-  loop->server->options.handle(r, loop->server->options.user);
+  if (r->connection && req->version < 0x200) http1_answering(r->connection, req);
+  const char *problem = check(loop, r->connection, req, &status);
+  if (problem) {
+    r->answered = true;
+    refuse(req, status, problem);
+    http_request_release(r);
+  } else
+    loop->server->options.handle(r, loop->server->options.user);
   return 0;
 }
 
@@ -176,35 +205,6 @@ bool http_is_gone(const http_request *r) {
 
 /* ---- answering ---- */
 
-static const char *reason_of(int status) {
-  static const struct {
-    int status;
-    const char *reason;
-  } reasons[] = {{200, "OK"},
-                 {201, "Created"},
-                 {202, "Accepted"},
-                 {204, "No Content"},
-                 {304, "Not Modified"},
-                 {400, "Bad Request"},
-                 {401, "Unauthorized"},
-                 {403, "Forbidden"},
-                 {404, "Not Found"},
-                 {405, "Method Not Allowed"},
-                 {409, "Conflict"},
-                 {410, "Gone"},
-                 {412, "Precondition Failed"},
-                 {413, "Content Too Large"},
-                 {415, "Unsupported Media Type"},
-                 {422, "Unprocessable Content"},
-                 {429, "Too Many Requests"},
-                 {500, "Internal Server Error"},
-                 {503, "Service Unavailable"},
-                 {507, "Insufficient Storage"}};
-  for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
-    if (reasons[i].status == status) return reasons[i].reason;
-  return status < 400 ? "OK" : "Error";
-}
-
 static void add_header(h2o_req_t *req, const char *name, const char *value) {
   h2o_iovec_t v = h2o_strdup(&req->pool, value, SIZE_MAX);
   h2o_add_header_by_str(&req->pool, &req->res.headers, name, strlen(name), 1, NULL, v.base, v.len);
@@ -212,7 +212,7 @@ static void add_header(h2o_req_t *req, const char *name, const char *value) {
 
 void http_set_head(h2o_req_t *req, const http_response *response) {
   req->res.status = response->status;
-  req->res.reason = reason_of(response->status);
+  req->res.reason = http_reason(response->status);
   if (response->content_type) add_header(req, "content-type", response->content_type);
   add_header(req, "x-content-type-options", "nosniff");
   for (int i = 0; i < response->n_fields; i++)

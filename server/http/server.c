@@ -151,22 +151,15 @@ static bool is_taken(const http_options *o, char *error, size_t size) {
 
 static void on_accept(h2o_socket_t *listener, const char *problem) {
   http_loop *loop = http_current_loop;
-  http_server *s = loop->server;
   if (problem) return;
   for (int i = 0; i < 16; i++) {
     h2o_socket_t *socket = h2o_evloop_socket_accept(listener);
     if (!socket) return;
-    if (loop->stopping || !http_connection_opened(loop, socket)) {
+    http_connection *c = loop->stopping ? NULL : http_connection_opened(loop, socket);
+    if (c)
+      http_accept(c);
+    else
       h2o_socket_close(socket);
-      continue;
-    }
-    if (s->tls) {
-      pthread_mutex_lock(&s->mutex);
-      loop->accept.ssl_ctx = s->tls;
-      h2o_accept(&loop->accept, socket); /* takes a reference of its own */
-      pthread_mutex_unlock(&s->mutex);
-    } else
-      h2o_accept(&loop->accept, socket);
   }
 }
 
@@ -200,7 +193,6 @@ static void start_loop(http_loop *loop) {
   h2o_context_init(&loop->context, loop->loop, &s->config);
   loop->accept.ctx = &loop->context;
   loop->accept.hosts = s->config.hosts;
-  loop->accept.ssl_ctx = s->tls;
   h2o_multithread_register_receiver(loop->context.queue, &loop->receiver, on_messages);
   loop->listener = h2o_evloop_socket_create(loop->loop, loop->fd, H2O_SOCKET_FLAG_DONT_READ);
   h2o_socket_read_start(loop->listener, on_accept);
@@ -226,8 +218,10 @@ static void configure(http_server *s) {
   const http_options *o = &s->options;
   h2o_config_init(&s->config);
   s->config.server_name = h2o_iovec_init(H2O_STRLIT("webml"));
-  s->config.max_request_entity_size = o->max_body;
-  s->config.http1.req_timeout = (uint64_t)o->idle_seconds * 1000;
+  /* These two are minded in http1.c, http2.c and connection.c, which know more. */
+  s->config.max_request_entity_size = SIZE_MAX / 4;
+  s->config.http1.req_timeout = (uint64_t)86400 * 1000;
+  s->config.http1.upgrade_to_http2 = 0;
   s->config.http2.idle_timeout = (uint64_t)o->idle_seconds * 1000;
   s->config.http2.max_concurrent_requests_per_connection = 100;
   h2o_hostconf_t *host =
@@ -243,6 +237,10 @@ static void settle(http_options *o) {
   if (!o->max_connections_per_address) o->max_connections_per_address = 2048;
   if (!o->max_resets) o->max_resets = 200;
   if (!o->idle_seconds) o->idle_seconds = 120;
+  if (!o->max_head) o->max_head = (size_t)32 << 10;
+  if (!o->max_fields) o->max_fields = 100;
+  if (!o->max_held_per_address) o->max_held_per_address = (size_t)512 << 20;
+  if (!o->max_held) o->max_held = (size_t)2 << 30;
 }
 
 http_server *http_server_create(const http_options *options, char *error, size_t size) {
@@ -308,13 +306,20 @@ void http_server_destroy(http_server *s) {
   if (s->wake >= 0) close(s->wake);
   if (s->tls) SSL_CTX_free(s->tls);
   pthread_mutex_destroy(&s->mutex);
-  free(s->addresses);
   free(s->loops);
   free(s);
 }
 
 void http_server_counts(const http_server *server, http_counts *c) {
   http_server *s = (http_server *)(uintptr_t)server;
-  *c = (http_counts){atomic_load(&s->connections), (uint64_t)atomic_load(&s->open),
-                     atomic_load(&s->requests), atomic_load(&s->resets), atomic_load(&s->refused)};
+  *c = (http_counts){atomic_load(&s->connections),
+                     (uint64_t)atomic_load(&s->open),
+                     atomic_load(&s->requests),
+                     atomic_load(&s->resets),
+                     atomic_load(&s->refused),
+                     atomic_load(&s->ended),
+                     0};
+  pthread_mutex_lock(&s->mutex);
+  c->held = s->held;
+  pthread_mutex_unlock(&s->mutex);
 }

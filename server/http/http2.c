@@ -1,0 +1,347 @@
+/* HTTP/2 between the socket and libh2o. libh2o 2.2.5 decodes any header block of up to 400 KB into
+ * some 60 bytes of memory for each byte (a reference to its tables), prints a line for each unknown
+ * frame, takes any number of frames that mean nothing, and answers a body that is too large by a
+ * reset after which clients try again.
+ *
+ * It reads frames through a pointer in its connection, _read_expect. Ours stands there and sees
+ * each frame, whole, before libh2o does:
+ *
+ * - The fields of a header block are counted before they are decoded (hpack.c), and a block over
+ *   several frames is bounded as it grows. Blocks within twice the limits are decoded, since the
+ * tables of both sides must agree, and the request is answered with 431; beyond that the connection
+ * ends.
+ * - Frames that do nothing for a request are counted against what the connection has done.
+ * - The body of a stream is looked at as it grows; a refusal is an ordinary answer on the stream,
+ * and what is sent there afterwards is thrown away.
+ * - What the streams hold in memory is counted per connection, client, and server. */
+#include "hpack.h"
+#include "loop.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+  FRAME_HEAD = H2O_HTTP2_FRAME_HEADER_SIZE,
+  MOST_FRAME = 16384,     /* what libh2o announces */
+  STREAM_BYTES = 8 << 10, /* of memory for a stream, without its fields and its body */
+  MOST_THROWN = 64 << 20
+};
+
+typedef struct frame {
+  size_t length;
+  uint8_t type, flags;
+  uint32_t stream;
+  const uint8_t *payload;
+} frame;
+
+static uint32_t read_32(const uint8_t *p) {
+  return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+/* ---- ends of connections ---- */
+
+static ssize_t end(http_connection *c, const char *reason, const char **problem) {
+  http_connection_end(c, reason);
+  *problem = reason;
+  return H2O_HTTP2_ERROR_ENHANCE_YOUR_CALM;
+}
+
+/* ---- memory ---- */
+
+static size_t held_by(const h2o_http2_stream_t *stream) {
+  size_t n = STREAM_BYTES;
+  for (size_t i = 0; i < stream->req.headers.size; i++)
+    n += stream->req.headers.entries[i].value.len + 64;
+  if (stream->_req_body) n += stream->_req_body->capacity;
+  for (size_t i = 0; i < stream->_data.size; i++) n += stream->_data.entries[i].len;
+  return n;
+}
+
+size_t http2_held(http_connection *c) {
+  h2o_http2_conn_t *conn = c->two.connection;
+  h2o_http2_stream_t *stream;
+  size_t n = conn->_write.buf->capacity;
+  kh_foreach_value(conn->streams, stream, { n += held_by(stream); });
+  return n;
+}
+
+/* False: more than the client may hold. */
+static bool count(http_connection *c, size_t grown) {
+  c->two.grown += grown;
+  if (c->two.grown < HTTP_UNASKED) return true;
+  c->two.grown = 0;
+  return http_connection_holds(c, http2_held(c));
+}
+
+bool http2_is_blocked(http_connection *c) {
+  h2o_http2_conn_t *conn = c->two.connection;
+  h2o_http2_stream_t *stream;
+  if (conn->_write.buf_in_flight) return true;
+  kh_foreach_value(conn->streams, stream, {
+    if (stream->_data.size) return true;
+  });
+  return false;
+}
+
+/* ---- frames that do nothing ---- */
+
+static bool is_noise(const frame *f) {
+  switch (f->type) {
+  case H2O_HTTP2_FRAME_TYPE_DATA:
+    return !f->length && !(f->flags & H2O_HTTP2_FRAME_FLAG_END_STREAM);
+  case H2O_HTTP2_FRAME_TYPE_HEADERS: return false;
+  case H2O_HTTP2_FRAME_TYPE_CONTINUATION: return f->length < 1024;
+  default: return true;
+  }
+}
+
+/* A client that is at work sends some, too: for its requests, for what it takes of answers, and to
+ * see that the connection lives. */
+static bool is_flood(http_connection *c) {
+  uint64_t allowed = 1000 + 20 * c->requests + c->socket->bytes_written / 256 + c->received / 256 +
+                     (uint64_t)(http_now() - c->idle_since) * 20;
+  return ++c->two.noise > allowed;
+}
+
+/* ---- header blocks ---- */
+
+static const uint8_t *block_of(const frame *f, size_t *size) {
+  const uint8_t *p = f->payload, *end = p + f->length;
+  *size = 0;
+  if (f->flags & H2O_HTTP2_FRAME_FLAG_PADDED) {
+    if (p == end || *p >= end - p) return NULL;
+    end -= *p++;
+  }
+  if (f->flags & H2O_HTTP2_FRAME_FLAG_PRIORITY) {
+    if (end - p < 5) return NULL;
+    p += 5;
+  }
+  *size = (size_t)(end - p);
+  return p;
+}
+
+static bool is_bounded(http_connection *c, const uint8_t *bytes, size_t size) {
+  const http_options *o = &c->loop->server->options;
+  http_block block;
+  /* what is broken is libh2o's to refuse, as long as it is small */
+  return http_block_measure(bytes, size, 2 * (size_t)o->max_fields + 8, &block)
+             ? block.literal <= 4 * o->max_head
+             : block.fields <= 2 * (size_t)o->max_fields + 8;
+}
+
+/* The last frame of a block over several. */
+static bool is_bounded_with(http_connection *c, const h2o_buffer_t *before, const frame *f) {
+  uint8_t *all = malloc(before->size + f->length + 1);
+  if (!all) return false;
+  memcpy(all, before->bytes, before->size);
+  memcpy(all + before->size, f->payload, f->length);
+  bool ok = is_bounded(c, all, before->size + f->length);
+  free(all);
+  return ok;
+}
+
+/* NULL, or why the connection ends. */
+static const char *check_block(http_connection *c, h2o_http2_conn_t *conn, const frame *f) {
+  static const char many[] = "too many or too large header fields";
+  bool last = f->flags & H2O_HTTP2_FRAME_FLAG_END_HEADERS;
+  size_t size = f->length;
+  const uint8_t *bytes = f->payload;
+  if (f->type == H2O_HTTP2_FRAME_TYPE_HEADERS) {
+    c->two.block = 0;
+    bytes = block_of(f, &size);
+    if (bytes && last && !is_bounded(c, bytes, size)) return many;
+  } else if (last && conn->_headers_unparsed && !is_bounded_with(c, conn->_headers_unparsed, f))
+    return many;
+  c->two.block += size;
+  return c->two.block > 2 * c->loop->server->options.max_head ? many : NULL;
+}
+
+/* ---- refusals ---- */
+
+static void forget_body(h2o_http2_stream_t *stream) {
+  stream->req.entity = (h2o_iovec_t){NULL, 0};
+  if (stream->_req_body) h2o_buffer_dispose(&stream->_req_body);
+}
+
+/* libh2o handles the request as if it had come whole; http_on_request() finds the refusal. */
+static void refuse(http_connection *c, h2o_http2_stream_t *stream, int status,
+                   const char *sentence) {
+  http2 *t = &c->two;
+  t->refused[t->n_refused % HTTP2_REFUSED].stream = stream->stream_id;
+  t->refused[t->n_refused++ % HTTP2_REFUSED].told = false;
+  atomic_fetch_add(&c->loop->server->refused, 1);
+  forget_body(stream);
+  t->status = status;
+  t->problem = sentence;
+  h2o_http2_stream_set_state(t->connection, stream, H2O_HTTP2_STREAM_STATE_REQ_PENDING);
+  h2o_http2_stream_set_state(t->connection, stream, H2O_HTTP2_STREAM_STATE_SEND_HEADERS);
+  if (t->connection->pull_stream_ids.max_processed < stream->stream_id)
+    t->connection->pull_stream_ids.max_processed = stream->stream_id;
+  h2o_process_request(&stream->req);
+  t->status = 0;
+}
+
+/* DATA for a stream that was refused. The connection's window is kept open, for the others. Once
+ * the answer is out, the client is told to stop (RFC 9113, 8.1). */
+static bool throw_away(http_connection *c, const frame *f) {
+  http2 *t = &c->two;
+  h2o_http2_conn_t *conn = t->connection;
+  int i = 0;
+  while (i < HTTP2_REFUSED && t->refused[i].stream != f->stream) i++;
+  if (i == HTTP2_REFUSED || conn->state >= H2O_HTTP2_CONN_STATE_HALF_CLOSED) return false;
+  h2o_http2_window_consume_window(&conn->_input_window, f->length);
+  ssize_t window = h2o_http2_window_get_window(&conn->_input_window),
+          whole = (ssize_t)H2O_HTTP2_SETTINGS_HOST.initial_window_size;
+  if (window * 2 < whole) {
+    h2o_http2_encode_window_update_frame(&conn->_write.buf, 0, (int32_t)(whole - window));
+    h2o_http2_window_update(&conn->_input_window, whole - window);
+    h2o_http2_conn_request_write(conn);
+  }
+  if (!t->refused[i].told && !h2o_http2_conn_get_stream(conn, f->stream)) {
+    t->refused[i].told = true;
+    h2o_http2__encode_rst_stream_frame(&conn->_write.buf, f->stream, 0); /* NO_ERROR */
+    h2o_http2_conn_request_write(conn);
+  }
+  t->thrown_away += f->length;
+  return true;
+}
+
+/* ---- bodies ---- */
+
+static http_text text_of(h2o_iovec_t v) {
+  return (http_text){v.base, v.len};
+}
+
+static http_text authorization_of(const h2o_req_t *req) {
+  ssize_t i = h2o_find_header(&req->headers, H2O_TOKEN_AUTHORIZATION, -1);
+  return i < 0 ? (http_text){NULL, 0} : text_of(req->headers.entries[i].value);
+}
+
+/* The body had `before` bytes and has `size`; `expected` is what the client has announced, or 0. */
+static void check_body(http_connection *c, h2o_http2_stream_t *stream, size_t before, size_t size,
+                       size_t expected) {
+  const http_options *o = &c->loop->server->options;
+  const char *problem = "the body is larger than this path takes";
+  char *path, *authorization;
+  int status = 0;
+  if (size <= HTTP_UNASKED && expected <= HTTP_UNASKED && size <= o->max_body &&
+      expected <= o->max_body && !o->body_limit)
+    return;
+  bool crossed =
+      (expected > HTTP_UNASKED && before == 0) || (before <= HTTP_UNASKED && size > HTTP_UNASKED);
+  char *method = http_copy_head(text_of(stream->req.input.method), text_of(stream->req.input.path),
+                                authorization_of(&stream->req), &path, &authorization);
+  if (!method) {
+    refuse(c, stream, 503, "out of memory");
+    return;
+  }
+  if (crossed) status = http_may_send(c->loop->server, method, path, authorization, &problem);
+  size_t limit = http_body_limit(c->loop->server, method, path);
+  if (!status && (size > limit || expected > limit)) status = 413;
+  free(method);
+  if (status) refuse(c, stream, status, problem);
+}
+
+/* ---- frames ---- */
+
+static void after_headers(http_connection *c, const frame *f) {
+  h2o_http2_stream_t *stream = h2o_http2_conn_get_stream(c->two.connection, f->stream);
+  if (!stream || stream->state != H2O_HTTP2_STREAM_STATE_RECV_BODY) return;
+  size_t expected = stream->_expected_content_length;
+  check_body(c, stream, 0, 0, expected == SIZE_MAX ? 0 : expected);
+  stream = h2o_http2_conn_get_stream(c->two.connection, f->stream);
+  if (stream && stream->state == H2O_HTTP2_STREAM_STATE_RECV_BODY &&
+      !count(c, STREAM_BYTES / 8 + f->length * 2))
+    refuse(c, stream, 503, "too much is being sent at the moment; try again later");
+}
+
+/* Before libh2o sees the bytes: with the last of them it hands the request on. True: they have been
+ * dealt with. */
+static bool before_data(http_connection *c, const frame *f) {
+  if (throw_away(c, f)) return true;
+  h2o_http2_stream_t *stream = h2o_http2_conn_get_stream(c->two.connection, f->stream);
+  if (!stream || stream->state != H2O_HTTP2_STREAM_STATE_RECV_BODY || !stream->_req_body)
+    return false;
+  size_t before = stream->_req_body->size;
+  c->received += f->length;
+  check_body(c, stream, before, before + f->length, 0);
+  if (stream->state != H2O_HTTP2_STREAM_STATE_RECV_BODY) return throw_away(c, f);
+  if (!count(c, f->length))
+    refuse(c, stream, 503, "too much is being sent at the moment; try again later");
+  return stream->state != H2O_HTTP2_STREAM_STATE_RECV_BODY && throw_away(c, f);
+}
+
+static ssize_t on_frame(h2o_http2_conn_t *conn, const uint8_t *bytes, size_t size,
+                        const char **problem);
+
+/* libh2o's turn. It may set the pointer anew. */
+static ssize_t pass(http_connection *c, const uint8_t *bytes, size_t size, const char **problem) {
+  h2o_http2_conn_t *conn = c->two.connection;
+  ssize_t n = c->two.expect(conn, bytes, size, problem);
+  if (conn->_read_expect != on_frame) {
+    c->two.expect = conn->_read_expect;
+    conn->_read_expect = on_frame;
+  }
+  return n;
+}
+
+/* How many fields this server takes is in no setting of libh2o's: a frame of our own says it. */
+static ssize_t greet(http_connection *c, const uint8_t *bytes, size_t size, const char **problem) {
+  ssize_t n = pass(c, bytes, size, problem);
+  if (n <= 0) return n;
+  c->two.greeted = true;
+  uint32_t most = (uint32_t)c->loop->server->options.max_head;
+  uint8_t setting[FRAME_HEAD + 6] = {0, 0, 6, H2O_HTTP2_FRAME_TYPE_SETTINGS};
+  uint8_t value[6] = {
+      0, 6, (uint8_t)(most >> 24), (uint8_t)(most >> 16), (uint8_t)(most >> 8), (uint8_t)most};
+  memcpy(setting + FRAME_HEAD, value, sizeof value);
+  h2o_buffer_t **out = &c->two.connection->_write.buf;
+  h2o_iovec_t to = h2o_buffer_reserve(out, sizeof setting);
+  if (to.base) {
+    memcpy(to.base, setting, sizeof setting);
+    (*out)->size += sizeof setting;
+  }
+  return n;
+}
+
+static ssize_t on_frame(h2o_http2_conn_t *conn, const uint8_t *bytes, size_t size,
+                        const char **problem) {
+  http_connection *c = conn->sock->on_close.data;
+  if (!c->two.greeted) return greet(c, bytes, size, problem);
+  if (size < FRAME_HEAD) return H2O_HTTP2_ERROR_INCOMPLETE;
+  frame f = {.length = read_32(bytes) >> 8,
+             .type = bytes[3],
+             .flags = bytes[4],
+             .stream = read_32(bytes + 5) & 0x7fffffff,
+             .payload = bytes + FRAME_HEAD};
+  if (f.length > MOST_FRAME) return H2O_HTTP2_ERROR_FRAME_SIZE;
+  if (size < FRAME_HEAD + f.length) return H2O_HTTP2_ERROR_INCOMPLETE;
+  ssize_t whole = (ssize_t)(FRAME_HEAD + f.length);
+  if (is_noise(&f) && is_flood(c)) return end(c, "too many frames that do nothing", problem);
+  bool is_headers = f.type == H2O_HTTP2_FRAME_TYPE_HEADERS,
+       in_block = conn->_headers_unparsed != NULL;
+  if (is_headers || f.type == H2O_HTTP2_FRAME_TYPE_CONTINUATION) {
+    const char *reason = check_block(c, conn, &f);
+    if (reason) return end(c, reason, problem);
+  } else if (f.type > H2O_HTTP2_FRAME_TYPE_CONTINUATION && !in_block)
+    return whole; /* RFC 9113, 5.5: unknown ones are ignored; libh2o would print a line for each */
+  else if (f.type == H2O_HTTP2_FRAME_TYPE_DATA && !in_block && before_data(c, &f))
+    return c->two.thrown_away > MOST_THROWN ? end(c, "it goes on with what was refused", problem)
+                                            : whole;
+  ssize_t n = pass(c, bytes, size, problem);
+  if (n > 0 && (is_headers || f.type == H2O_HTTP2_FRAME_TYPE_CONTINUATION)) after_headers(c, &f);
+  return n;
+}
+
+void http2_start(http_connection *c) {
+  h2o_socket_t *socket = c->socket;
+  h2o_buffer_t *bytes = socket->input; /* libh2o would read them at once */
+  h2o_buffer_init(&socket->input, &h2o_socket_buffer_prototype);
+  h2o_http2_accept(&c->loop->accept, socket, *h2o_get_timestamp(&c->loop->context, NULL, NULL));
+  socket->input = bytes;
+  h2o_http2_conn_t *conn = c->two.connection = socket->data;
+  c->two.expect = conn->_read_expect;
+  conn->_read_expect = on_frame;
+  if (bytes->size) socket->_cb.read(socket, NULL);
+}
