@@ -53,6 +53,7 @@ static void on_closed(void *data) {
   c->client->held -= c->held;
   s->held -= c->held;
   leave(s, c->client);
+  s->closed++;
   pthread_mutex_unlock(&s->mutex);
   atomic_fetch_sub(&s->open, 1);
   if (c->gone) *c->gone = true;
@@ -94,8 +95,6 @@ http_connection *http_connection_opened(http_loop *loop, h2o_socket_t *socket) {
   bool room = atomic_fetch_add(&s->open, 1) < s->options.max_connections;
   pthread_mutex_lock(&s->mutex);
   c->client = room ? enter(s, name) : NULL;
-  int open = atomic_load(&s->open);
-  if (open > s->open_peak) s->open_peak = open;
   pthread_mutex_unlock(&s->mutex);
   if (!c->client) {
     atomic_fetch_sub(&s->open, 1);
@@ -149,20 +148,24 @@ bool http_connection_holds(http_connection *c, size_t bytes) {
   return fits;
 }
 
-/* What many connections or large bodies have left in the allocator's lists goes back to the system,
- * once less than half of it is in use. */
-static void give_back(http_server *s) {
-  enum { CONNECTIONS = 64, BYTES = 16 << 20 };
-  int open = atomic_load(&s->open);
+/* What many connections or large bodies have left in the allocator's lists goes back to the system
+ * when most of them are gone, and once more for the last of them. It takes milliseconds, so not
+ * more often than every other second. */
+static void give_back(http_server *s, double now) {
+  enum { CONNECTIONS = 32, BYTES = 16 << 20 };
   pthread_mutex_lock(&s->mutex);
-  bool much = (s->open_peak >= CONNECTIONS && open < s->open_peak / 2) ||
+  uint64_t closed = s->closed - s->closed_then;
+  bool much = (closed >= CONNECTIONS && (uint64_t)atomic_load(&s->open) < 2 * closed) ||
               (s->peak >= BYTES && s->held < s->peak / 2);
-  if (much) {
-    s->open_peak = open;
+  bool due = (much || s->once_more) && now - s->given_back >= 2;
+  if (due) {
+    s->once_more = much;
+    s->closed_then = s->closed;
     s->peak = s->held;
+    s->given_back = now;
   }
   pthread_mutex_unlock(&s->mutex);
-  if (much) malloc_trim(1 << 20);
+  if (due) malloc_trim(1 << 20);
 }
 
 /* ---- requests ---- */
@@ -222,5 +225,5 @@ void http_connections_sweep(http_loop *loop, double now) {
     else if (takes_nothing(c, now, most))
       http_connection_end(c, "it takes no answers");
   }
-  if (loop == loop->server->loops) give_back(loop->server);
+  if (loop == loop->server->loops) give_back(loop->server, now);
 }

@@ -139,7 +139,8 @@ static ptrdiff_t check(http_head *h, bool has_host, size_t size) {
   if (h->minor == 1 && !has_host) return refuse(h, 400, "the field Host is missing");
   if (h->chunked && h->has_length)
     return refuse(h, 400, "Content-Length and Transfer-Encoding exclude each other");
-  if (h->chunked && h->minor == 0) return refuse(h, 400, "Transfer-Encoding is not for this version");
+  if (h->chunked && h->minor == 0)
+    return refuse(h, 400, "Transfer-Encoding is not for this version");
   return (ptrdiff_t)size;
 }
 

@@ -61,8 +61,12 @@ struct http_server {
   pthread_mutex_t mutex; /* of clients and the TLS context */
   http_client *clients[HTTP_CLIENT_BUCKETS];
   SSL_CTX *tls;
-  size_t held, peak; /* bytes; the peak since memory was given back; the mutex's */
-  int open_peak;     /* connections, likewise */
+  /* The mutex's: bytes that connections hold, their peak since memory was given back to the system,
+   * when that was, and how many connections have closed, now and then. */
+  size_t held, peak;
+  double given_back;
+  bool once_more;
+  uint64_t closed, closed_then;
   atomic_uint_fast64_t connections, requests, resets, refused, ended;
   atomic_int open;
 };

@@ -54,12 +54,12 @@ def test_memory_goes_back_after_an_attack(start_server, slack):
     peak = raw.anonymous_memory(server)
     for c in crowd:
         c.s.close()
-    for _ in range(50):
+    for _ in range(90):
         time.sleep(0.1)
         after = raw.anonymous_memory(server)
-        if after - before < 20 * slack:
+        if after - before < 40 * slack:
             break
-    assert after - before < 20 * slack, f"{before:.0f}, {peak:.0f}, {after:.0f} MB"
+    assert after - before < 40 * slack, f"{before:.0f}, {peak:.0f}, {after:.0f} MB"
 
 
 @pytest.mark.parametrize("piece", [0, 1, 1000, 16384])
