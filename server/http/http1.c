@@ -50,7 +50,7 @@ static bool call(http_connection *c, h2o_socket_cb callback, const char *error) 
 /* The request has been answered, and libh2o reads the next one. */
 static void next_request(http_connection *c) {
   c->one.state = HTTP1_HEAD;
-  c->one.scanned = c->one.unsent = 0;
+  c->one.scanned = c->unsent = 0;
   free(c->one.method);
   c->one.method = NULL;
   http_connection_holds(c, c->one.n_rest);
@@ -88,9 +88,10 @@ static void on_send(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bytes, siz
   http_connection *c = socket->on_close.data;
   bool gone = false, *outer = c->gone;
   c->gone = &gone;
-  c->one.unsent = 0;
-  for (size_t i = 0; i < n; i++) c->one.unsent += bytes[i].len;
-  if (c->one.unsent > HTTP_UNASKED) http_connection_holds(c, c->one.unsent + c->one.n_rest);
+  c->unsent = 0;
+  for (size_t i = 0; i < n; i++) c->unsent += bytes[i].len;
+  if (c->unsent > HTTP_UNASKED && !http_connection_holds(c, c->unsent + c->one.n_rest))
+    http_connection_end(c, "its address holds too many answers");
   send_on(self, req, bytes, n, state);
   if (gone) {
     if (outer) *outer = true;

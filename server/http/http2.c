@@ -53,7 +53,11 @@ static size_t held_by(const h2o_http2_stream_t *stream) {
   size_t n = STREAM_BYTES;
   for (size_t i = 0; i < stream->req.headers.size; i++)
     n += stream->req.headers.entries[i].value.len + 64;
-  if (stream->_req_body) n += stream->_req_body->capacity;
+  return stream->_req_body ? n + stream->_req_body->capacity : n;
+}
+
+static size_t unsent_of(const h2o_http2_stream_t *stream) {
+  size_t n = 0;
   for (size_t i = 0; i < stream->_data.size; i++) n += stream->_data.entries[i].len;
   return n;
 }
@@ -61,9 +65,13 @@ static size_t held_by(const h2o_http2_stream_t *stream) {
 size_t http2_held(http_connection *c) {
   h2o_http2_conn_t *conn = c->two.connection;
   h2o_http2_stream_t *stream;
-  size_t n = conn->_write.buf->capacity;
-  kh_foreach_value(conn->streams, stream, { n += held_by(stream); });
-  return n;
+  size_t n = 0;
+  c->unsent = conn->_write.buf->size;
+  kh_foreach_value(conn->streams, stream, {
+    n += held_by(stream);
+    c->unsent += unsent_of(stream);
+  });
+  return n + c->unsent;
 }
 
 /* False: more than the client may hold. */
@@ -72,6 +80,26 @@ static bool count(http_connection *c, size_t grown) {
   if (c->two.grown < HTTP_UNASKED) return true;
   c->two.grown = 0;
   return http_connection_holds(c, http2_held(c));
+}
+
+/* libh2o's function that sends; it is the same for all requests. */
+static void (*send_on)(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bytes, size_t n,
+                       h2o_send_state_t state);
+
+static void on_send(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bytes, size_t n,
+                    h2o_send_state_t state) {
+  http_connection *c = ((h2o_http2_conn_t *)req->conn)->sock->on_close.data;
+  size_t size = 0;
+  for (size_t i = 0; i < n; i++) size += bytes[i].len;
+  send_on(self, req, bytes, n, state);
+  if (!count(c, size)) http_connection_end(c, "its address holds too many answers");
+}
+
+void http2_answering(http_connection *c, h2o_req_t *req) {
+  (void)c;
+  if (req->_ostr_top->do_send == on_send) return;
+  send_on = req->_ostr_top->do_send;
+  req->_ostr_top->do_send = on_send;
 }
 
 bool http2_is_blocked(http_connection *c) {

@@ -92,7 +92,7 @@ typedef struct http1 {
   size_t limit;      /* of the body */
   char *method, *path, *authorization; /* one block; for the callbacks, once the head has gone */
   char *rest;                          /* what came behind the request */
-  size_t n_rest, unsent;
+  size_t n_rest;
   char *refusal;
 } http1;
 
@@ -130,7 +130,8 @@ struct http_connection {
   h2o_timeout_entry_t again; /* what came behind a request gets its turn */
   int resets, pending;       /* pending: requests that are being answered */
   uint64_t requests;
-  size_t held; /* bytes, as they have been counted */
+  size_t held;   /* bytes, as they have been counted */
+  size_t unsent; /* of them, of answers that the client has not taken */
   double idle_since;
   uint64_t received;    /* bytes of bodies since then */
   double blocked_since; /* 0: the client takes what it gets */
@@ -210,6 +211,7 @@ void http1_free(http_connection *c);
 
 /* http2.c */
 void http2_start(http_connection *c);
+void http2_answering(http_connection *c, h2o_req_t *req);
 size_t http2_held(http_connection *c);
 /* Something waits until the client takes it. */
 bool http2_is_blocked(http_connection *c);

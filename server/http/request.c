@@ -83,10 +83,14 @@ static bool is_too_large(const http_options *o, const h2o_req_t *req) {
   return req->headers.size > (size_t)o->max_fields || size > o->max_head;
 }
 
+enum { MOST_UNSENT = 16 << 20 }; /* bytes of answers that may wait before there is another one */
+
 /* NULL: the request may be handled; else why not. */
 static const char *check(http_loop *loop, const http_connection *c, h2o_req_t *req, int *status) {
   *status = c && c->two.connection ? c->two.status : 0;
   if (*status) return c->two.problem;
+  *status = 503;
+  if (c && c->unsent > MOST_UNSENT) return "take the answers to earlier requests first";
   *status = 431;
   if (is_too_large(&loop->server->options, req)) return "the header fields are too large";
   *status = 400;
@@ -108,7 +112,7 @@ int http_on_request(h2o_handler_t *handler, h2o_req_t *req) {
   http_request **holder = h2o_mem_alloc_shared(&req->pool, sizeof *holder, on_disposed);
   *holder = r;
   loop->pending++;
-  if (r->connection && req->version < 0x200) http1_answering(r->connection, req);
+  if (r->connection) (req->version < 0x200 ? http1_answering : http2_answering)(r->connection, req);
   const char *problem = check(loop, r->connection, req, &status);
   if (problem) {
     r->answered = true;
