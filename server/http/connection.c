@@ -62,6 +62,8 @@ static void on_closed(void *data) {
   if (c->next) c->next->place = c->place;
   if (c->tls) SSL_CTX_free(c->tls);
   http1_free(c);
+  http2_free(c);
+  if (c->early) http_request_release(c->early);
   free(c);
 }
 
@@ -199,6 +201,12 @@ static bool is_blocked(http_connection *c) {
   return c->one.state == HTTP1_ANSWER && c->socket->_cb.write;
 }
 
+/* Bytes buy time, but none in advance: whoever stops for too long is late, whatever came before. */
+static void buy_time(double *since, uint64_t bytes, double now) {
+  *since += (double)bytes / RATE;
+  if (*since > now) *since = now;
+}
+
 /* True: the client has taken next to nothing for too long. */
 static bool takes_nothing(http_connection *c, double now, double most) {
   if (!is_blocked(c)) {
@@ -206,11 +214,18 @@ static bool takes_nothing(http_connection *c, double now, double most) {
     return false;
   }
   uint64_t taken = http_acknowledged(h2o_socket_get_fd(c->socket));
-  if (c->blocked_since == 0) {
+  if (c->blocked_since == 0)
     c->blocked_since = now;
-    c->taken = taken;
-  }
-  return now - c->blocked_since > most + (double)(taken - c->taken) / RATE;
+  else
+    buy_time(&c->blocked_since, taken - c->taken, now);
+  c->taken = taken;
+  return now - c->blocked_since > most;
+}
+
+static bool sends_nothing(http_connection *c, double now, double most) {
+  buy_time(&c->idle_since, c->received, now);
+  c->received = 0;
+  return !c->pending && now - c->idle_since > most;
 }
 
 /* libh2o's own limit on HTTP/2 starts anew with every byte: one that sends a byte now and then
@@ -219,8 +234,7 @@ void http_connections_sweep(http_loop *loop, double now) {
   double most = loop->server->options.idle_seconds + 1.0;
   for (http_connection *c = loop->connections; c; c = c->next) {
     if (c->two.connection && c->held) http_connection_holds(c, http2_held(c));
-    if ((c->end_at > 0 && now > c->end_at) ||
-        (!c->pending && now - c->idle_since > most + (double)c->received / RATE))
+    if ((c->end_at > 0 && now > c->end_at) || sends_nothing(c, now, most))
       cut(c);
     else if (takes_nothing(c, now, most))
       http_connection_end(c, "it takes no answers");

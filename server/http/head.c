@@ -1,6 +1,7 @@
 /* HTTP/1.1 heads and chunks (RFC 9112). */
 #include "head.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- characters ---- */
@@ -177,6 +178,29 @@ ptrdiff_t http_head_parse(const char *bytes, size_t size, size_t *scanned,
     if (!read_field(h, p, cr, &has_host)) return -1;
   }
   return check(h, has_host, whole);
+}
+
+char *http_head_fields(const char *head, size_t size) {
+  char *fields = malloc(size + 2), *to = fields;
+  const char *end = head + size, *p = memchr(head, '\n', size);
+  if (!fields) return NULL;
+  for (p++; p < end && *p != '\r'; p++) {
+    const char *colon = memchr(p, ':', (size_t)(end - p)), *cr = memchr(p, '\r', (size_t)(end - p)),
+               *value = colon + 1, *stop = cr;
+    while (value < stop && (*value == ' ' || *value == '\t')) value++;
+    while (stop > value && (stop[-1] == ' ' || stop[-1] == '\t')) stop--;
+    const char *line = p;
+    p = cr + 1;
+    if (memchr(value, '\t', (size_t)(stop - value))) continue; /* as http_header() has it */
+    memcpy(to, line, (size_t)(colon - line));
+    to += colon - line;
+    *to++ = '\0';
+    memcpy(to, value, (size_t)(stop - value));
+    to += stop - value;
+    *to++ = '\0';
+  }
+  *to = '\0';
+  return fields;
 }
 
 /* ---- chunks ---- */

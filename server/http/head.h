@@ -33,6 +33,9 @@ typedef struct http_head_limits {
 ptrdiff_t http_head_parse(const char *bytes, size_t size, size_t *scanned,
                           const http_head_limits *limits, http_head *head);
 
+/* The fields of a head that was parsed, as "name\0value\0...\0"; free(). NULL: no memory. */
+char *http_head_fields(const char *head, size_t size);
+
 /* Walks over a chunked body (RFC 9112, 7.1) without taking it apart. Begins as zeros. */
 typedef struct http_chunks {
   int state;

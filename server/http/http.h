@@ -17,6 +17,34 @@ typedef struct http_server http_server;
 typedef struct http_request http_request;
 typedef struct http_stream http_stream;
 
+/* Why a body is not taken: the status of the answer, and its sentence, without quotation marks,
+ * backslashes or control characters. */
+typedef struct http_refusal {
+  int status;
+  char sentence[200];
+} http_refusal;
+
+/* Bodies that are handed on while they come, instead of being kept whole until the request is
+ * handled: of any size, in little memory, and what has come before a connection breaks is not lost.
+ *
+ * wants() is asked on the loop, for requests that have a body, and must not block; `path` is
+ * decoded, without the query. The others are called on threads of the server's own, may block, and
+ * come one after the other for one request: begin   once, before the first byte, with the request's
+ * head (http_header() and so on may be called, http_body() has nothing, and it may not be
+ * answered). size: bytes that are announced, or UINT64_MAX. Returns what the other calls get, or
+ * NULL with a refusal. piece   some bytes, at most 512 KiB. False, with a refusal: no more of them.
+ *   end     once after a begin() that succeeded. whole: all has come; if not, the client has gone,
+ * or was refused. Then, if all has come, the request is handled as others are, with
+ * http_body_object(); at last free() is called, from any thread. body_limit() and may_send() are
+ * asked before all of this. */
+typedef struct http_body_functions {
+  bool (*wants)(const char *method, const char *path, void *user); /* NULL: none */
+  void *(*begin)(const http_request *request, uint64_t size, http_refusal *refusal, void *user);
+  bool (*piece)(void *object, const void *bytes, size_t size, http_refusal *refusal);
+  void (*end)(void *object, bool whole);
+  void (*free)(void *object);
+} http_body_functions;
+
 typedef struct http_options {
   const char *host;                /* numeric address, or NULL: 127.0.0.1 */
   int port;                        /* 0: any that is free */
@@ -47,6 +75,10 @@ typedef struct http_options {
   size_t max_held_per_address, max_held;
   /* Where bodies of 4 MiB and more are kept while they come, in files without names; NULL: /tmp. */
   const char *spool_folder;
+  http_body_functions body;
+  /* Addresses and networks, "10.0.0.1, 192.168.0.0/16, fd00::/8": whoever connects from there is a
+   * proxy, whose Forwarded or X-Forwarded-For says who the client is. NULL: none. */
+  const char *trusted_proxies;
 } http_options;
 
 /* NULL with a sentence in `error`. Listens already when it returns. */
@@ -77,6 +109,8 @@ const char *http_query(const http_request *request); /* behind the "?", as sent;
 /* Case does not matter; NULL when there is none. Bytes below 32 never occur in it. */
 const char *http_header(const http_request *request, const char *name);
 const void *http_body(const http_request *request, size_t *size);
+/* What begin() of http_body_functions has made of the body; NULL: the body is in http_body(). */
+void *http_body_object(const http_request *request);
 const char *http_peer(const http_request *request); /* address without port */
 bool http_is_secure(const http_request *request);   /* TLS */
 
@@ -99,6 +133,7 @@ typedef struct http_response {
   size_t size;
   int n_fields;
   const http_field *fields; /* further headers */
+  bool may_compress;        /* by gzip, when it is larger than 1 KiB and the client takes that */
 } http_response;
 
 /* Everything is copied. Ends the request. */

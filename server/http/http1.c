@@ -9,9 +9,12 @@
  * - A refusal is written here, without libh2o, whose connection then ends as if the client had
  * gone.
  *
+ * - A body that is handed on (http_body_functions) never reaches libh2o. Its head waits here, and
+ * is fed when all has come, changed such that no body follows it.
+ *
  * libh2o sets its callbacks anew whenever it goes on reading or writing; settle() puts ours in
  * front of them again after each call. */
-#include "loop.h"
+#include "incoming.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +33,8 @@ void http1_free(http_connection *c) {
   free(c->one.rest);
   free(c->one.refusal);
   free(c->one.method);
+  free(c->one.kept);
+  if (c->one.body) http_incoming_break(c->one.body);
 }
 
 /* ---- calls into libh2o ---- */
@@ -128,7 +133,8 @@ static void refuse(http_connection *c, int status, const char *sentence) {
   atomic_fetch_add(&c->loop->server->refused, 1);
   c->one.state = HTTP1_REFUSED;
   c->end_at = http_now() + LINGER;
-  if (!text) {
+  if (!text || c->socket->_cb.write) {
+    free(text);
     call(c, c->read, h2o_socket_error_closed);
     return;
   }
@@ -158,7 +164,10 @@ static bool set_aside(http_connection *c, size_t request) {
     return false;
   }
   memcpy(rest, in->bytes + request, n);
-  in->size = request;
+  if (request)
+    in->size = request;
+  else
+    h2o_buffer_consume(&c->socket->input, n);
   c->one.rest = rest;
   c->one.n_rest = n;
   return true;
@@ -240,6 +249,169 @@ static void take_body(http_connection *c) {
   if (took(c, o->whole ? all : here)) feed(c);
 }
 
+/* ---- bodies that are handed on ---- */
+
+static void on_continued(h2o_socket_t *socket, const char *error);
+
+static void refuse_stream(http_incoming *b) {
+  http_connection *c = b->connection;
+  c->one.body = NULL;
+  b->connection = NULL;
+  refuse(c, b->refusal.status,
+         b->refusal.sentence[0] ? b->refusal.sentence : "the body cannot be taken");
+  if (!c->socket->_cb.read) h2o_socket_read_start(c->socket, on_read);
+}
+
+/* All has been handed on: libh2o gets the head. */
+static void feed_kept(http_connection *c) {
+  http1 *o = &c->one;
+  h2o_iovec_t to = h2o_buffer_reserve(&c->socket->input, o->n_head);
+  if (!to.base) {
+    call(c, c->read, h2o_socket_error_out_of_memory);
+    return;
+  }
+  memcpy(to.base, o->kept, o->n_head);
+  c->socket->input->size = o->n_head;
+  free(o->kept);
+  o->kept = NULL;
+  http_connection_holds(c, o->n_rest);
+  feed(c);
+}
+
+static bool deliver_stream(http_incoming *b) {
+  http_connection *c = b->connection;
+  atomic_fetch_add(&b->request->references, 1);
+  c->early = b->request;
+  c->one.body = NULL;
+  if (!c->one.continuing) feed_kept(c); /* else on_continued() does */
+  return true;
+}
+
+static void hand_on(void *body, const char *bytes, size_t size) {
+  http_incoming_put(body, bytes, size);
+}
+
+/* Bytes of the input that belong to the body, as many as there is room for. False: refused. */
+static bool hand_on_some(http_connection *c, size_t *used) {
+  http1 *o = &c->one;
+  h2o_buffer_t *in = c->socket->input;
+  size_t n = http_incoming_room(o->body) < in->size ? http_incoming_room(o->body) : in->size;
+  *used = 0;
+  if (o->head.chunked) {
+    http_chunks_result r = http_chunks_walk(&o->chunks, in->bytes, n, used, hand_on, o->body);
+    o->whole = r == HTTP_CHUNKS_END;
+    if (r == HTTP_CHUNKS_BAD) return refuse(c, 400, "the chunks of the body are broken"), false;
+    return may_come(c, o->chunks.total);
+  }
+  *used = n < o->left ? n : (size_t)o->left;
+  if (*used) http_incoming_put(o->body, in->bytes, *used);
+  o->left -= *used;
+  o->whole = !o->left;
+  return true;
+}
+
+/* Reading rests while there is no room, and when all has come. */
+static void take_stream(http_connection *c) {
+  http1 *o = &c->one;
+  while (!o->whole && c->socket->input->size && http_incoming_room(o->body)) {
+    size_t used;
+    http_incoming *body = o->body;
+    if (!hand_on_some(c, &used)) {
+      o->body = NULL;
+      http_incoming_break(body);
+      return;
+    }
+    c->received += used;
+    if (used) h2o_buffer_consume(&c->socket->input, used);
+  }
+  if (o->whole) {
+    if (!set_aside(c, 0)) {
+      http_incoming_break(o->body);
+      o->body = NULL;
+      return;
+    }
+    h2o_socket_read_stop(c->socket);
+    http_incoming_finish(o->body);
+  } else if (!http_incoming_room(o->body))
+    h2o_socket_read_stop(c->socket);
+}
+
+static void resume_stream(http_incoming *b) {
+  static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+  http_connection *c = b->connection;
+  http1 *o = &c->one;
+  if (o->whole) return;
+  if (o->expects && !b->total && !c->socket->input->size) {
+    h2o_iovec_t bytes = {(char *)(uintptr_t)text, sizeof text - 1};
+    o->continuing = true;
+    h2o_socket_write(c->socket, &bytes, 1, on_continued);
+  }
+  o->expects = false;
+  if (!c->socket->_cb.read) h2o_socket_read_start(c->socket, on_read);
+  take_stream(c);
+}
+
+static void on_continued(h2o_socket_t *socket, const char *error) {
+  http_connection *c = socket->on_close.data;
+  c->one.continuing = false;
+  if (error)
+    call(c, c->read, error);
+  else if (c->early)
+    feed_kept(c);
+}
+
+/* The head that libh2o will see has no body: its length is 0, or the name of its coding is no name
+ * that libh2o knows. */
+static void hide_body(http1 *o, const char *bytes) {
+  http_text name = o->head.length_field;
+  if (name.bytes) {
+    char *p = o->kept + (name.bytes - bytes) + name.size;
+    for (; *p != '\r'; p++)
+      if (*p >= '0' && *p <= '9') *p = '0';
+  }
+  if (o->head.coding_field.bytes) o->kept[o->head.coding_field.bytes - bytes] = 'x';
+  if (o->head.expect_field.bytes) o->kept[o->head.expect_field.bytes - bytes] = 'x';
+}
+
+/* False: no memory. */
+static bool start_stream(http_connection *c) {
+  http1 *o = &c->one;
+  const char *bytes = c->socket->input->bytes;
+  char *fields = http_head_fields(bytes, o->n_head);
+  http_request *r = fields ? http_request_early(c, o->head.method, o->head.target, fields) : NULL;
+  o->kept = r ? malloc(o->n_head) : NULL;
+  if (o->kept) o->body = http_incoming_start(c, r, o->head.chunked ? UINT64_MAX : o->head.length);
+  if (!o->body) {
+    if (r) http_request_release(r);
+    return false;
+  }
+  o->body->refuse = refuse_stream;
+  o->body->resume = resume_stream;
+  o->body->deliver = deliver_stream;
+  memcpy(o->kept, bytes, o->n_head);
+  hide_body(o, bytes);
+  h2o_buffer_consume(&c->socket->input, o->n_head);
+  o->state = HTTP1_STREAM;
+  o->left = o->head.length;
+  o->expects = o->head.expect_field.bytes != NULL;
+  if (!http_connection_holds(c, 2 * HTTP_BLOCK)) {
+    http_incoming *body = o->body;
+    o->body = NULL;
+    http_incoming_break(body);
+    refuse(c, 503, "too much is being sent at the moment; try again later");
+    return true;
+  }
+  take_stream(c);
+  return true;
+}
+
+static bool wants_stream(http_connection *c) {
+  const http_options *o = &c->loop->server->options;
+  return o->body.wants && o->body.wants(c->one.method, c->one.path, o->user);
+}
+
+/* ---- heads ---- */
+
 /* A head that has come whole. */
 static void begin(http_connection *c, size_t n_head) {
   http1 *o = &c->one;
@@ -259,7 +431,11 @@ static void begin(http_connection *c, size_t n_head) {
     return;
   }
   o->limit = http_body_limit(c->loop->server, o->method, o->path);
-  if (may_come(c, o->head.length)) take_body(c);
+  if (!may_come(c, o->head.length)) return;
+  if (!wants_stream(c))
+    take_body(c);
+  else if (!start_stream(c))
+    refuse(c, 503, "out of memory");
 }
 
 static void take_head(http_connection *c) {
@@ -286,6 +462,9 @@ static void input(http_connection *c) {
     if (c->socket->input->size) take_head(c);
     break;
   case HTTP1_BODY: take_body(c); break;
+  case HTTP1_STREAM:
+    if (c->one.body) take_stream(c);
+    break;
   case HTTP1_ANSWER: break;
   case HTTP1_REFUSED: h2o_buffer_consume(&c->socket->input, c->socket->input->size); break;
   }

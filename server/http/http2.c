@@ -13,9 +13,12 @@
  * - Frames that do nothing for a request are counted against what the connection has done.
  * - The body of a stream is looked at as it grows; a refusal is an ordinary answer on the stream,
  * and what is sent there afterwards is thrown away.
+ * - Bodies that are handed on (http_body_functions) are taken from their frames. libh2o sees the
+ *   frames, too, for its windows, but none with END_STREAM: that comes, in an empty frame made
+ * here, when all has been handed on.
  * - What the streams hold in memory is counted per connection, client, and server. */
 #include "hpack.h"
-#include "loop.h"
+#include "incoming.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,6 +74,7 @@ size_t http2_held(http_connection *c) {
     n += held_by(stream);
     c->unsent += unsent_of(stream);
   });
+  for (const http_incoming *b = c->two.bodies; b; b = b->next_of_connection) n += 2 * HTTP_BLOCK;
   return n + c->unsent;
 }
 
@@ -217,7 +221,8 @@ static bool throw_away(http_connection *c, const frame *f) {
   h2o_http2_conn_t *conn = t->connection;
   int i = 0;
   while (i < HTTP2_REFUSED && t->refused[i].stream != f->stream) i++;
-  if (i == HTTP2_REFUSED || conn->state >= H2O_HTTP2_CONN_STATE_HALF_CLOSED) return false;
+  if (!f->stream || i == HTTP2_REFUSED || conn->state >= H2O_HTTP2_CONN_STATE_HALF_CLOSED)
+    return false;
   h2o_http2_window_consume_window(&conn->_input_window, f->length);
   ssize_t window = h2o_http2_window_get_window(&conn->_input_window),
           whole = (ssize_t)H2O_HTTP2_SETTINGS_HOST.initial_window_size;
@@ -271,6 +276,184 @@ static void check_body(http_connection *c, h2o_http2_stream_t *stream, size_t be
   if (status) refuse(c, stream, status, problem);
 }
 
+/* ---- bodies that are handed on ---- */
+
+static ssize_t pass(http_connection *c, const uint8_t *bytes, size_t size, const char **problem);
+
+static http_incoming *body_of(http_connection *c, uint32_t stream) {
+  http_incoming *b = c->two.bodies;
+  while (b && b->stream != stream) b = b->next_of_connection;
+  return b;
+}
+
+static void unlink_body(http_connection *c, const http_incoming *b) {
+  http_incoming **place = &c->two.bodies;
+  while (*place != b) place = &(*place)->next_of_connection;
+  *place = b->next_of_connection;
+}
+
+/* The stream has ended, by its request's end or before. */
+typedef struct watch {
+  http_connection *connection;
+  uint32_t stream;
+} watch;
+
+static void on_stream_disposed(void *arg) {
+  const watch *w = arg;
+  http_incoming *b = body_of(w->connection, w->stream);
+  if (!b) return;
+  unlink_body(w->connection, b);
+  http_incoming_break(b);
+}
+
+void http2_free(http_connection *c) {
+  while (c->two.bodies) {
+    http_incoming *b = c->two.bodies;
+    unlink_body(c, b);
+    http_incoming_break(b);
+  }
+}
+
+static void refuse_stream(http_incoming *b) {
+  http_connection *c = b->connection;
+  h2o_http2_stream_t *stream = h2o_http2_conn_get_stream(c->two.connection, b->stream);
+  unlink_body(c, b);
+  b->connection = NULL;
+  if (stream)
+    refuse(c, stream, b->refusal.status,
+           b->refusal.sentence[0] ? b->refusal.sentence : "the body cannot be taken");
+}
+
+static void resume_stream(http_incoming *b) {
+  http_connection *c = b->connection;
+  if (!c->two.paused || http_incoming_room(b) < MOST_FRAME) return;
+  c->two.paused = false;
+  h2o_socket_read_start(c->socket, c->read);
+  if (c->socket->input->size) c->read(c->socket, NULL);
+}
+
+static void deliver_now(http_connection *c, http_incoming *b) {
+  const char *problem = NULL;
+  uint8_t last[FRAME_HEAD] = {0, 0, 0, H2O_HTTP2_FRAME_TYPE_DATA, H2O_HTTP2_FRAME_FLAG_END_STREAM};
+  for (int i = 0; i < 4; i++) last[5 + i] = (uint8_t)(b->stream >> (24 - 8 * i));
+  unlink_body(c, b);
+  atomic_fetch_add(&b->request->references, 1);
+  c->early = b->request;
+  pass(c, last, sizeof last, &problem);
+  if (!c->early) return;
+  http_request_release(c->early); /* libh2o did not hand it on: the connection is closing */
+  c->early = NULL;
+}
+
+/* Between the frames of a header block there can be no other: then it waits for the block's end. */
+static bool deliver_stream(http_incoming *b) {
+  http_connection *c = b->connection;
+  b->ready = c->two.connection->_headers_unparsed != NULL;
+  if (!b->ready) deliver_now(c, b);
+  return !b->ready;
+}
+
+static void deliver_ready(http_connection *c) {
+  for (http_incoming *b = c->two.bodies, *next; b; b = next) {
+    next = b->next_of_connection;
+    if (!b->ready) continue;
+    deliver_now(c, b);
+    http_incoming_break(b);
+  }
+}
+
+/* False: no memory. */
+static bool start_stream(http_connection *c, h2o_http2_stream_t *stream) {
+  char *fields = http_copy_fields(&stream->req);
+  http_request *r = fields ? http_request_early(c, text_of(stream->req.input.method),
+                                                text_of(stream->req.input.path), fields)
+                           : NULL;
+  size_t expected = stream->_expected_content_length;
+  http_incoming *b =
+      r ? http_incoming_start(c, r, expected == SIZE_MAX ? UINT64_MAX : expected) : NULL;
+  if (!b) {
+    if (r) http_request_release(r);
+    return false;
+  }
+  b->stream = stream->stream_id;
+  b->limit = http_body_limit(c->loop->server, r->method, r->path);
+  b->refuse = refuse_stream;
+  b->resume = resume_stream;
+  b->deliver = deliver_stream;
+  b->next_of_connection = c->two.bodies;
+  c->two.bodies = b;
+  watch *w = h2o_mem_alloc_shared(&stream->req.pool, sizeof *w, on_stream_disposed);
+  *w = (watch){c, stream->stream_id};
+  stream->_expected_content_length = SIZE_MAX; /* checked here; libh2o will see none of it */
+  return true;
+}
+
+static bool wants_stream(http_connection *c, const h2o_http2_stream_t *stream) {
+  const http_options *o = &c->loop->server->options;
+  char *path, *none;
+  if (!o->body.wants) return false;
+  char *method = http_copy_head(text_of(stream->req.input.method), text_of(stream->req.input.path),
+                                (http_text){NULL, 0}, &path, &none);
+  bool wants = method && o->body.wants(method, path, o->user);
+  free(method);
+  return wants;
+}
+
+/* What of a frame is not padding. False: libh2o will refuse it. */
+static bool payload_of(const frame *f, const uint8_t **bytes, size_t *size) {
+  *bytes = f->payload;
+  *size = f->length;
+  if (!(f->flags & H2O_HTTP2_FRAME_FLAG_PADDED)) return true;
+  if (!f->length || f->payload[0] >= f->length) return false;
+  *bytes = f->payload + 1;
+  *size = f->length - 1 - f->payload[0];
+  return true;
+}
+
+static void break_off(http_connection *c, http_incoming *b, h2o_http2_stream_t *stream, int status,
+                      const char *sentence) {
+  unlink_body(c, b);
+  http_incoming_break(b);
+  refuse(c, stream, status, sentence);
+}
+
+typedef enum fate { PASS, TAKEN, LATER } fate;
+
+/* A frame with a piece of such a body; `flags` are the frame's, in the socket's input. */
+static fate hand_on(http_connection *c, http_incoming *b, const frame *f, uint8_t *flags) {
+  const uint8_t *bytes;
+  size_t size;
+  h2o_http2_stream_t *stream = h2o_http2_conn_get_stream(c->two.connection, f->stream);
+  if (!payload_of(f, &bytes, &size) || b->whole) return PASS;
+  if (http_incoming_room(b) < size) {
+    c->two.paused = true;
+    c->read = c->socket->_cb.read;
+    h2o_socket_read_stop(c->socket);
+    return LATER;
+  }
+  bool last = f->flags & H2O_HTTP2_FRAME_FLAG_END_STREAM;
+  uint64_t total = b->total + size;
+  if (total > b->limit ||
+      (b->announced != UINT64_MAX && (total > b->announced || (last && total < b->announced)))) {
+    bool large = total > b->limit;
+    break_off(c, b, stream, large ? 413 : 400,
+              large ? "the body is larger than this path takes"
+                    : "the body does not have the length that was announced");
+    return throw_away(c, f) ? TAKEN : PASS;
+  }
+  http_incoming_put(b, bytes, size);
+  *flags &= (uint8_t)~H2O_HTTP2_FRAME_FLAG_END_STREAM;
+  if (last) http_incoming_finish(b);
+  return PASS;
+}
+
+/* libh2o has kept what was handed on. */
+static void forget_piece(http_connection *c, uint32_t id) {
+  h2o_http2_stream_t *stream = h2o_http2_conn_get_stream(c->two.connection, id);
+  if (stream && stream->_req_body && stream->state == H2O_HTTP2_STREAM_STATE_RECV_BODY)
+    stream->_req_body->size = 0;
+}
+
 /* ---- frames ---- */
 
 static void after_headers(http_connection *c, const frame *f) {
@@ -279,25 +462,32 @@ static void after_headers(http_connection *c, const frame *f) {
   size_t expected = stream->_expected_content_length;
   check_body(c, stream, 0, 0, expected == SIZE_MAX ? 0 : expected);
   stream = h2o_http2_conn_get_stream(c->two.connection, f->stream);
-  if (stream && stream->state == H2O_HTTP2_STREAM_STATE_RECV_BODY &&
-      !count(c, STREAM_BYTES / 8 + f->length * 2))
+  if (!stream || stream->state != H2O_HTTP2_STREAM_STATE_RECV_BODY) return;
+  if (wants_stream(c, stream) && !start_stream(c, stream))
+    refuse(c, stream, 503, "out of memory");
+  else if (!count(c, STREAM_BYTES / 8 + f->length * 2))
     refuse(c, stream, 503, "too much is being sent at the moment; try again later");
 }
 
-/* Before libh2o sees the bytes: with the last of them it hands the request on. True: they have been
- * dealt with. */
-static bool before_data(http_connection *c, const frame *f) {
-  if (throw_away(c, f)) return true;
+/* Before libh2o sees the bytes: with the last of them it hands the request on. */
+static fate before_data(http_connection *c, const frame *f, uint8_t *flags) {
+  http_incoming *b = body_of(c, f->stream);
+  if (throw_away(c, f)) return TAKEN;
   h2o_http2_stream_t *stream = h2o_http2_conn_get_stream(c->two.connection, f->stream);
   if (!stream || stream->state != H2O_HTTP2_STREAM_STATE_RECV_BODY || !stream->_req_body)
-    return false;
+    return PASS;
+  if (b) {
+    fate what = hand_on(c, b, f, flags);
+    if (what != LATER) c->received += f->length;
+    return what;
+  }
   size_t before = stream->_req_body->size;
   c->received += f->length;
   check_body(c, stream, before, before + f->length, 0);
-  if (stream->state != H2O_HTTP2_STREAM_STATE_RECV_BODY) return throw_away(c, f);
-  if (!count(c, f->length))
+  if (stream->state == H2O_HTTP2_STREAM_STATE_RECV_BODY && !count(c, f->length))
     refuse(c, stream, 503, "too much is being sent at the moment; try again later");
-  return stream->state != H2O_HTTP2_STREAM_STATE_RECV_BODY && throw_away(c, f);
+  bool refused = stream->state != H2O_HTTP2_STREAM_STATE_RECV_BODY;
+  return refused && throw_away(c, f) ? TAKEN : PASS;
 }
 
 static ssize_t on_frame(h2o_http2_conn_t *conn, const uint8_t *bytes, size_t size,
@@ -349,16 +539,30 @@ static ssize_t on_frame(h2o_http2_conn_t *conn, const uint8_t *bytes, size_t siz
   if (is_noise(&f) && is_flood(c)) return end(c, "too many frames that do nothing", problem);
   bool is_headers = f.type == H2O_HTTP2_FRAME_TYPE_HEADERS,
        in_block = conn->_headers_unparsed != NULL;
-  if (is_headers || f.type == H2O_HTTP2_FRAME_TYPE_CONTINUATION) {
+  bool is_block = is_headers || f.type == H2O_HTTP2_FRAME_TYPE_CONTINUATION;
+  if (is_block) {
     const char *reason = check_block(c, conn, &f);
     if (reason) return end(c, reason, problem);
+    if (is_headers && !in_block && body_of(c, f.stream)) {
+      *problem = "trailers are not taken here";
+      return H2O_HTTP2_ERROR_PROTOCOL;
+    }
   } else if (f.type > H2O_HTTP2_FRAME_TYPE_CONTINUATION && !in_block)
     return whole; /* RFC 9113, 5.5: unknown ones are ignored; libh2o would print a line for each */
-  else if (f.type == H2O_HTTP2_FRAME_TYPE_DATA && !in_block && before_data(c, &f))
-    return c->two.thrown_away > MOST_THROWN ? end(c, "it goes on with what was refused", problem)
-                                            : whole;
+  else if (f.type == H2O_HTTP2_FRAME_TYPE_DATA && !in_block) {
+    fate what = before_data(c, &f, (uint8_t *)(uintptr_t)bytes + 4);
+    if (what == LATER) return H2O_HTTP2_ERROR_INCOMPLETE;
+    if (c->two.thrown_away > MOST_THROWN)
+      return end(c, "it goes on with what was refused", problem);
+    if (what == TAKEN) return whole;
+  }
   ssize_t n = pass(c, bytes, size, problem);
-  if (n > 0 && (is_headers || f.type == H2O_HTTP2_FRAME_TYPE_CONTINUATION)) after_headers(c, &f);
+  if (n <= 0) return n;
+  if (is_block)
+    after_headers(c, &f);
+  else if (f.type == H2O_HTTP2_FRAME_TYPE_DATA && c->two.bodies)
+    forget_piece(c, f.stream);
+  if (in_block && !conn->_headers_unparsed) deliver_ready(c);
   return n;
 }
 

@@ -14,6 +14,7 @@
 
 typedef struct http_loop http_loop;
 typedef struct http_connection http_connection;
+typedef struct http_incoming http_incoming;
 
 /* What is sent to a loop from other threads. */
 typedef struct http_message {
@@ -49,8 +50,23 @@ typedef struct http_client {
 
 enum { HTTP_CLIENT_BUCKETS = 4096 };
 
+enum { HTTP_WRITERS = 4 };
+
+typedef struct http_writers { /* threads that hand bodies on */
+  pthread_mutex_t mutex;
+  pthread_cond_t some;
+  http_incoming *first, **last;
+  pthread_t threads[HTTP_WRITERS];
+  int n;
+  bool stop;
+} http_writers;
+
+bool http_writers_start(http_writers *writers);
+void http_writers_stop(http_writers *writers);
+
 struct http_server {
   http_options options;
+  http_writers writers;
   h2o_globalconf_t config;
   h2o_hostconf_t *hosts[2];
   int drain_seconds;       /* set before the loops are told to stop */
@@ -61,6 +77,7 @@ struct http_server {
   pthread_mutex_t mutex; /* of clients and the TLS context */
   http_client *clients[HTTP_CLIENT_BUCKETS];
   SSL_CTX *tls;
+  char spool[4096]; /* template of files for bodies */
   /* The mutex's: bytes that connections hold, their peak since memory was given back to the system,
    * when that was, and how many connections have closed, now and then. */
   size_t held, peak;
@@ -76,6 +93,7 @@ struct http_server {
 typedef enum http1_state {
   HTTP1_HEAD,   /* the head of a request is awaited; libh2o has seen nothing of it */
   HTTP1_BODY,   /* libh2o has the head and gets the body as it comes */
+  HTTP1_STREAM, /* the body is handed on; libh2o has seen nothing of the request */
   HTTP1_ANSWER, /* libh2o has the whole request; reading rests */
   HTTP1_REFUSED /* an answer without libh2o is on its way, what comes is thrown away */
 } http1_state;
@@ -94,6 +112,10 @@ typedef struct http1 {
   char *rest;                          /* what came behind the request */
   size_t n_rest;
   char *refusal;
+  http_incoming *body; /* of HTTP1_STREAM */
+  char *kept;          /* its head, as libh2o will see it: without a body */
+  uint64_t left;       /* bytes of the body that have not come */
+  bool expects, continuing;
 } http1;
 
 enum { HTTP2_REFUSED = 16 };
@@ -116,6 +138,8 @@ typedef struct http2 {
     bool told;
   } refused[HTTP2_REFUSED]; /* the last ones; what they still send is thrown away */
   int n_refused;
+  http_incoming *bodies; /* that are handed on */
+  bool paused;           /* not read, as one of them is not taken fast enough */
 } http2;
 
 struct http_connection {
@@ -137,6 +161,7 @@ struct http_connection {
   double blocked_since; /* 0: the client takes what it gets */
   uint64_t taken;       /* bytes that its system had acknowledged then */
   double end_at;        /* 0: no such plan */
+  http_request *early;  /* whose body has been handed on, for http_on_request() */
   http1 one;
   http2 two;
 };
@@ -152,8 +177,10 @@ struct http_request {
   char peer[48];
   const void *body;
   size_t body_size;
-  char *copies; /* of a detached request: "name\0value\0..." ends with an empty name */
-  char *header; /* the last one that was asked for, of one that is not detached */
+  char *copies;         /* of a detached request: "name\0value\0..." ends with an empty name */
+  char *header;         /* the last one that was asked for, of one that is not detached */
+  h2o_buffer_t *buffer; /* with the body, once it is this request's */
+  void *object;         /* of http_body_functions */
 };
 
 double http_now(void); /* monotonic, seconds */
@@ -167,6 +194,13 @@ http_response *http_copy_response(const http_response *response);
 
 /* request.c */
 int http_on_request(h2o_handler_t *handler, h2o_req_t *req);
+
+/* As `copies` of a request; free(). NULL: no memory. */
+char *http_copy_fields(const h2o_req_t *req);
+/* A request before libh2o has it, for a body that is handed on. One reference. fields: as `copies`,
+ * and the request's from here on. target: as sent. NULL: no memory, `fields` has been freed. */
+http_request *http_request_early(http_connection *c, http_text method, http_text target,
+                                 char *fields);
 
 /* problem.c: the one form that errors of this folder have. Returns the size of the text. */
 size_t http_problem(char *text, size_t size, int status, const char *sentence);
@@ -215,6 +249,7 @@ void http2_answering(http_connection *c, h2o_req_t *req);
 size_t http2_held(http_connection *c);
 /* Something waits until the client takes it. */
 bool http2_is_blocked(http_connection *c);
+void http2_free(http_connection *c);
 
 /* stream.c */
 http_stream *http_stream_next(const http_stream *stream);

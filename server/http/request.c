@@ -11,7 +11,11 @@ void http_request_release(http_request *r) {
   if (atomic_fetch_sub(&r->references, 1) != 1) return;
   free(r->copies);
   free(r->header);
-  if (r->detached) free((void *)(uintptr_t)r->body);
+  if (r->buffer)
+    h2o_buffer_dispose(&r->buffer);
+  else if (r->detached)
+    free((void *)(uintptr_t)r->body);
+  if (r->object) r->loop->server->options.body.free(r->object);
   free(r);
 }
 
@@ -83,6 +87,42 @@ static bool is_too_large(const http_options *o, const h2o_req_t *req) {
   return req->headers.size > (size_t)o->max_fields || size > o->max_head;
 }
 
+/* ---- requests whose bodies are handed on ---- */
+
+http_request *http_request_early(http_connection *c, http_text method, http_text target,
+                                 char *fields) {
+  h2o_mem_pool_t pool;
+  size_t at, *indexes = NULL;
+  h2o_mem_init_pool(&pool);
+  h2o_iovec_t path = h2o_url_normalize_path(&pool, target.bytes, target.size, &at, &indexes);
+  size_t n_query = at < target.size ? target.size - at - 1 : 0;
+  http_request *r = malloc(sizeof *r + method.size + path.len + n_query + 3);
+  if (r) {
+    *r = (http_request){.loop = c->loop, .detached = true, .copies = fields};
+    atomic_init(&r->references, 1);
+    char *to = (char *)(r + 1);
+    r->method = put_bytes(&to, method.bytes, method.size);
+    r->path = put_bytes(&to, path.base, path.len);
+    r->query = put_bytes(&to, target.bytes + target.size - n_query, n_query);
+    memcpy(r->peer, c->address, sizeof r->peer);
+  } else
+    free(fields);
+  h2o_mem_clear_pool(&pool);
+  return r;
+}
+
+/* libh2o has it now, too: with the connection's own that are two references, as of new_request().
+ */
+static http_request *bind_early(http_connection *c, h2o_req_t *req) {
+  char address[48];
+  http_request *r = c->early;
+  c->early = NULL;
+  atomic_fetch_add(&r->references, 1);
+  r->req = req;
+  r->connection = http_connection_request(req, address);
+  return r;
+}
+
 enum { MOST_UNSENT = 16 << 20 }; /* bytes of answers that may wait before there is another one */
 
 /* NULL: the request may be handled; else why not. */
@@ -104,7 +144,9 @@ int http_on_request(h2o_handler_t *handler, h2o_req_t *req) {
   int status;
   http_loop *loop = http_current_loop;
   atomic_fetch_add(&loop->server->requests, 1);
-  http_request *r = new_request(loop, req);
+  h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
+  http_connection *c = socket->on_close.data;
+  http_request *r = c->early ? bind_early(c, req) : new_request(loop, req);
   if (!r) {
     refuse(req, 503, "out of memory");
     return 0;
@@ -133,6 +175,9 @@ const char *http_path(const http_request *r) {
 }
 const char *http_query(const http_request *r) {
   return r->query;
+}
+void *http_body_object(const http_request *r) {
+  return r->object;
 }
 const char *http_peer(const http_request *r) {
   return r->peer;
@@ -171,34 +216,71 @@ const char *http_header(const http_request *request, const char *name) {
   return NULL;
 }
 
-bool http_detach(http_request *r) {
-  if (r->detached) return true;
-  size_t size = 1;
-  for (size_t i = 0; i < r->req->headers.size; i++)
-    size += r->req->headers.entries[i].name->len + r->req->headers.entries[i].value.len + 2;
-  char *copies = malloc(size), *at = copies;
-  void *body = r->body_size ? malloc(r->body_size) : NULL;
-  if (!copies || (r->body_size && !body)) {
-    static const char none[] = "{\"error\":\"out of memory\"}";
-    free(copies);
-    free(body);
-    http_respond(r, &(http_response){503, "application/json", none, sizeof none - 1, 0, NULL});
-    return false;
+/* Where libh2o keeps the body of the request. */
+static h2o_buffer_t **buffer_of(const http_request *r) {
+  if (r->req->version >= 0x200)
+    return &H2O_STRUCT_FROM_MEMBER(h2o_http2_stream_t, req, r->req)->_req_body;
+  return &r->connection->socket->input;
+}
+
+/* Takes libh2o's buffer with the body, instead of a copy. HTTP/1.1 will still want to take the
+ * request's bytes out of its own: it gets a dummy that claims to have them. False: no memory. */
+static bool take_buffer(http_request *r) {
+  static h2o_buffer_prototype_t plain; /* without a list of buffers, which would be a thread's */
+  h2o_buffer_t **place = buffer_of(r), *dummy = NULL;
+  if (r->req->version < 0x200) {
+    if (!(dummy = calloc(1, sizeof *dummy))) return false;
+    *dummy = (h2o_buffer_t){.capacity = 1,
+                            .size = (*place)->size,
+                            .bytes = dummy->_buf,
+                            ._prototype = &h2o_socket_buffer_prototype,
+                            ._fd = -1};
   }
-  for (size_t i = 0; i < r->req->headers.size; i++) {
-    const h2o_header_t *h = &r->req->headers.entries[i];
+  r->buffer = *place;
+  r->buffer->_prototype = &plain;
+  *place = dummy;
+  return true;
+}
+
+/* The body is the request's own. False: no memory. */
+static bool keep_body(http_request *r) {
+  if (!r->body_size) r->body = NULL; /* it is nobody's */
+  if (!r->body_size) return true;
+  if (r->body_size >= HTTP_UNASKED && r->connection) return take_buffer(r);
+  void *copy = malloc(r->body_size);
+  if (copy) memcpy(copy, r->body, r->body_size);
+  if (copy) r->body = copy;
+  return copy != NULL;
+}
+
+char *http_copy_fields(const h2o_req_t *req) {
+  size_t size = 1;
+  for (size_t i = 0; i < req->headers.size; i++)
+    size += req->headers.entries[i].name->len + req->headers.entries[i].value.len + 2;
+  char *copies = malloc(size), *at = copies;
+  if (!copies) return NULL;
+  for (size_t i = 0; i < req->headers.size; i++) {
+    const h2o_header_t *h = &req->headers.entries[i];
     if (!h->name->len || !is_clean(h->value.base, h->value.len)) continue;
-    memcpy(at, h->name->base, h->name->len);
-    at[h->name->len] = '\0';
-    at += h->name->len + 1;
-    memcpy(at, h->value.base, h->value.len);
-    at[h->value.len] = '\0';
-    at += h->value.len + 1;
+    put_bytes(&at, h->name->base, h->name->len);
+    put_bytes(&at, h->value.base, h->value.len);
   }
   *at = '\0';
-  if (body) memcpy(body, r->body, r->body_size);
+  return copies;
+}
+
+bool http_detach(http_request *r) {
+  if (r->detached) return true;
+  char *copies = http_copy_fields(r->req);
+  if (!copies || !keep_body(r)) {
+    char text[64];
+    size_t n = http_problem(text, sizeof text, 503, "out of memory");
+    free(copies);
+    http_respond(r, &(http_response){
+                        .status = 503, .content_type = http_problem_type, .body = text, .size = n});
+    return false;
+  }
   r->copies = copies;
-  r->body = body;
   r->detached = true;
   return true;
 }

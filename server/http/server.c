@@ -214,6 +214,16 @@ static void *run_loop(void *arg) {
   return NULL;
 }
 
+/* Bodies from 4 MiB on lie in files without names, which libh2o maps. */
+static void set_spool(http_server *s) {
+  const char *folder = s->options.spool_folder ? s->options.spool_folder : "/tmp";
+  int n = snprintf(s->spool, sizeof s->spool, "%s/body-XXXXXX", folder);
+  if (n < 0 || (size_t)n >= sizeof s->spool) return;
+  h2o_socket_buffer_mmap_settings.threshold = (size_t)4 << 20;
+  snprintf(h2o_socket_buffer_mmap_settings.fn_template,
+           sizeof h2o_socket_buffer_mmap_settings.fn_template, "%s", s->spool);
+}
+
 static void configure(http_server *s) {
   const http_options *o = &s->options;
   h2o_config_init(&s->config);
@@ -222,6 +232,7 @@ static void configure(http_server *s) {
   s->config.max_request_entity_size = SIZE_MAX / 4;
   s->config.http1.req_timeout = (uint64_t)86400 * 1000;
   s->config.http1.upgrade_to_http2 = 0;
+  set_spool(s);
   s->config.http2.idle_timeout = (uint64_t)o->idle_seconds * 1000;
   s->config.http2.max_concurrent_requests_per_connection = 100;
   h2o_hostconf_t *host =
@@ -272,6 +283,10 @@ void http_server_run(http_server *s, int drain_seconds) {
   uint64_t count;
   configure(s); /* here, not in create(): the loops' memory belongs to the process that serves */
   int started = 0;
+  if (s->options.body.wants && !http_writers_start(&s->writers)) {
+    fprintf(stderr, "webml-server: cannot start a thread\n");
+    exit(1);
+  }
   pthread_barrier_init(&s->started, NULL, (unsigned)s->n_loops + 1);
   for (; started < s->n_loops; started++) {
     s->loops[started].server = s;
@@ -291,6 +306,7 @@ void http_server_run(http_server *s, int drain_seconds) {
     http_post(&s->loops[i], &m->super);
   }
   for (int i = 0; i < s->n_loops; i++) pthread_join(s->loops[i].thread, NULL);
+  if (s->options.body.wants) http_writers_stop(&s->writers);
 }
 
 void http_server_stop(http_server *s) {

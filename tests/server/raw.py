@@ -1,7 +1,9 @@
 """Clients that say exactly what a test wants: bytes over a socket, frames of HTTP/2."""
+import os
 import socket
 import ssl
 import struct
+import subprocess
 import time
 
 import hpack
@@ -165,3 +167,31 @@ def anonymous_memory(server):
     for line in open(f"/proc/{server.process.pid}/status"):
         if line.startswith("RssAnon"):
             return int(line.split()[1]) / 1024
+
+
+class Rig:
+    """A server of server/http alone (http_rig.c); it looks like client.Server to the functions above."""
+
+    def __init__(self, programs, folder, *options):
+        program = os.path.join(os.path.dirname(programs["server"]), "http-rig")
+        self.folder, self.log = str(folder), os.path.join(str(folder), "log")
+        self.process = subprocess.Popen([program, self.folder, *map(str, options)], stdout=subprocess.PIPE, stderr=open(self.log, "wb"), text=True)
+        self.url = self.process.stdout.readline().split()[-1]
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def said(self, text, seconds=5):
+        """Its errors have such a line, or will have soon."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if text in open(self.log).read():
+                return True
+            time.sleep(0.02)
+        return False
+
+    def end(self):
+        self.process.terminate()
+        self.process.wait(30)
+        self.process.stdout.close()
+        return self.process.returncode
