@@ -46,11 +46,11 @@ typedef struct http_body_functions {
 } http_body_functions;
 
 typedef struct http_options {
-  const char *host;                /* numeric address, or NULL: 127.0.0.1 */
-  int port;                        /* 0: any that is free */
-  int loops;                       /* threads; 0: one per core */
-  size_t max_body;                 /* bytes; larger ones get 413; 0: 16 MiB */
-  int max_connections;             /* of all clients; 0: 16,384 */
+  const char *host;    /* numeric address, or NULL: 127.0.0.1 */
+  int port;            /* 0: any that is free */
+  int loops;           /* threads; 0: one per core */
+  size_t max_body;     /* bytes; larger ones get 413; 0: 16 MiB */
+  int max_connections; /* of all clients; 0: 16,384; never more than files may be open */
   int max_connections_per_address; /* 0: 2,048 */
   int max_resets; /* requests that one connection may give up before it is closed; 0: 200 */
   /* For a request to come, body and all, and between them; 0: 120. A large body gets a second more

@@ -26,8 +26,9 @@
 
 enum {
   FRAME_HEAD = H2O_HTTP2_FRAME_HEADER_SIZE,
-  MOST_FRAME = 16384,     /* what libh2o announces */
-  STREAM_BYTES = 8 << 10, /* of memory for a stream, without its fields and its body */
+  MOST_FRAME = 16384,       /* what libh2o announces */
+  STREAM_BYTES = 8 << 10,   /* of memory for a stream, without its fields and its body */
+  ENOUGH_THROWN = 32 << 20, /* bytes after which a client is told to stop */
   MOST_THROWN = 64 << 20
 };
 
@@ -214,8 +215,22 @@ static void refuse(http_connection *c, h2o_http2_stream_t *stream, int status,
   t->status = 0;
 }
 
-/* DATA for a stream that was refused. The connection's window is kept open, for the others. Once
- * the answer is out, the client is told to stop (RFC 9113, 8.1). */
+/* Windows are kept open as libh2o does it, for a stream only while its client may go on. */
+static void keep_open(h2o_http2_conn_t *conn, const frame *f, bool stream) {
+  h2o_http2_window_consume_window(&conn->_input_window, f->length);
+  ssize_t window = h2o_http2_window_get_window(&conn->_input_window),
+          whole = (ssize_t)H2O_HTTP2_SETTINGS_HOST.initial_window_size;
+  if (window * 2 < whole) {
+    h2o_http2_encode_window_update_frame(&conn->_write.buf, 0, (int32_t)(whole - window));
+    h2o_http2_window_update(&conn->_input_window, whole - window);
+  }
+  if (stream && f->length)
+    h2o_http2_encode_window_update_frame(&conn->_write.buf, f->stream, (int32_t)f->length);
+  h2o_http2_conn_request_write(conn);
+}
+
+/* DATA for a stream that was refused. A client may go on for a while, as some read no answer before
+ * they have sent all; then it is told to stop (RFC 9113, 8.1), once its answer is out. */
 static bool throw_away(http_connection *c, const frame *f) {
   http2 *t = &c->two;
   h2o_http2_conn_t *conn = t->connection;
@@ -223,20 +238,12 @@ static bool throw_away(http_connection *c, const frame *f) {
   while (i < HTTP2_REFUSED && t->refused[i].stream != f->stream) i++;
   if (!f->stream || i == HTTP2_REFUSED || conn->state >= H2O_HTTP2_CONN_STATE_HALF_CLOSED)
     return false;
-  h2o_http2_window_consume_window(&conn->_input_window, f->length);
-  ssize_t window = h2o_http2_window_get_window(&conn->_input_window),
-          whole = (ssize_t)H2O_HTTP2_SETTINGS_HOST.initial_window_size;
-  if (window * 2 < whole) {
-    h2o_http2_encode_window_update_frame(&conn->_write.buf, 0, (int32_t)(whole - window));
-    h2o_http2_window_update(&conn->_input_window, whole - window);
-    h2o_http2_conn_request_write(conn);
-  }
-  if (!t->refused[i].told && !h2o_http2_conn_get_stream(conn, f->stream)) {
+  bool enough = (t->thrown_away += f->length) > ENOUGH_THROWN;
+  keep_open(conn, f, !enough && !(f->flags & H2O_HTTP2_FRAME_FLAG_END_STREAM));
+  if (enough && !t->refused[i].told && !h2o_http2_conn_get_stream(conn, f->stream)) {
     t->refused[i].told = true;
     h2o_http2__encode_rst_stream_frame(&conn->_write.buf, f->stream, 0); /* NO_ERROR */
-    h2o_http2_conn_request_write(conn);
   }
-  t->thrown_away += f->length;
   return true;
 }
 

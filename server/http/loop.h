@@ -32,6 +32,8 @@ struct http_loop {
   h2o_accept_ctx_t accept;
   h2o_multithread_receiver_t receiver;
   h2o_socket_t *listener;
+  h2o_timeout_t pause; /* of accepting, when there are no descriptors */
+  h2o_timeout_entry_t pause_entry;
   http_stream *streams;
   http_connection *connections;
   double swept; /* when connections were looked at last */

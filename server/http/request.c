@@ -1,5 +1,6 @@
 /* A request from h2o's memory to the handler and back. */
 #include "loop.h"
+#include "text.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -125,6 +126,14 @@ static http_request *bind_early(http_connection *c, h2o_req_t *req) {
 
 enum { MOST_UNSENT = 16 << 20 }; /* bytes of answers that may wait before there is another one */
 
+static bool is_text_decoded(const char *bytes, size_t size) {
+  if (!memchr(bytes, '%', size)) return http_is_text(bytes, size);
+  char *copy = copy_text(bytes, size);
+  bool ok = copy && http_is_text(copy, http_decode(copy, size));
+  free(copy);
+  return ok;
+}
+
 /* NULL: the request may be handled; else why not. */
 static const char *check(http_loop *loop, const http_connection *c, h2o_req_t *req, int *status) {
   *status = c && c->two.connection ? c->two.status : 0;
@@ -134,8 +143,11 @@ static const char *check(http_loop *loop, const http_connection *c, h2o_req_t *r
   *status = 431;
   if (is_too_large(&loop->server->options, req)) return "the header fields are too large";
   *status = 400;
-  if (!is_clean(req->path_normalized.base, req->path_normalized.len))
-    return "the path has control characters";
+  if (!http_is_text(req->path_normalized.base, req->path_normalized.len))
+    return "the path is not UTF-8, or has control characters";
+  size_t query = req->query_at < req->path.len ? req->query_at : req->path.len;
+  if (!is_text_decoded(req->path.base + query, req->path.len - query))
+    return "the query is not UTF-8, or has control characters";
   return NULL;
 }
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -75,11 +76,14 @@ static void on_messages(h2o_multithread_receiver_t *receiver, h2o_linklist_t *me
 
 static SSL_CTX *load_tls(const http_options *o, char *error, size_t size) {
   SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
+  /* Of TLS 1.2 only what has forward secrecy and AEAD (RFC 9325); all of 1.3 does. */
   if (tls && SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION) == 1 &&
+      SSL_CTX_set_cipher_list(tls, "ECDHE+AESGCM:ECDHE+CHACHA20") == 1 &&
       SSL_CTX_use_certificate_chain_file(tls, o->certificate) == 1 &&
       SSL_CTX_use_PrivateKey_file(tls, o->key, SSL_FILETYPE_PEM) == 1 &&
       SSL_CTX_check_private_key(tls) == 1) {
-    SSL_CTX_set_options(tls, SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+    SSL_CTX_set_options(tls, SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
+                                 SSL_OP_NO_RENEGOTIATION);
     h2o_ssl_register_alpn_protocols(tls, h2o_http2_alpn_protocols);
     return tls;
   }
@@ -149,12 +153,32 @@ static bool is_taken(const http_options *o, char *error, size_t size) {
   return taken;
 }
 
+static void on_accept(h2o_socket_t *listener, const char *problem);
+
+static void on_pause_over(h2o_timeout_entry_t *entry) {
+  http_loop *loop = H2O_STRUCT_FROM_MEMBER(http_loop, pause_entry, entry);
+  if (loop->listener) h2o_socket_read_start(loop->listener, on_accept);
+}
+
+/* Out of descriptors or memory: the listener stays readable, and the loop would turn without end.
+ */
+static void pause_accepting(http_loop *loop, int error) {
+  bool out = error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+  if (!out || h2o_timeout_is_linked(&loop->pause_entry)) return;
+  h2o_socket_read_stop(loop->listener);
+  h2o_timeout_link(loop->loop, &loop->pause, &loop->pause_entry);
+}
+
 static void on_accept(h2o_socket_t *listener, const char *problem) {
   http_loop *loop = http_current_loop;
   if (problem) return;
   for (int i = 0; i < 16; i++) {
+    errno = 0;
     h2o_socket_t *socket = h2o_evloop_socket_accept(listener);
-    if (!socket) return;
+    if (!socket) {
+      pause_accepting(loop, errno);
+      return;
+    }
     http_connection *c = loop->stopping ? NULL : http_connection_opened(loop, socket);
     if (c)
       http_accept(c);
@@ -194,6 +218,8 @@ static void start_loop(http_loop *loop) {
   loop->accept.ctx = &loop->context;
   loop->accept.hosts = s->config.hosts;
   h2o_multithread_register_receiver(loop->context.queue, &loop->receiver, on_messages);
+  h2o_timeout_init(loop->loop, &loop->pause, 100);
+  loop->pause_entry.cb = on_pause_over;
   loop->listener = h2o_evloop_socket_create(loop->loop, loop->fd, H2O_SOCKET_FLAG_DONT_READ);
   h2o_socket_read_start(loop->listener, on_accept);
 }
@@ -241,10 +267,19 @@ static void configure(http_server *s) {
   h2o_create_handler(path, sizeof(h2o_handler_t))->on_req = http_on_request;
 }
 
+/* Descriptors are left for the store, files and programs. */
+static int most_connections(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > 100000) return 16384;
+  int files = (int)limit.rlim_cur, most = files > 512 ? files - 256 : files / 2;
+  return most < 16384 ? most : 16384;
+}
+
 static void settle(http_options *o) {
   if (!o->loops) o->loops = (int)sysconf(_SC_NPROCESSORS_ONLN);
   if (!o->max_body) o->max_body = (size_t)16 << 20;
-  if (!o->max_connections) o->max_connections = 16384;
+  int most = most_connections();
+  if (!o->max_connections || o->max_connections > most) o->max_connections = most;
   if (!o->max_connections_per_address) o->max_connections_per_address = 2048;
   if (!o->max_resets) o->max_resets = 200;
   if (!o->idle_seconds) o->idle_seconds = 120;
