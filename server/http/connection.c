@@ -3,7 +3,7 @@
  */
 #include "loop.h"
 
-#include <arpa/inet.h>
+#include <limits.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,14 +26,14 @@ static http_client **place_of(http_server *s, const char *name) {
 }
 
 /* NULL: one too many. */
-static http_client *enter(http_server *s, const char *name) {
+static http_client *enter(http_server *s, const char *name, int most) {
   http_client **place = place_of(s, name), *client = *place;
   if (!client) {
     client = *place = calloc(1, sizeof *client);
     if (!client) return NULL;
     snprintf(client->name, sizeof client->name, "%s", name);
   }
-  if (client->connections >= s->options.max_connections_per_address) return NULL;
+  if (client->connections >= most) return NULL;
   client->connections++;
   return client;
 }
@@ -42,6 +42,21 @@ static void leave(http_server *s, http_client *client) {
   if (--client->connections) return;
   *place_of(s, client->name) = client->next;
   free(client);
+}
+
+http_client *http_client_enter(http_server *s, const char *address) {
+  char name[48];
+  http_client_name(address, name);
+  pthread_mutex_lock(&s->mutex);
+  http_client *client = enter(s, name, s->options.max_connections_per_address);
+  pthread_mutex_unlock(&s->mutex);
+  return client;
+}
+
+void http_client_leave(http_server *s, http_client *client) {
+  pthread_mutex_lock(&s->mutex);
+  leave(s, client);
+  pthread_mutex_unlock(&s->mutex);
 }
 
 /* ---- life ---- */
@@ -67,9 +82,7 @@ static void on_closed(void *data) {
   free(c);
 }
 
-/* The text of the peer's address, and the name under which it is counted: one who has an IPv6
- * address has 2^64 of them. */
-static void read_address(h2o_socket_t *socket, char address[48], char name[48]) {
+static void read_peer(h2o_socket_t *socket, char address[48]) {
   struct sockaddr_storage peer = {0};
   char numeric[NI_MAXHOST] = "";
   socklen_t length = h2o_socket_getpeername(socket, (struct sockaddr *)&peer);
@@ -77,11 +90,6 @@ static void read_address(h2o_socket_t *socket, char address[48], char name[48]) 
   if (n == SIZE_MAX || n >= 48) n = 0;
   memcpy(address, numeric, n);
   address[n] = '\0';
-  memcpy(name, address, n + 1);
-  struct sockaddr_in6 *six = (struct sockaddr_in6 *)&peer;
-  if (peer.ss_family != AF_INET6 || IN6_IS_ADDR_V4MAPPED(&six->sin6_addr)) return;
-  memset(six->sin6_addr.s6_addr + 8, 0, 8);
-  inet_ntop(AF_INET6, &six->sin6_addr, name, 48);
 }
 
 http_connection *http_connection_opened(http_loop *loop, h2o_socket_t *socket) {
@@ -89,14 +97,17 @@ http_connection *http_connection_opened(http_loop *loop, h2o_socket_t *socket) {
   http_server *s = loop->server;
   http_connection *c = calloc(1, sizeof *c);
   if (!c) return NULL;
-  read_address(socket, c->address, name);
+  read_peer(socket, c->address);
+  http_client_name(c->address, name);
+  c->is_proxy = http_networks_have(&s->proxies, c->address);
   c->loop = loop;
   c->socket = socket;
   c->idle_since = http_now();
   atomic_fetch_add(&s->connections, 1);
   bool room = atomic_fetch_add(&s->open, 1) < s->options.max_connections;
+  int most = c->is_proxy ? INT_MAX : s->options.max_connections_per_address;
   pthread_mutex_lock(&s->mutex);
-  c->client = room ? enter(s, name) : NULL;
+  c->client = room ? enter(s, name, most) : NULL;
   pthread_mutex_unlock(&s->mutex);
   if (!c->client) {
     atomic_fetch_sub(&s->open, 1);

@@ -136,7 +136,8 @@ typedef struct http_response {
   bool may_compress;        /* by gzip, when it is larger than 1 KiB and the client takes that */
 } http_response;
 
-/* Everything is copied. Ends the request. */
+/* Everything is copied. Ends the request. With a field "etag" and status 200, a client that has it
+ * already (If-None-Match) gets 304. */
 void http_respond(http_request *request, const http_response *response);
 
 /* What the calling thread answers between these two goes to the loops together, at the end: one
@@ -145,7 +146,8 @@ void http_gather(void);
 void http_flush(void);
 
 /* The body comes from a file, from its beginning, as the client takes it; `size` bytes. The
- * descriptor is the request's from here on. Ends the request. */
+ * descriptor is the request's from here on. Ends the request. A client may ask for a part (Range,
+ * one of it; If-Range with the field "etag"), or have it already (If-None-Match). */
 void http_respond_file(http_request *request, const http_response *head, int fd, int64_t size);
 
 /* Starts an answer without an end. closed(user) is called once, on the loop, when the client has

@@ -4,6 +4,7 @@
 
 #include "head.h"
 #include "http.h"
+#include "peers.h"
 
 #include <h2o.h>
 #include <h2o/http1.h>
@@ -68,6 +69,7 @@ void http_writers_stop(http_writers *writers);
 
 struct http_server {
   http_options options;
+  http_networks proxies;
   http_writers writers;
   h2o_globalconf_t config;
   h2o_hostconf_t *hosts[2];
@@ -151,6 +153,7 @@ struct http_connection {
   SSL_CTX *tls; /* a reference, as the socket has none until its first bytes come */
   http_client *client;
   char address[48];
+  bool is_proxy;             /* a trusted one: its requests say whose they are */
   bool *gone;                /* set when the connection is freed during a call of libh2o */
   h2o_socket_cb read, write; /* libh2o's, behind ours */
   h2o_timeout_entry_t again; /* what came behind a request gets its turn */
@@ -182,6 +185,7 @@ struct http_request {
   char *copies;         /* of a detached request: "name\0value\0..." ends with an empty name */
   char *header;         /* the last one that was asked for, of one that is not detached */
   h2o_buffer_t *buffer; /* with the body, once it is this request's */
+  http_client *client;  /* whom a proxy has named; NULL: the connection's */
   void *object;         /* of http_body_functions */
 };
 
@@ -204,6 +208,30 @@ char *http_copy_fields(const h2o_req_t *req);
 http_request *http_request_early(http_connection *c, http_text method, http_text target,
                                  char *fields);
 
+/* client.c: the same name, but for its case; b is in small letters. */
+bool http_same_name(const char *a, size_t n, const char *b);
+/* Makes r->peer the client whom the proxy has named. False: it has said two things. */
+bool http_find_client(http_request *r);
+/* And counts the request as that client's. NULL, or why not, with the status of the refusal. */
+const char *http_check_client(http_request *r, int *status);
+
+/* shape.c: the answer as the request wants it, which is `response` or lies in `shaped`. */
+enum { HTTP_SHAPED_FIELDS = 32 };
+typedef struct http_shaped {
+  http_response response;
+  http_field fields[HTTP_SHAPED_FIELDS];
+  char tag[256];
+  void *packed; /* free() */
+} http_shaped;
+const http_response *http_shape(const http_request *r, const http_response *response,
+                                http_shaped *shaped);
+/* The client has what the entity tag of the answer stands for. */
+bool http_is_unchanged(const http_request *r, const http_response *response);
+/* Which bytes of a file are wanted. */
+typedef enum http_range { HTTP_RANGE_NONE, HTTP_RANGE_PART, HTTP_RANGE_BEYOND } http_range;
+http_range http_find_range(const http_request *r, const http_response *response, int64_t size,
+                           int64_t *first, int64_t *last);
+
 /* problem.c: the one form that errors of this folder have. Returns the size of the text. */
 size_t http_problem(char *text, size_t size, int status, const char *sentence);
 extern const char http_problem_type[];
@@ -215,6 +243,9 @@ http_connection *http_connection_opened(http_loop *loop, h2o_socket_t *socket);
 http_connection *http_connection_request(h2o_req_t *req, char address[48]);
 /* And is over: answered, or given up by the client. */
 void http_connection_done(http_connection *c, bool given_up);
+/* One more of a client whom a proxy has named, and one less; NULL: it has too many. */
+http_client *http_client_enter(http_server *server, const char *address);
+void http_client_leave(http_server *server, http_client *client);
 /* How many bytes it holds for its client now. False: that is more than the client may hold. */
 bool http_connection_holds(http_connection *c, size_t bytes);
 /* Ends it, for a reason that is counted, and told at most once a second. */

@@ -26,6 +26,8 @@ static void on_disposed(void *holder) {
   r->loop->pending--;
   if (!r->answered) atomic_store(&r->gone, true);
   if (r->connection) http_connection_done(r->connection, !r->answered);
+  if (r->client) http_client_leave(r->loop->server, r->client);
+  r->client = NULL;
   r->connection = NULL;
   r->req = NULL;
   http_request_release(r);
@@ -106,6 +108,7 @@ http_request *http_request_early(http_connection *c, http_text method, http_text
     r->path = put_bytes(&to, path.base, path.len);
     r->query = put_bytes(&to, target.bytes + target.size - n_query, n_query);
     memcpy(r->peer, c->address, sizeof r->peer);
+    if (c->is_proxy) http_find_client(r); /* checked when it is handled */
   } else
     free(fields);
   h2o_mem_clear_pool(&pool);
@@ -168,6 +171,7 @@ int http_on_request(h2o_handler_t *handler, h2o_req_t *req) {
   loop->pending++;
   if (r->connection) (req->version < 0x200 ? http1_answering : http2_answering)(r->connection, req);
   const char *problem = check(loop, r->connection, req, &status);
+  if (!problem && c->is_proxy) problem = http_check_client(r, &status);
   if (problem) {
     r->answered = true;
     refuse(req, status, problem);
@@ -202,25 +206,19 @@ bool http_is_secure(const http_request *r) {
   return r->loop->server->tls != NULL;
 }
 
-static bool same_name(const char *a, size_t n, const char *b) {
-  for (size_t i = 0; i < n; i++)
-    if (tolower((unsigned char)a[i]) != tolower((unsigned char)b[i])) return false;
-  return b[n] == '\0';
-}
-
 const char *http_header(const http_request *request, const char *name) {
   http_request *r = (http_request *)(uintptr_t)request; /* the text of the last header is its own */
   if (r->detached) {
     for (const char *p = r->copies; *p;) {
       const char *value = p + strlen(p) + 1;
-      if (same_name(p, strlen(p), name)) return value;
+      if (http_same_name(p, strlen(p), name)) return value;
       p = value + strlen(value) + 1;
     }
     return NULL;
   }
   for (size_t i = 0; i < r->req->headers.size; i++) {
     const h2o_header_t *h = &r->req->headers.entries[i];
-    if (!same_name(h->name->base, h->name->len, name)) continue;
+    if (!http_same_name(h->name->base, h->name->len, name)) continue;
     if (!is_clean(h->value.base, h->value.len)) return NULL;
     free(r->header);
     return r->header = copy_text(h->value.base, h->value.len);
@@ -299,88 +297,4 @@ bool http_detach(http_request *r) {
 
 bool http_is_gone(const http_request *r) {
   return atomic_load(&((http_request *)(uintptr_t)r)->gone);
-}
-
-/* ---- answering ---- */
-
-static void add_header(h2o_req_t *req, const char *name, const char *value) {
-  h2o_iovec_t v = h2o_strdup(&req->pool, value, SIZE_MAX);
-  h2o_add_header_by_str(&req->pool, &req->res.headers, name, strlen(name), 1, NULL, v.base, v.len);
-}
-
-void http_set_head(h2o_req_t *req, const http_response *response) {
-  req->res.status = response->status;
-  req->res.reason = http_reason(response->status);
-  if (response->content_type) add_header(req, "content-type", response->content_type);
-  add_header(req, "x-content-type-options", "nosniff");
-  for (int i = 0; i < response->n_fields; i++)
-    add_header(req, response->fields[i].name, response->fields[i].value);
-}
-
-static void send_now(http_request *r, const http_response *response) {
-  h2o_req_t *req = r->req;
-  if (req) {
-    r->answered = true;
-    http_set_head(req, response);
-    req->res.content_length = response->status == 204 ? SIZE_MAX : response->size;
-    h2o_send_inline(req, response->body ? response->body : "", response->size);
-  }
-  http_request_release(r);
-}
-
-static char *put_text(char **at, const char *text) {
-  size_t n = strlen(text) + 1;
-  char *to = memcpy(*at, text, n);
-  *at += n;
-  return to;
-}
-
-http_response *http_copy_response(const http_response *from) {
-  size_t fields = (size_t)from->n_fields * sizeof *from->fields, size = sizeof *from + fields;
-  size += (from->content_type ? strlen(from->content_type) + 1 : 0) + from->size;
-  for (int i = 0; i < from->n_fields; i++) size += strlen(from->fields[i].value) + 1;
-  http_response *to = malloc(size);
-  if (!to) return NULL;
-  http_field *list = (http_field *)(to + 1);
-  char *at = (char *)list + fields;
-  *to = *from;
-  to->fields = list;
-  if (from->content_type) to->content_type = put_text(&at, from->content_type);
-  for (int i = 0; i < from->n_fields; i++) {
-    list[i].name = from->fields[i].name; /* stays as long as the program */
-    list[i].value = put_text(&at, from->fields[i].value);
-  }
-  to->body = from->size ? memcpy(at, from->body, from->size) : NULL;
-  return to;
-}
-
-typedef struct answer {
-  http_message super;
-  http_request *request;
-  http_response *response;
-} answer;
-
-static void run_answer(http_message *message) {
-  answer *a = (answer *)message;
-  send_now(a->request, a->response);
-  free(a->response);
-  free(a);
-}
-
-void http_respond(http_request *r, const http_response *response) {
-  if (http_on_loop(r->loop)) {
-    send_now(r, response);
-    return;
-  }
-  answer *a = malloc(sizeof *a);
-  http_response *copy = a ? http_copy_response(response) : NULL;
-  if (a && !copy)
-    copy = http_copy_response(&(http_response){.status = 503}); /* a small one may fit */
-  if (!copy) { /* the client waits for its own time-out */
-    free(a);
-    http_request_release(r);
-    return;
-  }
-  *a = (answer){{.run = run_answer}, r, copy};
-  http_post(r->loop, &a->super);
 }

@@ -300,6 +300,7 @@ http_server *http_server_create(const http_options *options, char *error, size_t
   pthread_mutex_init(&s->mutex, NULL);
   s->loops = calloc((size_t)s->options.loops, sizeof *s->loops);
   if (!s->loops || s->wake < 0) goto failed;
+  if (!http_networks_parse(options->trusted_proxies, &s->proxies, error, size)) goto failed;
   if (options->certificate && !(s->tls = load_tls(&s->options, error, size))) goto failed;
   if (is_taken(&s->options, error, size)) goto failed;
   for (; s->n_loops < s->options.loops; s->n_loops++)
