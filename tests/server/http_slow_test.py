@@ -66,6 +66,7 @@ def test_a_slow_reader_is_served(impatient):
 
 
 def test_answers_that_nobody_takes_are_bounded(server, slack):
+    raw.memory_counts(slack)
     size = len(raw.ask(server, ASK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))[1])
     before, crowd = raw.anonymous_memory(server), []
 

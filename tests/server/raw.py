@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import hpack
+import pytest
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 7, 8, 9
 END_STREAM, END_HEADERS = 1, 4
@@ -160,6 +161,12 @@ class Http2:
             if where == stream and kind in (HEADERS, DATA) and flags & END_STREAM:
                 return status, body
         return status, body
+
+
+def memory_counts(slack):
+    """Sanitizers keep what was freed: a test of memory says nothing with them."""
+    if slack > 1:
+        pytest.skip("memory is not counted under sanitizers")
 
 
 def anonymous_memory(server):
