@@ -80,7 +80,10 @@ static void settle(http_connection *c) {
 
 static void on_written(h2o_socket_t *socket, const char *error) {
   http_connection *c = socket->on_close.data;
-  if (call(c, c->write, error)) settle(c);
+  if (!call(c, c->write, error)) return;
+  /* after "100 Continue" libh2o has taken chunks apart, in place */
+  if (c->one.state == HTTP1_BODY) c->one.seen = socket->input->size;
+  settle(c);
 }
 
 /* libh2o's function that sends; it is the same for all requests. */

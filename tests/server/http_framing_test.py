@@ -135,6 +135,17 @@ def test_continue_is_said(server):
         assert raw.read_answer(s)[0] == 200
 
 
+def test_chunks_that_come_before_continue_is_said(server):
+    """libh2o takes them apart later than those that come after it."""
+    body = b'{"name": "nobody", "password": "0123456789"}'
+    with raw.dial(server) as s:
+        for _ in range(3):
+            s.sendall(b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n" + b"".join(b"1\r\n%c\r\n" % b for b in body[:30]))
+            assert s.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            s.sendall(b"".join(b"1\r\n%c\r\n" % b for b in body[30:]) + b"0\r\n\r\n")
+            assert raw.read_answer(s)[0] == 401
+
+
 def test_other_expectations_are_417(server):
     assert raw.ask(server, b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: coffee\r\n\r\n{}")[0] == 417
 
