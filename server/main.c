@@ -27,7 +27,7 @@
 enum { LOG_FILES = 8 };
 
 typedef struct options {
-  const char *listen, *data_dir, *certificate, *key, *origin, *restore;
+  const char *listen, *data_dir, *certificate, *key, *origin, *proxies, *restore;
   int threads, jobs, timeout, log_bytes;
   json_t *file; /* of --config; the texts above may be in it */
 } options;
@@ -40,6 +40,8 @@ static const char usage[] =
     "  --tls-cert FILE       certificate chain, PEM: HTTPS, HTTP/2 over TLS\n"
     "  --tls-key FILE        its key, PEM\n"
     "  --cors-origin ORIGIN  lets pages of this origin call the server\n"
+    "  --trusted-proxy LIST  addresses and networks of proxies whose Forwarded or\n"
+    "                        X-Forwarded-For names the client: 10.0.0.1, fd00::/8\n"
     "  --threads N           event loops; 0: one per core (0)\n"
     "  --jobs N              trainings at a time on one device (1)\n"
     "  --timeout N           seconds for a request to come, body and all (120)\n"
@@ -50,7 +52,8 @@ static const char usage[] =
     "\n"
     "Each option can be given in the environment, too: WEBML_LISTEN,\n"
     "WEBML_DATA_DIR, WEBML_TLS_CERT, WEBML_TLS_KEY, WEBML_CORS_ORIGIN,\n"
-    "WEBML_THREADS, WEBML_JOBS, WEBML_TIMEOUT, WEBML_LOG_BYTES, WEBML_CONFIG.\n"
+    "WEBML_TRUSTED_PROXY, WEBML_THREADS, WEBML_JOBS, WEBML_TIMEOUT,\n"
+    "WEBML_LOG_BYTES, WEBML_CONFIG.\n"
     "An option comes before the environment, and that before the file. SIGHUP\n"
     "reads the certificate again; SIGTERM answers what has begun and ends;\n"
     "trainings go on without the server.\n";
@@ -70,6 +73,7 @@ static const option_place places[] = {
     PLACE("tls-cert", "WEBML_TLS_CERT", NULL, certificate, false),
     PLACE("tls-key", "WEBML_TLS_KEY", NULL, key, false),
     PLACE("cors-origin", "WEBML_CORS_ORIGIN", NULL, origin, false),
+    PLACE("trusted-proxy", "WEBML_TRUSTED_PROXY", NULL, proxies, false),
     PLACE("restore", NULL, NULL, restore, false),
     PLACE("threads", "WEBML_THREADS", "0", threads, true),
     PLACE("jobs", "WEBML_JOBS", "1", jobs, true),
@@ -349,7 +353,12 @@ static int run(const options *o) {
                        .certificate = o->certificate,
                        .key = o->key,
                        .handle = api_handle,
-                       .user = &a};
+                       .user = &a,
+                       .body_limit = api_body_limit,
+                       .may_send = api_may_send,
+                       .body = uploads_body,
+                       .spool_folder = data_dir,
+                       .trusted_proxies = o->proxies};
   int code = serve(o, &a, &http);
   end(&a);
   close(lock);

@@ -42,12 +42,13 @@ typedef enum api_type {
 } api_type;
 
 enum {
-  API_RAW = 1,       /* the body is not JSON: the handler reads it */
-  API_INLINE = 2,    /* runs on the event loop: must not block */
-  API_TOOL = 4,      /* starts a process and waits for it: runs in that lane */
-  API_PASSWORD = 8,  /* computes a password's hash: runs in that lane */
-  API_LARGE = 16,    /* the body may have API_LARGE_BODY bytes, else API_SMALL_BODY */
-  API_ESSENTIAL = 32 /* works on a full disk */
+  API_RAW = 1,        /* the body is not JSON: the handler reads it */
+  API_INLINE = 2,     /* runs on the event loop: must not block */
+  API_TOOL = 4,       /* starts a process and waits for it: runs in that lane */
+  API_PASSWORD = 8,   /* computes a password's hash: runs in that lane */
+  API_LARGE = 16,     /* the body may have API_LARGE_BODY bytes, else API_SMALL_BODY */
+  API_ESSENTIAL = 32, /* works on a full disk */
+  API_ENDLESS = 64    /* the body is handed on while it comes, and may have any size */
 };
 
 enum { API_SMALL_BODY = 64 << 10, API_LARGE_BODY = 16 << 20 };
@@ -128,6 +129,8 @@ bool api_start(api *a);
 void api_stop(api *a);
 /* For http_options; user is the api. */
 void api_handle(http_request *request, void *user);
+size_t api_body_limit(const char *method, const char *path, void *user);
+int api_may_send(const char *method, const char *path, const char *authorization, void *user);
 
 /* ---- a call ---- */
 
@@ -230,6 +233,10 @@ typedef enum api_verdict {
   API_UNKNOWN  /* only reading the store can tell */
 } api_verdict;
 api_verdict api_authenticate(api_call *call, bool on_loop);
+/* The account of an Authorization header (NULL: none). Blocks for the store. */
+bool api_user_of(api *a, const char *authorization, api_user *user);
+/* Bytes that a body may have. */
+size_t api_most_body(const api_route *r);
 
 /* fields.c: checks the body and query of the call; false: it has been answered. */
 bool api_check_fields(api_call *call);

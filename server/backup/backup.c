@@ -171,8 +171,7 @@ static bool extract(zip_t *zip, zip_uint64_t index, const char *path) {
 
 /* What it unpacks to: as much as its own size explains (files are stored, the store is packed), and
  * as the disk has. */
-static bool check_size(const char *data_dir, zip_t *zip, int64_t packed, char *error,
-                       size_t size) {
+static bool check_size(const char *data_dir, zip_t *zip, int64_t packed, char *error, size_t size) {
   int64_t total = 0, explained = packed * 20 + ((int64_t)64 << 20), left = INT64_MAX;
   struct statvfs disk;
   for (zip_int64_t i = 0; i < zip_get_num_entries(zip, 0) && total <= explained; i++) {
@@ -250,8 +249,8 @@ bool backup_prepare(const char *data_dir, const char *file, char *error, size_t 
   zip_t *zip = zip_open(file, ZIP_RDONLY | ZIP_CHECKCONS, &code);
   if (!zip) snprintf(error, size, "%s is no zip file that can be read", file);
   struct stat info;
-  bool ok = zip && stat(file, &info) == 0 &&
-            check_size(data_dir, zip, info.st_size, error, size) && extract_all(data_dir, zip, error, size) && check_store(data_dir, error, size);
+  bool ok = zip && stat(file, &info) == 0 && check_size(data_dir, zip, info.st_size, error, size) &&
+            extract_all(data_dir, zip, error, size) && check_store(data_dir, error, size);
   if (zip) zip_discard(zip);
   restore_path(data_dir, "whole", path, sizeof path);
   int fd = ok ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;

@@ -121,6 +121,10 @@ bool http_detach(http_request *request);
 bool http_is_gone(const http_request *request);
 /* ---- the answer ---- */
 
+/* A status in words, "Not Found"; and as a word for programs, "not_found". */
+const char *http_reason(int status);
+void http_code(int status, char *code, size_t size);
+
 /* Names are lower-case texts that live as long as the program. */
 typedef struct http_field {
   const char *name, *value;

@@ -235,7 +235,6 @@ http_range http_find_range(const http_request *r, const http_response *response,
 /* problem.c: the one form that errors of this folder have. Returns the size of the text. */
 size_t http_problem(char *text, size_t size, int status, const char *sentence);
 extern const char http_problem_type[];
-const char *http_reason(int status);
 
 /* connection.c, all on the loop: counts it; NULL: one too many. */
 http_connection *http_connection_opened(http_loop *loop, h2o_socket_t *socket);

@@ -1,14 +1,27 @@
-/* The form of the errors that this folder answers by itself. */
+/* Statuses in words, and the form of errors: problem documents (RFC 9457). */
 #include "loop.h"
 
+#include <ctype.h>
 #include <stdio.h>
 
-const char http_problem_type[] = "application/json";
+const char http_problem_type[] = "application/problem+json";
+
+void http_code(int status, char *code, size_t size) {
+  const char *reason = http_reason(status);
+  size_t n = 0;
+  for (; reason[n] && n + 1 < size; n++)
+    code[n] = (char)(reason[n] == ' ' ? '_' : tolower((unsigned char)reason[n]));
+  code[n] = '\0';
+}
 
 /* Sentences are this program's own: nothing in them needs an escape. */
 size_t http_problem(char *text, size_t size, int status, const char *sentence) {
-  (void)status;
-  int n = snprintf(text, size, "{\"error\":\"%s\"}", sentence);
+  char code[64];
+  http_code(status, code, sizeof code);
+  int n = snprintf(text, size,
+                   "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\","
+                   "\"code\":\"%s\"}",
+                   http_reason(status), status, sentence, code);
   return n < 0 ? 0 : (size_t)n < size ? (size_t)n : size - 1;
 }
 
@@ -39,6 +52,8 @@ const char *http_reason(int status) {
                  {422, "Unprocessable Content"},
                  {429, "Too Many Requests"},
                  {431, "Request Header Fields Too Large"},
+                 {428, "Precondition Required"},
+                 {460, "Checksum Mismatch"}, /* tus */
                  {500, "Internal Server Error"},
                  {501, "Not Implemented"},
                  {503, "Service Unavailable"},
