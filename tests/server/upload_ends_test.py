@@ -2,11 +2,13 @@
 import base64
 import hashlib
 import os
+import socket
 import sqlite3
+import time
 
 import pytest
 
-from client import PIECE, begin_upload, looked_at, make_admin, new_user, send_piece
+from client import PIECE, begin_upload, looked_at, make_admin, new_user, send_piece, until
 from samples import numbers_table
 
 TABLE = numbers_table(300)
@@ -116,3 +118,42 @@ def test_another_version_of_tus_is_refused(user, method):
     url = "/api/v1/uploads" if method == "POST" else location
     assert user.call(method, url, headers=headers)[0] == 412, user.last.text
     assert user.last.headers["tus-version"] == "1.0.0"
+
+
+@pytest.fixture
+def cut(user):
+    """Where an upload is of whose one piece of 8 MiB half has come when the connection breaks."""
+    status, location = begin_upload(user, "cut", 8 << 20)
+    assert status == 201, location
+    with socket.create_connection(user.server.address, timeout=30) as s:
+        s.sendall((f"PATCH {location} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {user.token}\r\n"
+                   "Content-Type: application/offset+octet-stream\r\nUpload-Offset: 0\r\n"
+                   f"Content-Length: {8 << 20}\r\n\r\n").encode() + TABLE * ((4 << 20) // len(TABLE)))
+        time.sleep(0.5)
+    return location
+
+
+def test_of_a_piece_that_is_cut_what_has_come_stays(user, cut):
+    def offset():
+        user.call("HEAD", cut)
+        return int(user.last.headers["upload-offset"])
+    assert until(offset, lambda n: n > 3 << 20, 10) > 3 << 20
+    at = offset()
+    status, answer = send_piece(user, cut, at, (TABLE * 9999)[:(8 << 20) - at])
+    assert (status, answer) == (204, 8 << 20)
+
+
+def test_machines_send_no_pieces(admin, user):
+    _, location = begin_upload(user, "table", len(TABLE))
+    machine = new_user(admin, "sender", "node")
+    assert send_piece(machine, location, 0, TABLE)[0] == 403
+
+
+def test_strangers_send_no_bodies(server):
+    """Refused by the head alone: nothing of the body is waited for."""
+    for path in ("/api/v1/models", "/api/v1/uploads/abc", "/api/v1/weights/1/evaluate"):
+        with socket.create_connection(server.address, timeout=30) as s:
+            method = "PATCH" if "uploads" in path else "POST"
+            head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n"
+            s.sendall(head.encode() + b"x" * 100000)
+            assert s.recv(12) in (b"HTTP/1.1 401", b"HTTP/1.1 413"), path
