@@ -165,6 +165,19 @@ bool http_connection_holds(http_connection *c, size_t bytes) {
   return fits;
 }
 
+void http_server_holds_more(http_server *s, size_t bytes) {
+  pthread_mutex_lock(&s->mutex);
+  s->held += bytes;
+  if (s->held > s->peak) s->peak = s->held;
+  pthread_mutex_unlock(&s->mutex);
+}
+
+void http_server_holds_less(http_server *s, size_t bytes) {
+  pthread_mutex_lock(&s->mutex);
+  s->held -= bytes;
+  pthread_mutex_unlock(&s->mutex);
+}
+
 /* What many connections or large bodies have left in the allocator's lists goes back to the system
  * when most of them are gone, and once more for the last of them. It takes milliseconds, so not
  * more often than every other second. */
@@ -202,7 +215,7 @@ http_connection *http_connection_request(h2o_req_t *req, char address[48]) {
 void http_connection_done(http_connection *c, bool given_up) {
   c->pending--;
   c->idle_since = http_now();
-  c->received = 0;
+  c->received_then = c->received;
   if (!given_up) return;
   atomic_fetch_add(&c->loop->server->resets, 1);
   if (++c->resets == c->loop->server->options.max_resets)
@@ -244,8 +257,8 @@ static bool waits_for_server(const http_connection *c) {
 }
 
 static bool sends_nothing(http_connection *c, double now, double most) {
-  buy_time(&c->idle_since, c->received, now);
-  c->received = 0;
+  buy_time(&c->idle_since, c->received - c->received_then, now);
+  c->received_then = c->received;
   if (waits_for_server(c)) c->idle_since = now;
   return !c->pending && now - c->idle_since > most;
 }

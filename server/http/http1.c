@@ -85,10 +85,6 @@ static void on_written(h2o_socket_t *socket, const char *error) {
   settle(c);
 }
 
-/* libh2o's function that sends; it is the same for all requests. */
-static void (*send_on)(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bytes, size_t n,
-                       h2o_send_state_t state);
-
 static void on_send(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bytes, size_t n,
                     h2o_send_state_t state) {
   h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
@@ -99,7 +95,7 @@ static void on_send(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bytes, siz
   for (size_t i = 0; i < n; i++) c->unsent += bytes[i].len;
   if (c->unsent > HTTP_UNASKED && !http_connection_holds(c, c->unsent + c->one.n_rest))
     http_connection_end(c, "its address holds too many answers");
-  send_on(self, req, bytes, n, state);
+  c->send(self, req, bytes, n, state);
   if (gone) {
     if (outer) *outer = true;
     return;
@@ -109,9 +105,8 @@ static void on_send(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bytes, siz
 }
 
 void http1_answering(http_connection *c, h2o_req_t *req) {
-  (void)c;
   if (req->_ostr_top->do_send == on_send) return;
-  send_on = req->_ostr_top->do_send;
+  c->send = req->_ostr_top->do_send;
   req->_ostr_top->do_send = on_send;
 }
 

@@ -64,8 +64,10 @@ static size_t held_by(const h2o_http2_stream_t *stream) {
   return stream->_req_body ? n + stream->_req_body->capacity : n;
 }
 
+static void on_read(h2o_socket_t *socket, const char *error);
+
 bool http2_is_alive(const http_connection *c) {
-  return c->two.connection && (c->two.paused || c->socket->_cb.read == c->read);
+  return c->two.connection && (c->two.paused || c->socket->_cb.read == on_read);
 }
 
 static size_t unsent_of(const h2o_http2_stream_t *stream) {
@@ -95,23 +97,18 @@ static bool count(http_connection *c, size_t grown) {
   return http_connection_holds(c, http2_held(c));
 }
 
-/* libh2o's function that sends; it is the same for all requests. */
-static void (*send_on)(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bytes, size_t n,
-                       h2o_send_state_t state);
-
 static void on_send(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bytes, size_t n,
                     h2o_send_state_t state) {
   http_connection *c = ((h2o_http2_conn_t *)req->conn)->sock->on_close.data;
   size_t size = 0;
   for (size_t i = 0; i < n; i++) size += bytes[i].len;
-  send_on(self, req, bytes, n, state);
+  c->send(self, req, bytes, n, state);
   if (!count(c, size)) http_connection_end(c, "its address holds too many answers");
 }
 
 void http2_answering(http_connection *c, h2o_req_t *req) {
-  (void)c;
   if (req->_ostr_top->do_send == on_send) return;
-  send_on = req->_ostr_top->do_send;
+  c->send = req->_ostr_top->do_send;
   req->_ostr_top->do_send = on_send;
 }
 
@@ -333,8 +330,8 @@ void http2_free(http_connection *c) {
 static void go_on(http_connection *c) {
   if (!c->two.paused) return;
   c->two.paused = false;
-  h2o_socket_read_start(c->socket, c->read);
-  if (c->socket->input->size) c->read(c->socket, NULL);
+  h2o_socket_read_start(c->socket, on_read);
+  if (c->socket->input->size) on_read(c->socket, NULL);
 }
 
 static void refuse_stream(http_incoming *b) {
@@ -594,6 +591,18 @@ static ssize_t on_frame(h2o_http2_conn_t *conn, const uint8_t *bytes, size_t siz
   return n;
 }
 
+/* While libh2o waits to write its last words it would go on reading, into memory. */
+static void on_read(h2o_socket_t *socket, const char *error) {
+  http_connection *c = socket->on_close.data;
+  if (error || c->two.connection->state < H2O_HTTP2_CONN_STATE_IS_CLOSING) {
+    c->read(socket, error);
+    return;
+  }
+  h2o_buffer_consume(&socket->input, socket->input->size);
+  h2o_socket_read_stop(socket);
+  c->end_at = http_now() + 1;
+}
+
 void http2_start(http_connection *c) {
   h2o_socket_t *socket = c->socket;
   h2o_buffer_t *bytes = socket->input; /* libh2o would read them at once */
@@ -604,5 +613,6 @@ void http2_start(http_connection *c) {
   c->two.expect = conn->_read_expect;
   conn->_read_expect = on_frame;
   c->read = socket->_cb.read;
-  if (bytes->size) socket->_cb.read(socket, NULL);
+  socket->_cb.read = on_read;
+  if (bytes->size) on_read(socket, NULL);
 }

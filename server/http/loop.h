@@ -160,20 +160,22 @@ struct http_connection {
   SSL_CTX *tls; /* a reference, as the socket has none until its first bytes come */
   http_client *client;
   char address[48];
-  bool is_proxy;             /* a trusted one: its requests say whose they are */
-  bool *gone;                /* set when the connection is freed during a call of libh2o */
-  h2o_socket_cb read, write; /* libh2o's, behind ours */
-  h2o_timeout_entry_t again; /* what came behind a request gets its turn */
-  int resets, pending;       /* pending: requests that are being answered */
+  bool is_proxy; /* a trusted one: its requests say whose they are */
+  bool *gone;    /* set when the connection is freed during a call of libh2o */
+  void (*send)(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bytes, size_t n,
+               h2o_send_state_t state); /* libh2o's, behind ours */
+  h2o_socket_cb read, write;            /* libh2o's, behind ours */
+  h2o_timeout_entry_t again;            /* what came behind a request gets its turn */
+  int resets, pending;                  /* pending: requests that are being answered */
   uint64_t requests;
   size_t held;   /* bytes, as they have been counted */
   size_t unsent; /* of them, of answers that the client has not taken */
   double opened, idle_since;
-  uint64_t received;    /* bytes of bodies since then */
-  double blocked_since; /* 0: the client takes what it gets */
-  uint64_t taken;       /* bytes that its system had acknowledged then */
-  double end_at;        /* 0: no such plan */
-  http_request *early;  /* whose body has been handed on, for http_on_request() */
+  uint64_t received, received_then; /* bytes of bodies: in all, and when time was bought */
+  double blocked_since;             /* 0: the client takes what it gets */
+  uint64_t taken;                   /* bytes that its system had acknowledged then */
+  double end_at;                    /* 0: no such plan */
+  http_request *early;              /* whose body has been handed on, for http_on_request() */
   http1 one;
   http2 two;
 };
@@ -255,6 +257,9 @@ http_client *http_client_enter(http_server *server, const char *address);
 void http_client_leave(http_server *server, http_client *client);
 /* How many bytes it holds for its client now. False: that is more than the client may hold. */
 bool http_connection_holds(http_connection *c, size_t bytes);
+/* Bytes of a request that is no connection's any more. Any thread. */
+void http_server_holds_more(http_server *server, size_t bytes);
+void http_server_holds_less(http_server *server, size_t bytes);
 /* Counts the ends of connections, and tells of them at most once a second. */
 void http_connection_note_end(http_connection *c, const char *reason);
 /* Notes it, and ends it at once. */

@@ -12,9 +12,10 @@ void http_request_release(http_request *r) {
   if (atomic_fetch_sub(&r->references, 1) != 1) return;
   free(r->copies);
   free(r->header);
-  if (r->buffer)
+  if (r->buffer) {
+    http_server_holds_less(r->loop->server, r->buffer->capacity);
     h2o_buffer_dispose(&r->buffer);
-  else if (r->detached)
+  } else if (r->detached)
     free((void *)(uintptr_t)r->body);
   if (r->object) r->loop->server->options.body.free(r->object);
   free(r);
@@ -252,6 +253,7 @@ static bool take_buffer(http_request *r) {
   }
   r->buffer = *place;
   r->buffer->_prototype = &plain;
+  http_server_holds_more(r->loop->server, r->buffer->capacity);
   *place = dummy;
   return true;
 }
