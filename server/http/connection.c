@@ -1,7 +1,7 @@
 /* Limits on connections: how many in all and of one address, what they may hold in memory, how many
  * requests one may give up, and how long a client may take to send a request and to take an answer.
  */
-#include "loop.h"
+#include "incoming.h"
 
 #include <limits.h>
 #include <malloc.h>
@@ -102,7 +102,7 @@ http_connection *http_connection_opened(http_loop *loop, h2o_socket_t *socket) {
   c->is_proxy = http_networks_have(&s->proxies, c->address);
   c->loop = loop;
   c->socket = socket;
-  c->idle_since = http_now();
+  c->opened = c->idle_since = http_now();
   atomic_fetch_add(&s->connections, 1);
   bool room = atomic_fetch_add(&s->open, 1) < s->options.max_connections;
   int most = c->is_proxy ? INT_MAX : s->options.max_connections_per_address;
@@ -128,7 +128,7 @@ static void cut(http_connection *c) {
   shutdown(h2o_socket_get_fd(c->socket), SHUT_RDWR);
 }
 
-void http_connection_end(http_connection *c, const char *reason) {
+void http_connection_note_end(http_connection *c, const char *reason) {
   static atomic_uint_fast64_t untold;
   static atomic_int_fast64_t told;
   int_fast64_t now = (int_fast64_t)http_now(), before = atomic_load(&told);
@@ -137,6 +137,10 @@ void http_connection_end(http_connection *c, const char *reason) {
   if (now != before && atomic_compare_exchange_strong(&told, &before, now))
     fprintf(stderr, "webml-server: %llu connections ended; the last one, of %s: %s\n",
             (unsigned long long)atomic_exchange(&untold, 0), c->address, reason);
+}
+
+void http_connection_end(http_connection *c, const char *reason) {
+  http_connection_note_end(c, reason);
   cut(c);
 }
 
@@ -159,6 +163,19 @@ bool http_connection_holds(http_connection *c, size_t bytes) {
   }
   pthread_mutex_unlock(&s->mutex);
   return fits;
+}
+
+void http_server_holds_more(http_server *s, size_t bytes) {
+  pthread_mutex_lock(&s->mutex);
+  s->held += bytes;
+  if (s->held > s->peak) s->peak = s->held;
+  pthread_mutex_unlock(&s->mutex);
+}
+
+void http_server_holds_less(http_server *s, size_t bytes) {
+  pthread_mutex_lock(&s->mutex);
+  s->held -= bytes;
+  pthread_mutex_unlock(&s->mutex);
 }
 
 /* What many connections or large bodies have left in the allocator's lists goes back to the system
@@ -198,7 +215,7 @@ http_connection *http_connection_request(h2o_req_t *req, char address[48]) {
 void http_connection_done(http_connection *c, bool given_up) {
   c->pending--;
   c->idle_since = http_now();
-  c->received = 0;
+  c->received_then = c->received;
   if (!given_up) return;
   atomic_fetch_add(&c->loop->server->resets, 1);
   if (++c->resets == c->loop->server->options.max_resets)
@@ -208,7 +225,7 @@ void http_connection_done(http_connection *c, bool given_up) {
 /* ---- time ---- */
 
 static bool is_blocked(http_connection *c) {
-  if (c->two.connection) return http2_is_blocked(c);
+  if (c->two.connection) return http2_is_alive(c) && http2_is_blocked(c);
   return c->one.state == HTTP1_ANSWER && c->socket->_cb.write;
 }
 
@@ -233,9 +250,16 @@ static bool takes_nothing(http_connection *c, double now, double most) {
   return now - c->blocked_since > most;
 }
 
+/* A body is not read, or was read and is being handed on. */
+static bool waits_for_server(const http_connection *c) {
+  const http_incoming *b = c->one.body;
+  return c->two.paused || (b && (b->whole || !http_incoming_room(b)));
+}
+
 static bool sends_nothing(http_connection *c, double now, double most) {
-  buy_time(&c->idle_since, c->received, now);
-  c->received = 0;
+  buy_time(&c->idle_since, c->received - c->received_then, now);
+  c->received_then = c->received;
+  if (waits_for_server(c)) c->idle_since = now;
   return !c->pending && now - c->idle_since > most;
 }
 
@@ -244,7 +268,7 @@ static bool sends_nothing(http_connection *c, double now, double most) {
 void http_connections_sweep(http_loop *loop, double now) {
   double most = loop->server->options.idle_seconds + 1.0;
   for (http_connection *c = loop->connections; c; c = c->next) {
-    if (c->two.connection && c->held) http_connection_holds(c, http2_held(c));
+    if (c->held && http2_is_alive(c)) http_connection_holds(c, http2_held(c));
     if ((c->end_at > 0 && now > c->end_at) || sends_nothing(c, now, most))
       cut(c);
     else if (takes_nothing(c, now, most))

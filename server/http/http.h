@@ -96,8 +96,9 @@ void http_server_destroy(http_server *server);
 
 typedef struct http_counts {
   uint64_t connections, open_connections, requests, resets, refused;
-  uint64_t ended; /* connections that were ended for what they sent, or did not take */
-  uint64_t held;  /* bytes, of all connections */
+  uint64_t rejected; /* requests that were refused before they were handled */
+  uint64_t ended;    /* connections that were ended for what they sent, or did not take */
+  uint64_t held;     /* bytes, of all connections */
 } http_counts;
 void http_server_counts(const http_server *server, http_counts *counts);
 

@@ -32,7 +32,7 @@ static void input(http_connection *c);
 void http1_free(http_connection *c) {
   free(c->one.rest);
   free(c->one.refusal);
-  free(c->one.method);
+  http_call_free(&c->one.call);
   free(c->one.kept);
   if (c->one.body) http_incoming_break(c->one.body);
 }
@@ -56,8 +56,7 @@ static bool call(http_connection *c, h2o_socket_cb callback, const char *error) 
 static void next_request(http_connection *c) {
   c->one.state = HTTP1_HEAD;
   c->one.scanned = c->unsent = 0;
-  free(c->one.method);
-  c->one.method = NULL;
+  http_call_free(&c->one.call);
   http_connection_holds(c, c->one.n_rest);
   if (c->one.n_rest && !h2o_timeout_is_linked(&c->again))
     h2o_timeout_link(c->loop->loop, &c->loop->context.zero_timeout, &c->again);
@@ -86,10 +85,6 @@ static void on_written(h2o_socket_t *socket, const char *error) {
   settle(c);
 }
 
-/* libh2o's function that sends; it is the same for all requests. */
-static void (*send_on)(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bytes, size_t n,
-                       h2o_send_state_t state);
-
 static void on_send(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bytes, size_t n,
                     h2o_send_state_t state) {
   h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
@@ -100,7 +95,7 @@ static void on_send(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bytes, siz
   for (size_t i = 0; i < n; i++) c->unsent += bytes[i].len;
   if (c->unsent > HTTP_UNASKED && !http_connection_holds(c, c->unsent + c->one.n_rest))
     http_connection_end(c, "its address holds too many answers");
-  send_on(self, req, bytes, n, state);
+  c->send(self, req, bytes, n, state);
   if (gone) {
     if (outer) *outer = true;
     return;
@@ -110,9 +105,8 @@ static void on_send(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bytes, siz
 }
 
 void http1_answering(http_connection *c, h2o_req_t *req) {
-  (void)c;
   if (req->_ostr_top->do_send == on_send) return;
-  send_on = req->_ostr_top->do_send;
+  c->send = req->_ostr_top->do_send;
   req->_ostr_top->do_send = on_send;
 }
 
@@ -126,15 +120,19 @@ static void on_refused(h2o_socket_t *socket, const char *error) {
     shutdown(h2o_socket_get_fd(socket), SHUT_WR);
 }
 
-/* Answers and ends the connection. A client that is still sending would lose the answer if the
- * socket were closed at once (RFC 9112, 9.6): what it sends is thrown away for a moment. */
+/* Answers and ends the connection, which must not be touched afterwards. A client that is still
+ * sending would lose the answer if the socket were closed at once (RFC 9112, 9.6): what it sends is
+ * thrown away for a moment. */
 static void refuse(http_connection *c, int status, const char *sentence) {
   enum { SIZE = 1024 };
   char body[512];
   size_t n = http_problem(body, sizeof body, status, sentence);
   char *text = malloc(SIZE);
-  atomic_fetch_add(&c->loop->server->refused, 1);
+  http_incoming *incoming = c->one.body;
+  atomic_fetch_add(&c->loop->server->rejected, 1);
   c->one.state = HTTP1_REFUSED;
+  c->one.body = NULL;
+  if (incoming) http_incoming_break(incoming);
   c->end_at = http_now() + LINGER;
   if (!text || c->socket->_cb.write) {
     free(text);
@@ -208,7 +206,7 @@ static bool may_come(http_connection *c, uint64_t size) {
   const char *problem;
   if (!o->asked && size > HTTP_UNASKED) {
     o->asked = true;
-    int status = http_may_send(s, o->method, o->path, o->authorization, &problem);
+    int status = http_may_send(s, &o->call, &problem);
     if (status) return refuse(c, status, problem), false;
   }
   if (size <= o->limit) return true;
@@ -260,9 +258,9 @@ static void refuse_stream(http_incoming *b) {
   http_connection *c = b->connection;
   c->one.body = NULL;
   b->connection = NULL;
+  if (!c->socket->_cb.read) h2o_socket_read_start(c->socket, on_read);
   refuse(c, b->refusal.status,
          b->refusal.sentence[0] ? b->refusal.sentence : "the body cannot be taken");
-  if (!c->socket->_cb.read) h2o_socket_read_start(c->socket, on_read);
 }
 
 /* All has been handed on: libh2o gets the head. */
@@ -318,21 +316,12 @@ static void take_stream(http_connection *c) {
   http1 *o = &c->one;
   while (!o->whole && c->socket->input->size && http_incoming_room(o->body)) {
     size_t used;
-    http_incoming *body = o->body;
-    if (!hand_on_some(c, &used)) {
-      o->body = NULL;
-      http_incoming_break(body);
-      return;
-    }
+    if (!hand_on_some(c, &used)) return;
     c->received += used;
     if (used) h2o_buffer_consume(&c->socket->input, used);
   }
   if (o->whole) {
-    if (!set_aside(c, 0)) {
-      http_incoming_break(o->body);
-      o->body = NULL;
-      return;
-    }
+    if (!set_aside(c, 0)) return;
     h2o_socket_read_stop(c->socket);
     http_incoming_finish(o->body);
   } else if (!http_incoming_room(o->body))
@@ -397,20 +386,11 @@ static bool start_stream(http_connection *c) {
   o->state = HTTP1_STREAM;
   o->left = o->head.length;
   o->expects = o->head.expect_field.bytes != NULL;
-  if (!http_connection_holds(c, 2 * HTTP_BLOCK)) {
-    http_incoming *body = o->body;
-    o->body = NULL;
-    http_incoming_break(body);
+  if (http_connection_holds(c, 2 * HTTP_BLOCK))
+    take_stream(c);
+  else
     refuse(c, 503, "too much is being sent at the moment; try again later");
-    return true;
-  }
-  take_stream(c);
   return true;
-}
-
-static bool wants_stream(http_connection *c) {
-  const http_options *o = &c->loop->server->options;
-  return o->body.wants && o->body.wants(c->one.method, c->one.path, o->user);
 }
 
 /* ---- heads ---- */
@@ -427,15 +407,13 @@ static void begin(http_connection *c, size_t n_head) {
     return;
   }
   o->state = HTTP1_BODY;
-  o->method = http_copy_head(o->head.method, o->head.target, o->head.authorization, &o->path,
-                             &o->authorization);
-  if (!o->method) {
+  if (!http_call_make(&o->call, o->head.method, o->head.target, o->head.authorization)) {
     refuse(c, 503, "out of memory");
     return;
   }
-  o->limit = http_body_limit(c->loop->server, o->method, o->path);
+  o->limit = http_body_limit(c->loop->server, &o->call);
   if (!may_come(c, o->head.length)) return;
-  if (!wants_stream(c))
+  if (!http_wants_stream(c->loop->server, &o->call))
     take_body(c);
   else if (!start_stream(c))
     refuse(c, 503, "out of memory");

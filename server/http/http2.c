@@ -45,8 +45,12 @@ static uint32_t read_32(const uint8_t *p) {
 
 /* ---- ends of connections ---- */
 
+/* libh2o says so to the client and closes; without a limit on the time, and reading on, it would
+ * wait for one that does not listen. */
 static ssize_t end(http_connection *c, const char *reason, const char **problem) {
-  http_connection_end(c, reason);
+  http_connection_note_end(c, reason);
+  h2o_socket_read_stop(c->socket);
+  c->end_at = http_now() + 1;
   *problem = reason;
   return H2O_HTTP2_ERROR_ENHANCE_YOUR_CALM;
 }
@@ -58,6 +62,12 @@ static size_t held_by(const h2o_http2_stream_t *stream) {
   for (size_t i = 0; i < stream->req.headers.size; i++)
     n += stream->req.headers.entries[i].value.len + 64;
   return stream->_req_body ? n + stream->_req_body->capacity : n;
+}
+
+static void on_read(h2o_socket_t *socket, const char *error);
+
+bool http2_is_alive(const http_connection *c) {
+  return c->two.connection && (c->two.paused || c->socket->_cb.read == on_read);
 }
 
 static size_t unsent_of(const h2o_http2_stream_t *stream) {
@@ -87,23 +97,18 @@ static bool count(http_connection *c, size_t grown) {
   return http_connection_holds(c, http2_held(c));
 }
 
-/* libh2o's function that sends; it is the same for all requests. */
-static void (*send_on)(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bytes, size_t n,
-                       h2o_send_state_t state);
-
 static void on_send(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bytes, size_t n,
                     h2o_send_state_t state) {
   http_connection *c = ((h2o_http2_conn_t *)req->conn)->sock->on_close.data;
   size_t size = 0;
   for (size_t i = 0; i < n; i++) size += bytes[i].len;
-  send_on(self, req, bytes, n, state);
+  c->send(self, req, bytes, n, state);
   if (!count(c, size)) http_connection_end(c, "its address holds too many answers");
 }
 
 void http2_answering(http_connection *c, h2o_req_t *req) {
-  (void)c;
   if (req->_ostr_top->do_send == on_send) return;
-  send_on = req->_ostr_top->do_send;
+  c->send = req->_ostr_top->do_send;
   req->_ostr_top->do_send = on_send;
 }
 
@@ -133,7 +138,7 @@ static bool is_noise(const frame *f) {
  * see that the connection lives. */
 static bool is_flood(http_connection *c) {
   uint64_t allowed = 1000 + 20 * c->requests + c->socket->bytes_written / 256 + c->received / 256 +
-                     (uint64_t)(http_now() - c->idle_since) * 20;
+                     (uint64_t)(http_now() - c->opened) * 20;
   return ++c->two.noise > allowed;
 }
 
@@ -203,7 +208,7 @@ static void refuse(http_connection *c, h2o_http2_stream_t *stream, int status,
   http2 *t = &c->two;
   t->refused[t->n_refused % HTTP2_REFUSED].stream = stream->stream_id;
   t->refused[t->n_refused++ % HTTP2_REFUSED].told = false;
-  atomic_fetch_add(&c->loop->server->refused, 1);
+  atomic_fetch_add(&c->loop->server->rejected, 1);
   forget_body(stream);
   t->status = status;
   t->problem = sentence;
@@ -263,23 +268,22 @@ static void check_body(http_connection *c, h2o_http2_stream_t *stream, size_t be
                        size_t expected) {
   const http_options *o = &c->loop->server->options;
   const char *problem = "the body is larger than this path takes";
-  char *path, *authorization;
+  http_call call;
   int status = 0;
   if (size <= HTTP_UNASKED && expected <= HTTP_UNASKED && size <= o->max_body &&
-      expected <= o->max_body && !o->body_limit)
+      expected <= o->max_body)
     return;
   bool crossed =
       (expected > HTTP_UNASKED && before == 0) || (before <= HTTP_UNASKED && size > HTTP_UNASKED);
-  char *method = http_copy_head(text_of(stream->req.input.method), text_of(stream->req.input.path),
-                                authorization_of(&stream->req), &path, &authorization);
-  if (!method) {
+  if (!http_call_make(&call, text_of(stream->req.input.method), text_of(stream->req.input.path),
+                      authorization_of(&stream->req))) {
     refuse(c, stream, 503, "out of memory");
     return;
   }
-  if (crossed) status = http_may_send(c->loop->server, method, path, authorization, &problem);
-  size_t limit = http_body_limit(c->loop->server, method, path);
+  if (crossed) status = http_may_send(c->loop->server, &call, &problem);
+  size_t limit = http_body_limit(c->loop->server, &call);
   if (!status && (size > limit || expected > limit)) status = 413;
-  free(method);
+  http_call_free(&call);
   if (status) refuse(c, stream, status, problem);
 }
 
@@ -311,6 +315,7 @@ static void on_stream_disposed(void *arg) {
   if (!b) return;
   unlink_body(w->connection, b);
   http_incoming_break(b);
+  if (!w->connection->two.bodies) w->connection->two.paused = false;
 }
 
 void http2_free(http_connection *c) {
@@ -321,6 +326,14 @@ void http2_free(http_connection *c) {
   }
 }
 
+/* Reads again, beginning with what is there. */
+static void go_on(http_connection *c) {
+  if (!c->two.paused) return;
+  c->two.paused = false;
+  h2o_socket_read_start(c->socket, on_read);
+  if (c->socket->input->size) on_read(c->socket, NULL);
+}
+
 static void refuse_stream(http_incoming *b) {
   http_connection *c = b->connection;
   h2o_http2_stream_t *stream = h2o_http2_conn_get_stream(c->two.connection, b->stream);
@@ -329,44 +342,50 @@ static void refuse_stream(http_incoming *b) {
   if (stream)
     refuse(c, stream, b->refusal.status,
            b->refusal.sentence[0] ? b->refusal.sentence : "the body cannot be taken");
+  go_on(c); /* it may have been this one that was waited for */
 }
 
 static void resume_stream(http_incoming *b) {
-  http_connection *c = b->connection;
-  if (!c->two.paused || http_incoming_room(b) < MOST_FRAME) return;
-  c->two.paused = false;
-  h2o_socket_read_start(c->socket, c->read);
-  if (c->socket->input->size) c->read(c->socket, NULL);
+  if (http_incoming_room(b) >= MOST_FRAME) go_on(b->connection);
 }
 
-static void deliver_now(http_connection *c, http_incoming *b) {
+/* libh2o gets the end of the body, and has the request handled: at once, or when others of the
+ * connection have been answered. False: later. */
+static bool deliver_now(http_connection *c, http_incoming *b) {
   const char *problem = NULL;
   uint8_t last[FRAME_HEAD] = {0, 0, 0, H2O_HTTP2_FRAME_TYPE_DATA, H2O_HTTP2_FRAME_FLAG_END_STREAM};
   for (int i = 0; i < 4; i++) last[5 + i] = (uint8_t)(b->stream >> (24 - 8 * i));
-  unlink_body(c, b);
-  atomic_fetch_add(&b->request->references, 1);
-  c->early = b->request;
+  b->ready = false;
+  b->delivering = true;
   pass(c, last, sizeof last, &problem);
-  if (!c->early) return;
-  http_request_release(c->early); /* libh2o did not hand it on: the connection is closing */
-  c->early = NULL;
+  b->delivering = false;
+  return b->taken;
 }
 
 /* Between the frames of a header block there can be no other: then it waits for the block's end. */
 static bool deliver_stream(http_incoming *b) {
-  http_connection *c = b->connection;
-  b->ready = c->two.connection->_headers_unparsed != NULL;
-  if (!b->ready) deliver_now(c, b);
-  return !b->ready;
+  b->delivered = true;
+  b->ready = b->connection->two.connection->_headers_unparsed != NULL;
+  return !b->ready && deliver_now(b->connection, b);
 }
 
 static void deliver_ready(http_connection *c) {
   for (http_incoming *b = c->two.bodies, *next; b; b = next) {
     next = b->next_of_connection;
-    if (!b->ready) continue;
-    deliver_now(c, b);
-    http_incoming_break(b);
+    if (b->ready && deliver_now(c, b)) http_incoming_break(b);
   }
+}
+
+http_request *http2_take_early(http_connection *c, h2o_req_t *req) {
+  uint32_t stream = H2O_STRUCT_FROM_MEMBER(h2o_http2_stream_t, req, req)->stream_id;
+  http_incoming *b = c->two.bodies ? body_of(c, stream) : NULL;
+  if (!b || !b->delivered) return NULL;
+  http_request *r = b->request;
+  atomic_fetch_add(&r->references, 2);
+  unlink_body(c, b);
+  b->taken = true;
+  if (!b->delivering) http_incoming_break(b);
+  return r;
 }
 
 /* False: no memory. */
@@ -383,7 +402,7 @@ static bool start_stream(http_connection *c, h2o_http2_stream_t *stream) {
     return false;
   }
   b->stream = stream->stream_id;
-  b->limit = http_body_limit(c->loop->server, r->method, r->path);
+  b->limit = http_body_limit(c->loop->server, &(http_call){.method = r->method, .path = r->path});
   b->refuse = refuse_stream;
   b->resume = resume_stream;
   b->deliver = deliver_stream;
@@ -396,13 +415,13 @@ static bool start_stream(http_connection *c, h2o_http2_stream_t *stream) {
 }
 
 static bool wants_stream(http_connection *c, const h2o_http2_stream_t *stream) {
-  const http_options *o = &c->loop->server->options;
-  char *path, *none;
-  if (!o->body.wants) return false;
-  char *method = http_copy_head(text_of(stream->req.input.method), text_of(stream->req.input.path),
-                                (http_text){NULL, 0}, &path, &none);
-  bool wants = method && o->body.wants(method, path, o->user);
-  free(method);
+  http_call call;
+  if (!c->loop->server->options.body.wants ||
+      !http_call_make(&call, text_of(stream->req.input.method), text_of(stream->req.input.path),
+                      (http_text){NULL, 0}))
+    return false;
+  bool wants = http_wants_stream(c->loop->server, &call);
+  http_call_free(&call);
   return wants;
 }
 
@@ -434,7 +453,6 @@ static fate hand_on(http_connection *c, http_incoming *b, const frame *f, uint8_
   if (!payload_of(f, &bytes, &size) || b->whole) return PASS;
   if (http_incoming_room(b) < size) {
     c->two.paused = true;
-    c->read = c->socket->_cb.read;
     h2o_socket_read_stop(c->socket);
     return LATER;
   }
@@ -573,6 +591,18 @@ static ssize_t on_frame(h2o_http2_conn_t *conn, const uint8_t *bytes, size_t siz
   return n;
 }
 
+/* While libh2o waits to write its last words it would go on reading, into memory. */
+static void on_read(h2o_socket_t *socket, const char *error) {
+  http_connection *c = socket->on_close.data;
+  if (error || c->two.connection->state < H2O_HTTP2_CONN_STATE_IS_CLOSING) {
+    c->read(socket, error);
+    return;
+  }
+  h2o_buffer_consume(&socket->input, socket->input->size);
+  h2o_socket_read_stop(socket);
+  c->end_at = http_now() + 1;
+}
+
 void http2_start(http_connection *c) {
   h2o_socket_t *socket = c->socket;
   h2o_buffer_t *bytes = socket->input; /* libh2o would read them at once */
@@ -582,5 +612,7 @@ void http2_start(http_connection *c) {
   h2o_http2_conn_t *conn = c->two.connection = socket->data;
   c->two.expect = conn->_read_expect;
   conn->_read_expect = on_frame;
-  if (bytes->size) socket->_cb.read(socket, NULL);
+  c->read = socket->_cb.read;
+  socket->_cb.read = on_read;
+  if (bytes->size) on_read(socket, NULL);
 }

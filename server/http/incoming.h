@@ -20,7 +20,9 @@ struct http_incoming {
   bool whole;  /* all have come */
   bool broken; /* no more will be taken */
   bool busy;   /* a thread has it */
-  bool ready;  /* waits until its request can be handled */
+  /* Of HTTP/2: its request may be handled, but waits for the end of a header block; is being handed
+   * to libh2o; and has been handled. */
+  bool delivered, ready, delivering, taken;
   bool begun, ended, told;
   char *filling, *writing;
   size_t n_filling, n_writing;

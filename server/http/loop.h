@@ -88,11 +88,18 @@ struct http_server {
   double given_back;
   bool once_more;
   uint64_t closed, closed_then;
-  atomic_uint_fast64_t connections, requests, resets, refused, ended;
+  atomic_uint_fast64_t connections, requests, resets, refused, rejected, ended;
   atomic_int open;
 };
 
 /* ---- a connection ---- */
+
+/* What the callbacks of http_options get: texts as http_method() and http_path() have them. */
+typedef struct http_call {
+  const char *method, *path, *authorization;
+  char *block; /* NULL: they lie in `small` */
+  char small[256];
+} http_call;
 
 typedef enum http1_state {
   HTTP1_HEAD,   /* the head of a request is awaited; libh2o has seen nothing of it */
@@ -112,8 +119,8 @@ typedef struct http1 {
   size_t n_head;
   bool whole, asked; /* the body is here; the callbacks have been asked about it */
   size_t limit;      /* of the body */
-  char *method, *path, *authorization; /* one block; for the callbacks, once the head has gone */
-  char *rest;                          /* what came behind the request */
+  http_call call;    /* for the callbacks, once the head has gone */
+  char *rest;        /* what came behind the request */
   size_t n_rest;
   char *refusal;
   http_incoming *body; /* of HTTP1_STREAM */
@@ -153,20 +160,22 @@ struct http_connection {
   SSL_CTX *tls; /* a reference, as the socket has none until its first bytes come */
   http_client *client;
   char address[48];
-  bool is_proxy;             /* a trusted one: its requests say whose they are */
-  bool *gone;                /* set when the connection is freed during a call of libh2o */
-  h2o_socket_cb read, write; /* libh2o's, behind ours */
-  h2o_timeout_entry_t again; /* what came behind a request gets its turn */
-  int resets, pending;       /* pending: requests that are being answered */
+  bool is_proxy; /* a trusted one: its requests say whose they are */
+  bool *gone;    /* set when the connection is freed during a call of libh2o */
+  void (*send)(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bytes, size_t n,
+               h2o_send_state_t state); /* libh2o's, behind ours */
+  h2o_socket_cb read, write;            /* libh2o's, behind ours */
+  h2o_timeout_entry_t again;            /* what came behind a request gets its turn */
+  int resets, pending;                  /* pending: requests that are being answered */
   uint64_t requests;
   size_t held;   /* bytes, as they have been counted */
   size_t unsent; /* of them, of answers that the client has not taken */
-  double idle_since;
-  uint64_t received;    /* bytes of bodies since then */
-  double blocked_since; /* 0: the client takes what it gets */
-  uint64_t taken;       /* bytes that its system had acknowledged then */
-  double end_at;        /* 0: no such plan */
-  http_request *early;  /* whose body has been handed on, for http_on_request() */
+  double opened, idle_since;
+  uint64_t received, received_then; /* bytes of bodies: in all, and when time was bought */
+  double blocked_since;             /* 0: the client takes what it gets */
+  uint64_t taken;                   /* bytes that its system had acknowledged then */
+  double end_at;                    /* 0: no such plan */
+  http_request *early;              /* whose body has been handed on, for http_on_request() */
   http1 one;
   http2 two;
 };
@@ -247,7 +256,12 @@ http_client *http_client_enter(http_server *server, const char *address);
 void http_client_leave(http_server *server, http_client *client);
 /* How many bytes it holds for its client now. False: that is more than the client may hold. */
 bool http_connection_holds(http_connection *c, size_t bytes);
-/* Ends it, for a reason that is counted, and told at most once a second. */
+/* Bytes of a request that is no connection's any more. Any thread. */
+void http_server_holds_more(http_server *server, size_t bytes);
+void http_server_holds_less(http_server *server, size_t bytes);
+/* Counts the ends of connections, and tells of them at most once a second. */
+void http_connection_note_end(http_connection *c, const char *reason);
+/* Notes it, and ends it at once. */
 void http_connection_end(http_connection *c, const char *reason);
 /* Ends connections on which no request has come to its end for too long, and those whose clients
  * take nothing; gives memory back. */
@@ -258,13 +272,13 @@ uint64_t http_acknowledged(int fd);
 
 enum { HTTP_UNASKED = 64 << 10 }; /* bytes of a body that are taken from anybody */
 
-/* limit.c: what may be sent. Texts as http_method() and http_path() have them. 0, or a status. */
-int http_may_send(http_server *server, const char *method, const char *path,
-                  const char *authorization, const char **problem);
-size_t http_body_limit(http_server *server, const char *method, const char *path);
-/* Method, path and authorization behind each other in one block, free(); NULL: no memory. */
-char *http_copy_head(http_text method, http_text target, http_text authorization, char **path,
-                     char **authorization_copy);
+/* limit.c: what may be sent. 0, or a status. */
+int http_may_send(http_server *server, const http_call *call, const char **problem);
+size_t http_body_limit(http_server *server, const http_call *call);
+bool http_wants_stream(http_server *server, const http_call *call);
+/* False: no memory. authorization: bytes are NULL where there is none. */
+bool http_call_make(http_call *call, http_text method, http_text target, http_text authorization);
+void http_call_free(http_call *call);
 
 /* accept.c */
 void http_accept(http_connection *c);
@@ -281,6 +295,11 @@ void http2_answering(http_connection *c, h2o_req_t *req);
 size_t http2_held(http_connection *c);
 /* Something waits until the client takes it. */
 bool http2_is_blocked(http_connection *c);
+/* libh2o's connection is there, and may be looked at. */
+bool http2_is_alive(const http_connection *c);
+/* The request whose body has been handed on, when this is it; with a reference for libh2o and one
+ * for the handler. NULL: it is another one. */
+http_request *http2_take_early(http_connection *c, h2o_req_t *req);
 void http2_free(http_connection *c);
 
 /* stream.c */

@@ -12,9 +12,10 @@ void http_request_release(http_request *r) {
   if (atomic_fetch_sub(&r->references, 1) != 1) return;
   free(r->copies);
   free(r->header);
-  if (r->buffer)
+  if (r->buffer) {
+    http_server_holds_less(r->loop->server, r->buffer->capacity);
     h2o_buffer_dispose(&r->buffer);
-  else if (r->detached)
+  } else if (r->detached)
     free((void *)(uintptr_t)r->body);
   if (r->object) r->loop->server->options.body.free(r->object);
   free(r);
@@ -115,13 +116,16 @@ http_request *http_request_early(http_connection *c, http_text method, http_text
   return r;
 }
 
-/* libh2o has it now, too: with the connection's own that are two references, as of new_request().
- */
+/* A request whose body has been handed on: libh2o has it now, too. NULL: it is not such a one. */
 static http_request *bind_early(http_connection *c, h2o_req_t *req) {
   char address[48];
   http_request *r = c->early;
+  if (req->version >= 0x200)
+    r = http2_take_early(c, req);
+  else if (r)
+    atomic_fetch_add(&r->references, 1); /* the other one was the connection's */
+  if (!r) return NULL;
   c->early = NULL;
-  atomic_fetch_add(&r->references, 1);
   r->req = req;
   r->connection = http_connection_request(req, address);
   return r;
@@ -161,7 +165,8 @@ int http_on_request(h2o_handler_t *handler, h2o_req_t *req) {
   atomic_fetch_add(&loop->server->requests, 1);
   h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
   http_connection *c = socket->on_close.data;
-  http_request *r = c->early ? bind_early(c, req) : new_request(loop, req);
+  http_request *r = bind_early(c, req);
+  if (!r) r = new_request(loop, req);
   if (!r) {
     refuse(req, 503, "out of memory");
     return 0;
@@ -248,6 +253,7 @@ static bool take_buffer(http_request *r) {
   }
   r->buffer = *place;
   r->buffer->_prototype = &plain;
+  http_server_holds_more(r->loop->server, r->buffer->capacity);
   *place = dummy;
   return true;
 }

@@ -364,13 +364,10 @@ void http_server_destroy(http_server *s) {
 
 void http_server_counts(const http_server *server, http_counts *c) {
   http_server *s = (http_server *)(uintptr_t)server;
-  *c = (http_counts){atomic_load(&s->connections),
-                     (uint64_t)atomic_load(&s->open),
-                     atomic_load(&s->requests),
-                     atomic_load(&s->resets),
-                     atomic_load(&s->refused),
-                     atomic_load(&s->ended),
-                     0};
+  *c = (http_counts){atomic_load(&s->connections), (uint64_t)atomic_load(&s->open),
+                     atomic_load(&s->requests),    atomic_load(&s->resets),
+                     atomic_load(&s->refused),     atomic_load(&s->rejected),
+                     atomic_load(&s->ended),       0};
   pthread_mutex_lock(&s->mutex);
   c->held = s->held;
   pthread_mutex_unlock(&s->mutex);

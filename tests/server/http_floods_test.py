@@ -64,3 +64,21 @@ def test_those_who_work_are_not_ended(server):
         stream = 2 * i + 1
         c.send(frame(raw.HEADERS, END_HEADERS | END_STREAM, stream, raw.head()), frame(raw.PING, 0, 0, b"12345678"), frame(raw.WINDOW_UPDATE, 0, 0, b"\0\0\x10\0"))
         assert c.answer(stream, 5)[0] == 200, i
+
+
+def test_what_comes_after_the_last_words_is_not_kept(server):
+    """The server wants to say why it closes, to a client that does not read, and goes on sending."""
+    c = Http2(server, b"\0\4\x7f\xff\xff\xff", receive_buffer=4096)
+    c.send(frame(raw.WINDOW_UPDATE, 0, 0, b"\x7f\x00\0\0"))
+    for stream in range(1, 199, 2):
+        c.send(frame(raw.HEADERS, END_HEADERS | END_STREAM, stream, raw.head("/openapi.json")))
+    time.sleep(1)
+    before, sent = server.memory(), 0
+    try:
+        c.send(frame(raw.DATA, 0, 0, b"x"))
+        while sent < 400_000_000:
+            c.s.sendall(b"x" * 1_000_000)
+            sent += 1_000_000
+    except OSError:
+        pass
+    assert server.memory() - before < 60, f"{server.memory() - before:.0f} MB of {sent}"
