@@ -348,6 +348,83 @@ WEBML_API void webml_trainer_cancel(webml_trainer *trainer);
 WEBML_API webml_status webml_trainer_record(const webml_trainer *trainer, char **json);
 WEBML_API void webml_trainer_destroy(webml_trainer *trainer);
 
+/* ---- tables and checks ---------------------------------------------------------------------- */
+
+/* What a description and a training may say, as JSON, from the tables that they are checked
+ * against:
+ *   {"version",
+ *    "model": [OPTION],            keys of a description
+ *    "layers": [{"name","description","takes","options":[OPTION]}],
+ *    "activations","initializers","regularizers","losses","optimizers","metrics":
+ *        [{"name","description","aliases":[..],"options":[OPTION]}],
+ *    "training": [OPTION], "augmentation": [OPTION]}
+ * where OPTION is {"name","type","description","required","nullable"} with "default", "minimum",
+ * "maximum", "choices" and "suggested" where there are such. type: "integer", "number", "boolean",
+ * "pair" (an integer or [height, width]), "choice", "string", "activation", "initializer",
+ * "regularizer", "value" (of a key of a description). An option of a training has its words for the
+ * command line, too: "command_line": "--batch-size"; "choices" of numbers are their names there.
+ * Free with webml_free(). WEBML_ERROR_ARGUMENT, _MEMORY. Any thread. */
+WEBML_API webml_status webml_schema(char **json);
+
+/* How fast a device computes, as webml_model_check() takes it for its forecasts. */
+typedef struct webml_speed {
+  double convolution;       /* floating-point operations a second, of more than 8 channels */
+  double first_convolution; /* the same, of pictures' 1 to 8 channels */
+  double dense;             /* the same, of dense layers */
+  double weights;           /* bytes a second that dense layers and the update move */
+  double bytes;             /* the same of all other operations */
+  double operation;         /* seconds that an operation takes before it does anything */
+} webml_speed;
+
+/* Measures it by training steps of six small networks: 0.1 to 0.5 s, once per device and
+ * precision, then from memory. Where other programs compute at the same time, the figures are
+ * lower. WEBML_ERROR_ARGUMENT, _UNSUPPORTED (webml_device_check), _MEMORY, _DEVICE. Any thread. */
+WEBML_API webml_status webml_device_speed(webml_device *device, webml_precision precision,
+                                          webml_speed *speed);
+
+/* A device that webml_model_check() tells about. */
+typedef struct webml_check_device {
+  const char *name;         /* how it is named in the answer */
+  webml_device *device;     /* its own plans are asked; NULL: a GPU that is not opened, estimated */
+  const webml_speed *speed; /* NULL: no time is forecast */
+  size_t available;         /* bytes of its memory that are free; 0: the device is asked */
+} webml_check_device;
+
+typedef struct webml_check_options {
+  size_t struct_size;
+  const char *properties; /* of the data set, as webml_dataset_properties() gives them; NULL: the
+                             model is checked by itself */
+  const webml_train_options *training; /* batch size, precision, ...; NULL: the defaults */
+  int64_t samples, validation_samples; /* of an epoch; 0: those of the properties */
+  const webml_check_device *devices;   /* [n_devices] or NULL */
+  size_t n_devices;
+} webml_check_options;
+
+/* Checks a description that may be wrong anywhere, as it is typed, and tells all that can be told.
+ * WEBML_OK also where it is wrong: *result says how. Options NULL: defaults.
+ *   {"valid": no errors,
+ *    "errors": [ISSUE], "warnings": [ISSUE],
+ *    "name","input_shape","layers","parameters","trainable","flops","optimizer","loss":
+ *        as webml_model_summary(); an output_shape is null where the type of the layer is unknown,
+ *    "chosen": [what shaping to the data set chooses, a sentence each],
+ *    "samples","validation_samples": of an epoch; null where they are not known,
+ *    "devices": [{"device",
+ *        "training": webml_training_memory, null where the model is not complete,
+ *        "prediction": webml_memory of one row; null where the device was not opened,
+ *        "available","fits","reason": fits is null where one of the two sizes is not known,
+ *        "seconds_per_epoch": [low, high] or null}]}
+ * ISSUE is {"path","line","text","cure"}: a JSON pointer into the text (RFC 6901), the line or
+ * null, a sentence, and null or {"text","patch"}: what to do, and the same as a JSON patch (RFC
+ * 6902) or null. Errors are what a training would refuse; warnings it takes, but they are likely
+ * not meant. Two layers that do not fit are reported at the second.
+ * The forecast: operations and bytes of the steps of an epoch by the speed of the device; the
+ * interval is that figure divided and multiplied by a factor within which trainings were measured
+ * (docs/model.md). Reading of data, checkpoints and waiting for other programs are not in it.
+ * Below 5 ms for networks of some million weights. WEBML_ERROR_ARGUMENT, _PARSE (the properties),
+ * _MEMORY, _DEVICE. Any thread. */
+WEBML_API webml_status webml_model_check(const char *json, size_t length,
+                                         const webml_check_options *options, char **result);
+
 /* ---- prediction ----------------------------------------------------------------------------- */
 
 typedef enum webml_inference_precision {

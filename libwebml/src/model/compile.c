@@ -36,7 +36,7 @@ bool wml_metric_more_is_better(wml_metric_kind kind) {
 }
 
 /* The kind that a string, or an object's "name", names in any case; -1 with an issue. */
-static int read_kind(const wml_json *json, const wml_json **options, const wml_place *place,
+static int read_kind(const wml_json *json, const wml_json **options, const wml_json_path *place,
                      const wml_kind_list *list, wml_issues *issues) {
   const char *names[WML_MOST_FIELDS], *name = wml_name_of(json, options);
   for (int i = 0; i < list->n; i++) names[i] = list->name(i);
@@ -55,10 +55,10 @@ static int read_kind(const wml_json *json, const wml_json **options, const wml_p
 
 /* The options of that kind. */
 static webml_status read_options(wml_arena *arena, const wml_json *json, const wml_json *options,
-                                 const wml_place *place, const wml_kind_list *list, int kind,
+                                 const wml_json_path *place, const wml_kind_list *list, int kind,
                                  void *object, wml_issues *issues) {
   wml_field fields[WML_MOST_FIELDS];
-  wml_place config = {.in = place, .key = "config"};
+  wml_json_path config = {.in = place, .key = "config"};
   return wml_fields_read(arena, fields, list->fields(kind, fields), options,
                          options == json ? place : &config, "name", object, issues);
 }
@@ -247,7 +247,7 @@ static const char *optimizer_about(int kind) {
 const wml_kind_list wml_optimizer_list = {
     "optimizers", WML_N_OPTIMIZERS, optimizer_name, optimizer_about, optimizer_fields_of, NULL, 0};
 
-static const wml_place optimizer_place = {.key = "optimizer"};
+static const wml_json_path optimizer_place = {.key = "optimizer"};
 
 webml_status wml_read_optimizer(wml_arena *arena, const wml_json *json, webml_model *model,
                                 wml_issues *issues) {
@@ -335,7 +335,7 @@ const wml_kind_list wml_loss_list = {"losses",       WML_N_LOSSES, loss_name,   
 
 webml_status wml_read_loss(wml_arena *arena, const wml_json *json, webml_model *model,
                            wml_issues *issues) {
-  static const wml_place place = {.key = "loss"};
+  static const wml_json_path place = {.key = "loss"};
   const wml_json *options;
   model->loss = (wml_loss){.kind = WML_CATEGORICAL_CROSSENTROPY, .delta = 1.0f};
   model->loss_open = json->kind == WML_JSON_NULL;
@@ -413,7 +413,7 @@ const wml_kind_list wml_metric_list = {
     "metrics",        BY_SHAPE + 1,   metric_name,          metric_about,
     metric_fields_of, metric_aliases, COUNT(metric_aliases)};
 
-static webml_status read_metric(wml_arena *arena, const wml_json *json, const wml_place *place,
+static webml_status read_metric(wml_arena *arena, const wml_json *json, const wml_json_path *place,
                                 wml_metric_spec *out, bool *ok, wml_issues *issues) {
   const wml_json *options;
   int kind = read_kind(json, &options, place, &wml_metric_list, issues);
@@ -431,7 +431,7 @@ static webml_status read_metric(wml_arena *arena, const wml_json *json, const wm
 
 webml_status wml_read_metrics(wml_arena *arena, const wml_json *json, webml_model *model,
                               wml_issues *issues) {
-  static const wml_place place = {.key = "metrics"};
+  static const wml_json_path place = {.key = "metrics"};
   if (!json || json->kind == WML_JSON_NULL) return WEBML_OK;
   bool list = json->kind == WML_JSON_ARRAY;
   if (!list && json->kind != WML_JSON_STRING) {
@@ -442,7 +442,7 @@ webml_status wml_read_metrics(wml_arena *arena, const wml_json *json, webml_mode
   }
   int i = 0;
   for (const wml_json *m = list ? json->first : json; m; m = list ? m->next : NULL, i++) {
-    wml_place item = {.in = &place, .index = i};
+    wml_json_path item = {.in = &place, .index = i};
     bool ok;
     if (i >= WEBML_MAX_METRICS) {
       wml_issue(issues, &item, "at most %d metrics", WEBML_MAX_METRICS);

@@ -53,7 +53,7 @@ int wml_fields_of_kind(const wml_kind_field *table, int n, int kind, const void 
 /* ---- reading ---- */
 
 /* What the value should be: the nearest bound, or the default. */
-static void cure_number(wml_issues *issues, const wml_place *place, const wml_field *f,
+static void cure_number(wml_issues *issues, const wml_json_path *place, const wml_field *f,
                         const wml_json *json) {
   char text[WML_NUMBER_BYTES];
   double value, right = f->required ? f->suggested : f->otherwise;
@@ -67,7 +67,7 @@ static void cure_number(wml_issues *issues, const wml_place *place, const wml_fi
   wml_patch_replace(issues, place, text);
 }
 
-static void read_int(const wml_field *f, const wml_json *json, const wml_place *place, int *out,
+static void read_int(const wml_field *f, const wml_json *json, const wml_json_path *place, int *out,
                      wml_issues *issues) {
   double value;
   if (!wml_number_of(json, &value) || value != floor(value))
@@ -81,13 +81,13 @@ static void read_int(const wml_field *f, const wml_json *json, const wml_place *
   cure_number(issues, place, f, json);
 }
 
-static void read_float(const wml_field *f, const wml_json *json, const wml_place *place, float *out,
-                       wml_issues *issues) {
+static void read_float(const wml_field *f, const wml_json *json, const wml_json_path *place,
+                       float *out, wml_issues *issues) {
   double value;
   if (!wml_number_of(json, &value))
     wml_issue(issues, place, "must be a number, not %s", wml_json_kind_name(json->kind));
   else if (!(value >= f->low && value <= f->high))
-    wml_issue(issues, place, "%g is out of range, must be %g to %g", value, f->low, f->high);
+    wml_issue(issues, place, "%g is out of range, must be %.8g to %.8g", value, f->low, f->high);
   else {
     *out = (float)value;
     return;
@@ -95,8 +95,8 @@ static void read_float(const wml_field *f, const wml_json *json, const wml_place
   cure_number(issues, place, f, json);
 }
 
-static void read_pair(const wml_field *f, const wml_json *json, const wml_place *place, int *out,
-                      wml_issues *issues) {
+static void read_pair(const wml_field *f, const wml_json *json, const wml_json_path *place,
+                      int *out, wml_issues *issues) {
   if (json->kind != WML_JSON_ARRAY) {
     read_int(f, json, place, &out[0], issues);
     out[1] = out[0];
@@ -104,12 +104,12 @@ static void read_pair(const wml_field *f, const wml_json *json, const wml_place 
     wml_issue(issues, place, "must be one number or [height, width], not %d numbers", json->count);
   else
     for (int i = 0; i < 2; i++)
-      read_int(f, i ? json->first->next : json->first, &(wml_place){.in = place, .index = i},
+      read_int(f, i ? json->first->next : json->first, &(wml_json_path){.in = place, .index = i},
                &out[i], issues);
 }
 
-static void read_choice(const wml_field *f, const wml_json *json, const wml_place *place, int *out,
-                        wml_issues *issues) {
+static void read_choice(const wml_field *f, const wml_json *json, const wml_json_path *place,
+                        int *out, wml_issues *issues) {
   char list[160] = "";
   size_t used = 0, n = 0;
   for (; f->words[n]; n++) {
@@ -131,8 +131,8 @@ static void read_choice(const wml_field *f, const wml_json *json, const wml_plac
   wml_patch_replace(issues, place, value);
 }
 
-static void read_bool(const wml_field *f, const wml_json *json, const wml_place *place, bool *out,
-                      wml_issues *issues) {
+static void read_bool(const wml_field *f, const wml_json *json, const wml_json_path *place,
+                      bool *out, wml_issues *issues) {
   if (json->kind == WML_JSON_BOOL) {
     *out = json->boolean;
     return;
@@ -143,7 +143,7 @@ static void read_bool(const wml_field *f, const wml_json *json, const wml_place 
   wml_patch_replace(issues, place, value);
 }
 
-static void read_ignored(const wml_field *f, const wml_json *json, const wml_place *place,
+static void read_ignored(const wml_field *f, const wml_json *json, const wml_json_path *place,
                          wml_issues *issues) {
   bool fine = json->kind == WML_JSON_NULL || !f->word ||
               (json->kind == WML_JSON_STRING && strcmp(json->string, f->word) == 0);
@@ -153,7 +153,7 @@ static void read_ignored(const wml_field *f, const wml_json *json, const wml_pla
   wml_patch_remove(issues, place);
 }
 
-static webml_status read_name(wml_arena *arena, const wml_json *json, const wml_place *place,
+static webml_status read_name(wml_arena *arena, const wml_json *json, const wml_json_path *place,
                               const char **out, wml_issues *issues) {
   if (json->kind != WML_JSON_STRING || !*json->string || strlen(json->string) > 128 ||
       strchr(json->string, '/')) {
@@ -167,7 +167,7 @@ static webml_status read_name(wml_arena *arena, const wml_json *json, const wml_
 }
 
 static webml_status read_field(wml_arena *arena, const wml_field *f, const wml_json *json,
-                               const wml_place *place, void *object, wml_issues *issues) {
+                               const wml_json_path *place, void *object, wml_issues *issues) {
   if (json->kind == WML_JSON_NULL && f->kind != WML_FIELD_IGNORED) {
     if (f->nullable) return WEBML_OK;
     wml_issue(issues, place, "must not be null");
@@ -191,6 +191,11 @@ static webml_status read_field(wml_arena *arena, const wml_field *f, const wml_j
   return WEBML_OK;
 }
 
+/* Whether the shape of a layer depends on it. */
+static bool is_geometry(const wml_field *f) {
+  return f->kind == WML_FIELD_INT || f->kind == WML_FIELD_PAIR || f->kind == WML_FIELD_CHOICE;
+}
+
 static const wml_field *find(const wml_field *fields, int n, const char *key) {
   for (int i = 0; i < n; i++)
     if (strcmp(fields[i].key, key) == 0 ||
@@ -201,7 +206,7 @@ static const wml_field *find(const wml_field *fields, int n, const char *key) {
 
 /* place: of the key. */
 static void unknown_key(const wml_field *fields, int n, const wml_json *json,
-                        const wml_place *place, wml_issues *issues) {
+                        const wml_json_path *place, wml_issues *issues) {
   const char *names[64] = {NULL};
   size_t count = 0;
   for (int i = 0; i < n && count < 64; i++) names[count++] = fields[i].key;
@@ -210,7 +215,7 @@ static void unknown_key(const wml_field *fields, int n, const wml_json *json,
     wml_issue(issues, place, "unknown key, did you mean \"%s\"?", meant);
     if (!wml_json_get(json, meant)) {
       wml_issue_cure(issues, "rename it to \"%s\"", meant);
-      wml_patch_move(issues, place, &(wml_place){.in = place->in, .key = meant});
+      wml_patch_move(issues, place, &(wml_json_path){.in = place->in, .key = meant});
       return;
     }
   } else {
@@ -224,7 +229,7 @@ static void unknown_key(const wml_field *fields, int n, const wml_json *json,
   wml_patch_remove(issues, place);
 }
 
-static void missing_key(const wml_field *f, const wml_place *place, wml_issues *issues) {
+static void missing_key(const wml_field *f, const wml_json_path *place, wml_issues *issues) {
   char text[WML_NUMBER_BYTES];
   wml_issue(issues, place, "\"%s\" is required", f->key);
   wml_format_number(f->suggested, text);
@@ -233,21 +238,24 @@ static void missing_key(const wml_field *f, const wml_place *place, wml_issues *
 }
 
 webml_status wml_fields_read(wml_arena *arena, const wml_field *fields, int n, const wml_json *json,
-                             const wml_place *place, const char *skip, void *object,
+                             const wml_json_path *place, const char *skip, void *object,
                              wml_issues *issues) {
   for (int i = 0; i < n; i++) {
     set_default(&fields[i], object);
-    if (fields[i].required && !wml_json_get(json, fields[i].key))
-      missing_key(&fields[i], place, issues);
+    if (!fields[i].required || wml_json_get(json, fields[i].key)) continue;
+    missing_key(&fields[i], place, issues);
+    issues->geometry += is_geometry(&fields[i]);
   }
   for (const wml_json *m = json ? json->first : NULL; m; m = m->next) {
     if (skip && strcmp(m->key, skip) == 0) continue;
-    wml_place here = {.in = place, .key = m->key};
+    wml_json_path here = {.in = place, .key = m->key};
     const wml_field *f = find(fields, n, m->key);
+    int before = issues->count;
     if (!f)
       unknown_key(fields, n, json, &here, issues);
     else
       WML_TRY(read_field(arena, f, m, &here, object, issues));
+    issues->geometry += f && issues->count > before && is_geometry(f);
   }
   return WEBML_OK;
 }
@@ -266,7 +274,7 @@ const char *wml_name_of(const wml_json *json, const wml_json **options) {
   return name;
 }
 
-void wml_unknown_name(wml_issues *issues, const wml_place *place, const wml_json *json,
+void wml_unknown_name(wml_issues *issues, const wml_json_path *place, const wml_json *json,
                       const char *what, const char *name, const char *const *names, int n) {
   const char *meant = wml_suggest(name, names, (size_t)n);
   if (!meant) {
@@ -277,7 +285,7 @@ void wml_unknown_name(wml_issues *issues, const wml_place *place, const wml_json
     return;
   }
   char value[80];
-  wml_place inside = {.in = place, .key = wml_json_get(json, "name") ? "name" : "class_name"};
+  wml_json_path inside = {.in = place, .key = wml_json_get(json, "name") ? "name" : "class_name"};
   wml_issue(issues, place, "%s \"%.80s\", did you mean \"%s\"?", what, name, meant);
   snprintf(value, sizeof value, "\"%.70s\"", meant);
   wml_issue_cure(issues, "set it to %s", value);

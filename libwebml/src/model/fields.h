@@ -47,7 +47,7 @@ int wml_fields_of_kind(const wml_kind_field *table, int n, int kind, const void 
  * values out of range become issues under `place`. `skip`: a key that is read elsewhere, or NULL.
  */
 webml_status wml_fields_read(wml_arena *arena, const wml_field *fields, int n, const wml_json *json,
-                             const wml_place *place, const char *skip, void *object,
+                             const wml_json_path *place, const char *skip, void *object,
                              wml_issues *issues);
 /* Writes the members whose values are not the default. */
 void wml_fields_write(wml_text *text, const wml_field *fields, int n, const void *object);
@@ -62,16 +62,18 @@ bool wml_number_of(const wml_json *json, double *value);
 const char *wml_name_of(const wml_json *json, const wml_json **options);
 /* An issue about a name that is not in the list, with the one that was meant where that is clear.
  * what: "unknown activation". */
-void wml_unknown_name(wml_issues *issues, const wml_place *place, const wml_json *json,
+void wml_unknown_name(wml_issues *issues, const wml_json_path *place, const wml_json *json,
                       const char *what, const char *name, const char *const *names, int n);
 
 /* values.c: the kinds that have structure of their own. */
-webml_status wml_read_activation(wml_arena *arena, const wml_json *json, const wml_place *place,
+webml_status wml_read_activation(wml_arena *arena, const wml_json *json, const wml_json_path *place,
                                  wml_activation *out, wml_issues *issues);
-webml_status wml_read_initializer(wml_arena *arena, const wml_json *json, const wml_place *place,
-                                  wml_initializer *out, wml_issues *issues);
-webml_status wml_read_regularizer(wml_arena *arena, const wml_json *json, const wml_place *place,
-                                  wml_regularizer *out, wml_issues *issues);
+webml_status wml_read_initializer(wml_arena *arena, const wml_json *json,
+                                  const wml_json_path *place, wml_initializer *out,
+                                  wml_issues *issues);
+webml_status wml_read_regularizer(wml_arena *arena, const wml_json *json,
+                                  const wml_json_path *place, wml_regularizer *out,
+                                  wml_issues *issues);
 void wml_write_activation(wml_text *text, const wml_activation *activation);
 void wml_write_initializer(wml_text *text, const wml_initializer *initializer);
 void wml_write_regularizer(wml_text *text, const wml_regularizer *regularizer);
@@ -169,7 +171,7 @@ typedef struct wml_layer_class {
   const wml_field *fields;
   int n_fields;
   /* Sets layer->out, params and flops from layer->in; issues under `place`. */
-  webml_status (*shape)(wml_arena *arena, wml_layer *layer, const wml_place *place,
+  webml_status (*shape)(wml_arena *arena, wml_layer *layer, const wml_json_path *place,
                         wml_issues *issues);
   const char *takes; /* "an image [height, width, channels]"; NULL: any shape */
   int gives;         /* rank of the output; 0: that of the input */
@@ -182,7 +184,4 @@ const wml_layer_class *wml_layer_class_of(wml_layer_type type);
 
 /* Adds a parameter named "<layer>/<role>". */
 webml_status wml_layer_param(wml_arena *arena, wml_layer *layer, const char *role, wml_param param);
-/* The place of an option of the layer whose place is given: "layers[3].layer.padding". */
-#define WML_OPTIONS_OF(place) (&(const wml_place){.in = (place), .key = "layer"})
-
 #endif

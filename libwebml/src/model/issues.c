@@ -17,7 +17,7 @@ static void add_escaped(wml_text *t, const char *key) { /* RFC 6901: ~0 for ~, ~
   }
 }
 
-static void add_pointer(wml_text *t, const wml_place *place) {
+static void add_pointer(wml_text *t, const wml_json_path *place) {
   if (!place) return;
   add_pointer(t, place->in);
   wml_text_string(t, "/");
@@ -27,7 +27,7 @@ static void add_pointer(wml_text *t, const wml_place *place) {
     wml_text_format(t, "%d", place->index);
 }
 
-static void add_shown(wml_text *t, const wml_place *place) {
+static void add_shown(wml_text *t, const wml_json_path *place) {
   if (!place) return;
   add_shown(t, place->in);
   if (place->key)
@@ -37,9 +37,9 @@ static void add_shown(wml_text *t, const wml_place *place) {
   if (place->note) wml_text_format(t, " (%s)", place->note);
 }
 
-const wml_json *wml_place_find(const wml_issues *issues, const wml_place *place) {
+const wml_json *wml_json_path_find(const wml_issues *issues, const wml_json_path *place) {
   if (!place) return issues->root;
-  const wml_json *in = wml_place_find(issues, place->in);
+  const wml_json *in = wml_json_path_find(issues, place->in);
   if (place->key) return wml_json_get(in, place->key);
   if (!in || in->kind != WML_JSON_ARRAY) return NULL;
   const wml_json *item = in->first;
@@ -48,9 +48,9 @@ const wml_json *wml_place_find(const wml_issues *issues, const wml_place *place)
 }
 
 /* The line of the value, or of what it is missing from. */
-static int line_of(const wml_issues *issues, const wml_place *place) {
-  const wml_json *v = wml_place_find(issues, place);
-  for (; !v && place; place = place->in) v = wml_place_find(issues, place->in);
+static int line_of(const wml_issues *issues, const wml_json_path *place) {
+  const wml_json *v = wml_json_path_find(issues, place);
+  for (; !v && place; place = place->in) v = wml_json_path_find(issues, place->in);
   return v ? v->line : 0;
 }
 
@@ -84,15 +84,15 @@ static const char *keep_format(wml_issues *issues, const char *format, va_list a
   return copy ? copy : "";
 }
 
-static const char *pointer_of(wml_issues *issues, const wml_place *place) {
+static const char *pointer_of(wml_issues *issues, const wml_json_path *place) {
   wml_text t = {0};
   wml_text_string(&t, issues->base ? issues->base : "");
   add_pointer(&t, place);
   return keep(issues, &t);
 }
 
-static void add_entry(wml_issues *issues, const wml_place *place, bool warning, const char *format,
-                      va_list args) {
+static void add_entry(wml_issues *issues, const wml_json_path *place, bool warning,
+                      const char *format, va_list args) {
   int *count = warning ? &issues->warnings : &issues->count;
   issues->last = NULL;
   if ((*count)++ >= MOST_ISSUES) return;
@@ -114,14 +114,14 @@ static void add_entry(wml_issues *issues, const wml_place *place, bool warning, 
   *tail = issues->last = e;
 }
 
-void wml_issue(wml_issues *issues, const wml_place *place, const char *format, ...) {
+void wml_issue(wml_issues *issues, const wml_json_path *place, const char *format, ...) {
   va_list args;
   va_start(args, format);
   add_entry(issues, place, false, format, args);
   va_end(args);
 }
 
-void wml_issue_warning(wml_issues *issues, const wml_place *place, const char *format, ...) {
+void wml_issue_warning(wml_issues *issues, const wml_json_path *place, const char *format, ...) {
   va_list args;
   va_start(args, format);
   add_entry(issues, place, true, format, args);
@@ -160,24 +160,25 @@ static void add_operation(wml_issues *issues, const char *op, const char *path, 
   e->patch = keep(issues, &t);
 }
 
-void wml_patch_replace(wml_issues *issues, const wml_place *place, const char *value) {
+void wml_patch_replace(wml_issues *issues, const wml_json_path *place, const char *value) {
   add_operation(issues, "replace", pointer_of(issues, place), NULL, value);
 }
-void wml_patch_add(wml_issues *issues, const wml_place *place, const char *value) {
+void wml_patch_add(wml_issues *issues, const wml_json_path *place, const char *value) {
   add_operation(issues, "add", pointer_of(issues, place), NULL, value);
 }
-void wml_patch_remove(wml_issues *issues, const wml_place *place) {
+void wml_patch_remove(wml_issues *issues, const wml_json_path *place) {
   add_operation(issues, "remove", pointer_of(issues, place), NULL, NULL);
 }
-void wml_patch_move(wml_issues *issues, const wml_place *from, const wml_place *to) {
+void wml_patch_move(wml_issues *issues, const wml_json_path *from, const wml_json_path *to) {
   add_operation(issues, "move", pointer_of(issues, to), pointer_of(issues, from), NULL);
 }
 
-void wml_patch_set(wml_issues *issues, const wml_place *place, const char *key, const char *value) {
-  const wml_json *object = wml_place_find(issues, place);
+void wml_patch_set(wml_issues *issues, const wml_json_path *place, const char *key,
+                   const char *value) {
+  const wml_json *object = wml_json_path_find(issues, place);
   bool is_object = object && object->kind == WML_JSON_OBJECT;
   if (is_object) {
-    wml_patch_add(issues, &(wml_place){.in = place, .key = key}, value);
+    wml_patch_add(issues, &(wml_json_path){.in = place, .key = key}, value);
     return;
   }
   wml_text t = {0};

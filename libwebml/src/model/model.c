@@ -85,7 +85,7 @@ enum { MAX_INPUT = 1 << 16 };
 
 const char *const wml_padding_words[] = {"valid", "same", NULL};
 
-static const wml_place layers_place = {.key = "layers"}, size_place = {.key = "size"};
+static const wml_json_path layers_place = {.key = "layers"}, size_place = {.key = "size"};
 
 static void cure_size(wml_issues *issues) {
   wml_issue_cure(issues, "set it to [height, width, channels], or [null] for a table");
@@ -133,7 +133,7 @@ static webml_status automatic_name(wml_arena *arena, wml_layer *layer, int count
 }
 
 /* The type of a layer; -1 with an issue. */
-static int read_type(const wml_json *json, const wml_place *place, wml_issues *issues) {
+static int read_type(const wml_json *json, const wml_json_path *place, wml_issues *issues) {
   const char *type = wml_json_get_string(json, "type", NULL);
   int found = type ? layer_type_of(type) : -1;
   if (json->kind != WML_JSON_OBJECT || !type) {
@@ -141,17 +141,17 @@ static int read_type(const wml_json *json, const wml_place *place, wml_issues *i
     wml_issue_cure(issues, "remove it");
     wml_patch_remove(issues, place);
   } else if (found < 0)
-    wml_unknown_name(issues, &(wml_place){.in = place, .key = "type"}, wml_json_get(json, "type"),
-                     "unknown layer", type, type_names, WML_N_LAYERS);
+    wml_unknown_name(issues, &(wml_json_path){.in = place, .key = "type"},
+                     wml_json_get(json, "type"), "unknown layer", type, type_names, WML_N_LAYERS);
   return found;
 }
 
 /* Keys beside "type" and "layer": options belong inside. */
-static void check_layer_keys(const wml_json *json, const wml_place *place, int type,
+static void check_layer_keys(const wml_json *json, const wml_json_path *place, int type,
                              wml_issues *issues) {
   for (const wml_json *k = json->kind == WML_JSON_OBJECT ? json->first : NULL; k; k = k->next) {
     if (strcmp(k->key, "type") == 0 || strcmp(k->key, "layer") == 0) continue;
-    wml_place here = {.in = place, .key = k->key};
+    wml_json_path here = {.in = place, .key = k->key};
     bool option = false;
     for (int i = 0; type >= 0 && i < classes[type]->n_fields; i++)
       option |= strcmp(k->key, classes[type]->fields[i].key) == 0;
@@ -161,7 +161,7 @@ static void check_layer_keys(const wml_json *json, const wml_place *place, int t
     const wml_json *options = wml_json_get(json, "layer");
     if (option && options && options->kind == WML_JSON_OBJECT && !wml_json_get(options, k->key)) {
       wml_issue_cure(issues, "move it into \"layer\"");
-      wml_patch_move(issues, &here, &(wml_place){.in = WML_OPTIONS_OF(place), .key = k->key});
+      wml_patch_move(issues, &here, &(wml_json_path){.in = WML_OPTIONS_OF(place), .key = k->key});
     } else {
       wml_issue_cure(issues, "remove it");
       wml_patch_remove(issues, &here);
@@ -169,14 +169,14 @@ static void check_layer_keys(const wml_json *json, const wml_place *place, int t
   }
 }
 
-static void check_layer_name(const webml_model *m, int index, const wml_place *options,
+static void check_layer_name(const webml_model *m, int index, const wml_json_path *options,
                              wml_issues *issues) {
   for (int i = 0; i < index; i++) {
     if (strcmp(m->layers[i].name, m->layers[index].name) != 0) continue;
     wml_issue(issues, options, "the name \"%.80s\" is already that of layers[%d]",
               m->layers[index].name, i);
-    wml_place name = {.in = options, .key = "name"};
-    if (!wml_place_find(issues, &name)) continue;
+    wml_json_path name = {.in = options, .key = "name"};
+    if (!wml_json_path_find(issues, &name)) continue;
     wml_issue_cure(issues, "remove the name: the layer is named by its type");
     wml_patch_remove(issues, &name);
   }
@@ -185,9 +185,9 @@ static void check_layer_name(const webml_model *m, int index, const wml_place *o
 static webml_status read_layer(webml_model *m, const wml_json *json, int index,
                                int counts[WML_N_LAYERS], wml_issues *issues) {
   wml_layer *layer = &m->layers[index];
-  wml_place place = {.in = &layers_place, .index = index};
-  wml_place inside = {.in = &place, .key = "layer"};
-  int before = issues->count, type = read_type(json, &place, issues);
+  wml_json_path place = {.in = &layers_place, .index = index};
+  wml_json_path inside = {.in = &place, .key = "layer"};
+  int before = issues->count, geometry = issues->geometry, type = read_type(json, &place, issues);
   *layer = (wml_layer){.type = WML_LAYER_FLATTEN,
                        .input = index - 1,
                        .trainable = true,
@@ -211,7 +211,8 @@ static webml_status read_layer(webml_model *m, const wml_json *json, int index,
                           &inside, NULL, layer, issues));
   if (!layer->name) WML_TRY(automatic_name(&m->arena, layer, counts[type]++));
   check_layer_name(m, index, &inside, issues);
-  layer->broken = issues->count > before;
+  layer->has_issues = issues->count > before;
+  layer->broken = issues->geometry > geometry;
   return WEBML_OK;
 }
 
@@ -256,7 +257,7 @@ static bool has_later(const webml_model *m, int from, wml_layer_type type) {
 }
 
 /* A layer for pictures gets a row of numbers: by which layer, and what to do. */
-static void refuse_row(const webml_model *m, int index, const wml_place *place,
+static void refuse_row(const webml_model *m, int index, const wml_json_path *place,
                        wml_issues *issues) {
   char text[WML_SHAPE_TEXT];
   const wml_layer *l = &m->layers[index];
@@ -265,7 +266,7 @@ static void refuse_row(const webml_model *m, int index, const wml_place *place,
   int flat = index - 1;
   while (flat >= 0 && !(m->layers[flat].type == WML_LAYER_FLATTEN && m->layers[flat].in.rank == 3))
     flat--;
-  wml_place there = {.in = &layers_place, .index = flat};
+  wml_json_path there = {.in = &layers_place, .index = flat};
   if (flat < 0)
     wml_issue_cure(issues, "it is for pictures: set size to [height, width, channels]");
   else if (has_later(m, index + 1, WML_LAYER_FLATTEN)) {
@@ -277,7 +278,7 @@ static void refuse_row(const webml_model *m, int index, const wml_place *place,
   }
 }
 
-static void check_open_units(const webml_model *m, int index, const wml_place *place,
+static void check_open_units(const webml_model *m, int index, const wml_json_path *place,
                              wml_issues *issues) {
   const wml_layer *l = &m->layers[index];
   if (l->input < 0 || l->type != WML_LAYER_DENSE) return;
@@ -288,12 +289,12 @@ static void check_open_units(const webml_model *m, int index, const wml_place *p
   wml_issue(issues, place,
             "follows a Dense with open units; only the last Dense may have units null");
   wml_issue_cure(issues, "set the units of layers[%d], for example to 64", l->input);
-  wml_patch_set(issues, WML_OPTIONS_OF((&(wml_place){.in = &layers_place, .index = l->input})),
+  wml_patch_set(issues, WML_OPTIONS_OF((&(wml_json_path){.in = &layers_place, .index = l->input})),
                 "units", "64");
 }
 
 /* glu gives half of the features. */
-static void halve_features(wml_layer *l, const wml_place *place, wml_issues *issues) {
+static void halve_features(wml_layer *l, const wml_json_path *place, wml_issues *issues) {
   int64_t *last = &l->out.dim[l->out.rank - 1];
   if (*last > 0 && *last % 2)
     wml_issue(issues, place, "glu halves its %d features, which must be even", (int)*last);
@@ -303,7 +304,7 @@ static void halve_features(wml_layer *l, const wml_place *place, wml_issues *iss
 static webml_status compute_shape(webml_model *m, int index, wml_issues *issues) {
   wml_layer *l = &m->layers[index];
   const wml_layer_class *class = classes[l->type];
-  wml_place place = {.in = &layers_place, .index = index, .note = type_names[l->type]};
+  wml_json_path place = {.in = &layers_place, .index = index, .note = type_names[l->type]};
   char text[WML_SHAPE_TEXT];
   int before = issues->count;
   l->in = l->input < 0 ? m->input : m->layers[l->input].out;
@@ -311,6 +312,7 @@ static webml_status compute_shape(webml_model *m, int index, wml_issues *issues)
   if (l->unknown || l->in.rank == 0) return WEBML_OK;
   if (class->takes && l->in.rank != 3) {
     refuse_row(m, index, &place, issues);
+    l->out = (wml_shape){0}; /* whatever is meant: it is not for the layers after it to complain */
     return WEBML_OK;
   }
   check_open_units(m, index, &place, issues);
@@ -335,7 +337,7 @@ static webml_status compute_shapes(webml_model *m, wml_issues *issues) {
 static webml_status read_indices(webml_model *m, const wml_json *root, const char *key,
                                  wml_index_list *out, wml_issues *issues) {
   const wml_json *json = wml_json_get(root, key);
-  wml_place place = {.key = key};
+  wml_json_path place = {.key = key};
   out->n = -1;
   if (!json || json->kind == WML_JSON_NULL) return WEBML_OK;
   if (json->kind != WML_JSON_ARRAY) {
@@ -349,7 +351,7 @@ static webml_status read_indices(webml_model *m, const wml_json *root, const cha
   int n = 0, i = 0;
   for (const wml_json *v = json->first; v; v = v->next, i++) {
     double value;
-    wml_place item = {.in = &place, .index = i};
+    wml_json_path item = {.in = &place, .index = i};
     if (!wml_number_of(v, &value) || value != floor(value) || value < 0 || value > 1e6) {
       wml_issue(issues, &item, "must be a feature index, 0 for the first column");
       wml_issue_cure(issues, "remove it");
@@ -366,7 +368,7 @@ static webml_status read_text(webml_model *m, const wml_json *root, const char *
   const wml_json *v = wml_json_get(root, key);
   if (!v || v->kind == WML_JSON_NULL) return WEBML_OK;
   if (v->kind != WML_JSON_STRING || strlen(v->string) < least || strlen(v->string) > 128) {
-    wml_place place = {.key = key};
+    wml_json_path place = {.key = key};
     wml_issue(issues, &place, "must be a string of %zu to 128 characters", least);
     wml_issue_cure(issues, "remove it");
     wml_patch_remove(issues, &place);
@@ -377,7 +379,7 @@ static webml_status read_text(webml_model *m, const wml_json *root, const char *
 }
 
 static void read_format(webml_model *m, const wml_json *json, wml_issues *issues) {
-  static const wml_place place = {.key = "format"};
+  static const wml_json_path place = {.key = "format"};
   m->format = m->input.rank == 1 ? WML_FORMAT_CSV : WML_FORMAT_IMAGES;
   if (!json || json->kind == WML_JSON_NULL) return;
   bool images = json->kind == WML_JSON_STRING && strcmp(json->string, "images") == 0;
@@ -422,7 +424,7 @@ static void check_keys(const wml_json *root, wml_issues *issues) {
     bool known = false;
     for (int i = 0; i < N_TOP_KEYS; i++) known |= strcmp(k->key, names[i]) == 0;
     if (known) continue;
-    wml_place place = {.key = k->key};
+    wml_json_path place = {.key = k->key};
     const char *meant = wml_suggest(k->key, names, N_TOP_KEYS);
     if (meant)
       wml_issue(issues, &place, "unknown key, did you mean \"%s\"?", meant);
@@ -432,7 +434,7 @@ static void check_keys(const wml_json *root, wml_issues *issues) {
                 "format, dynamic, dataset, metrics, inputArray, outputArray, oneHotEncoding");
     if (meant && !wml_json_get(root, meant)) {
       wml_issue_cure(issues, "rename it to \"%s\"", meant);
-      wml_patch_move(issues, &place, &(wml_place){.key = meant});
+      wml_patch_move(issues, &place, &(wml_json_path){.key = meant});
     } else {
       wml_issue_cure(issues, "remove it");
       wml_patch_remove(issues, &place);
@@ -443,7 +445,7 @@ static void check_keys(const wml_json *root, wml_issues *issues) {
 /* optimizer and loss must be said, though they may be null. */
 static void require(const wml_json *json, const char *key, wml_issues *issues) {
   if (json) return;
-  wml_issue(issues, &(wml_place){.key = key}, "is required; null chooses one");
+  wml_issue(issues, &(wml_json_path){.key = key}, "is required; null chooses one");
   wml_issue_cure(issues, "set it to null: one is chosen");
   wml_patch_set(issues, NULL, key, "null");
 }
@@ -457,7 +459,7 @@ static webml_status read_model(webml_model *m, const wml_json *root, wml_issues 
   read_format(m, wml_json_get(root, "format"), issues);
   const wml_json *dynamic = wml_json_get(root, "dynamic");
   if (dynamic && dynamic->kind != WML_JSON_BOOL && dynamic->kind != WML_JSON_NULL) {
-    wml_place place = {.key = "dynamic"};
+    wml_json_path place = {.key = "dynamic"};
     wml_issue(issues, &place, "must be true or false");
     wml_issue_cure(issues, "set it to true");
     wml_patch_replace(issues, &place, "true");

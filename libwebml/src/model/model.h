@@ -73,8 +73,9 @@ struct wml_layer {
   wml_shape in, out;
   int n_params;
   wml_param params[WML_MAX_PARAMS];
-  double flops;         /* of one sample's forward pass */
-  bool broken, unknown; /* in a description that is being checked: options or type are wrong */
+  double flops; /* of one sample's forward pass */
+  /* In a description that is being checked: something, sizes or the type are wrong. */
+  bool has_issues, broken, unknown;
   bool trainable;
   bool use_bias;
   wml_activation activation;

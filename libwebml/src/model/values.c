@@ -127,7 +127,7 @@ static int activation_kind(const char *name) {
   return -1;
 }
 
-webml_status wml_read_activation(wml_arena *arena, const wml_json *json, const wml_place *place,
+webml_status wml_read_activation(wml_arena *arena, const wml_json *json, const wml_json_path *place,
                                  wml_activation *out, wml_issues *issues) {
   wml_field fields[WML_MOST_FIELDS];
   const wml_json *options;
@@ -143,7 +143,7 @@ webml_status wml_read_activation(wml_arena *arena, const wml_json *json, const w
   if (kind < 0) return WEBML_OK;
   described d = {.activation = {.kind = (wml_activation_kind)kind}};
   activation_defaults(&d.activation);
-  wml_place config = {.in = place, .key = "config"};
+  wml_json_path config = {.in = place, .key = "config"};
   WML_TRY(wml_fields_read(arena, fields, activation_fields_of(kind, fields), options,
                           options == json ? place : &config, "name", &d, issues));
   *out = d.activation;
@@ -303,8 +303,9 @@ static int initializer_fields_of(int index, wml_field *out) {
                             out);
 }
 
-webml_status wml_read_initializer(wml_arena *arena, const wml_json *json, const wml_place *place,
-                                  wml_initializer *out, wml_issues *issues) {
+webml_status wml_read_initializer(wml_arena *arena, const wml_json *json,
+                                  const wml_json_path *place, wml_initializer *out,
+                                  wml_issues *issues) {
   wml_field fields[WML_MOST_FIELDS];
   const wml_json *options;
   const char *names[N_INITIALIZERS], *name = wml_name_of(json, &options);
@@ -317,7 +318,7 @@ webml_status wml_read_initializer(wml_arena *arena, const wml_json *json, const 
     wml_unknown_name(issues, place, json, "unknown initializer", name, names, N_INITIALIZERS);
   if (index < 0) return WEBML_OK;
   *out = initializers[index];
-  wml_place config = {.in = place, .key = "config"};
+  wml_json_path config = {.in = place, .key = "config"};
   return wml_fields_read(arena, fields, initializer_fields_of(index, fields), options,
                          options == json ? place : &config, "name", out, issues);
 }
@@ -372,8 +373,9 @@ static int regularizer_fields_of(int kind, wml_field *out) {
   return wml_fields_of_kind(regularizer_fields, COUNT(regularizer_fields), kind, &plain, out);
 }
 
-webml_status wml_read_regularizer(wml_arena *arena, const wml_json *json, const wml_place *place,
-                                  wml_regularizer *out, wml_issues *issues) {
+webml_status wml_read_regularizer(wml_arena *arena, const wml_json *json,
+                                  const wml_json_path *place, wml_regularizer *out,
+                                  wml_issues *issues) {
   wml_field fields[WML_MOST_FIELDS];
   const wml_json *options;
   const char *name = wml_name_of(json, &options);
@@ -391,7 +393,7 @@ webml_status wml_read_regularizer(wml_arena *arena, const wml_json *json, const 
   }
   int n = regularizer_fields_of(factors ? L1_L2 : kind, fields);
   for (int i = 0; factors && i < n; i++) fields[i].otherwise = 0.0;
-  wml_place config = {.in = place, .key = "config"};
+  wml_json_path config = {.in = place, .key = "config"};
   bool inside = factors || options == json;
   return wml_fields_read(arena, fields, n, factors ? json : options, inside ? place : &config,
                          "name", out, issues);

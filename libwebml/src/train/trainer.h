@@ -95,6 +95,10 @@ webml_status wml_trainer_settle(webml_trainer *t, const webml_dataset *dataset,
 webml_status wml_trainer_plan(webml_trainer *t);
 /* What the training will take, of a GPU where there is no device. After wml_trainer_plan(). */
 webml_status wml_trainer_need(const webml_trainer *t, webml_training_memory *need);
+/* Before there is a data set: samples of the model's own types, so many to train and to validate
+ * on; also copies the options. The model is shaped. */
+webml_status wml_trainer_assume(webml_trainer *t, const webml_train_options *options,
+                                int64_t training, int64_t validation);
 /* Refuses what the device or the machine cannot hold, and allocates the plans' memory. */
 webml_status wml_trainer_prepare(webml_trainer *t);
 

@@ -61,7 +61,7 @@ static int64_t divisor(int64_t a, int64_t b) {
   return b ? divisor(b, a % b) : a;
 }
 
-static void check_groups(int64_t c, int64_t filters, int64_t groups, const wml_place *place,
+static void check_groups(int64_t c, int64_t filters, int64_t groups, const wml_json_path *place,
                          wml_issues *issues) {
   char right[32];
   int before = issues->count;
@@ -79,7 +79,7 @@ static void check_groups(int64_t c, int64_t filters, int64_t groups, const wml_p
   wml_patch_set(issues, WML_OPTIONS_OF(place), "groups", right);
 }
 
-static webml_status shape(wml_arena *arena, wml_layer *l, const wml_place *place,
+static webml_status shape(wml_arena *arena, wml_layer *l, const wml_json_path *place,
                           wml_issues *issues) {
   int before = issues->count;
   const int *k = l->u.conv.kernel_size, *s = l->u.conv.strides, *d = l->u.conv.dilation_rate;

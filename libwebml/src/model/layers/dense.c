@@ -19,7 +19,7 @@ static const wml_field fields[] = {
     WML_NAME_FIELD,
 };
 
-static webml_status shape(wml_arena *arena, wml_layer *l, const wml_place *place,
+static webml_status shape(wml_arena *arena, wml_layer *l, const wml_json_path *place,
                           wml_issues *issues) {
   int before = issues->count;
   int64_t in = l->in.dim[l->in.rank - 1], units = l->u.dense.units;

@@ -7,7 +7,7 @@ static const wml_field fields[] = {
     WML_NAME_FIELD,
 };
 
-static webml_status shape(wml_arena *arena, wml_layer *l, const wml_place *place,
+static webml_status shape(wml_arena *arena, wml_layer *l, const wml_json_path *place,
                           wml_issues *issues) {
   (void)arena;
   (void)place;
