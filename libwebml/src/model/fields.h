@@ -116,7 +116,7 @@ extern const wml_kind_list wml_activation_list, wml_initializer_list, wml_regula
 /* The members of a description itself: key and what it is. */
 typedef struct wml_top_key {
   const char *key, *about;
-  bool required;
+  bool required, nullable;
 } wml_top_key;
 const wml_top_key *wml_top_keys(int *n);
 

@@ -396,20 +396,21 @@ static void read_format(webml_model *m, const wml_json *json, wml_issues *issues
 }
 
 static const wml_top_key top_keys[] = {
-    {"name", "The model's name.", false},
+    {"name", "The model's name.", false, false},
     {"size", "[height, width, channels] of pictures, [features] of tables; [null]: from the data.",
-     true},
-    {"format", "\"images\" or \"csvdata\"; the size tells where it is left out.", false},
+     true, false},
+    {"format", "\"images\" or \"csvdata\"; the size tells where it is left out.", false, false},
     {"dynamic", "Whether units of the last Dense and the size of a table are taken from the data.",
-     false},
-    {"dataset", "The data set that the model is for.", false},
-    {"layers", "The layers in their order, at least one.", true},
-    {"optimizer", "How weights are changed; null: chosen.", true},
-    {"loss", "What training makes small; null: chosen by the data.", true},
-    {"metrics", "What is measured beside the loss.", false},
-    {"inputArray", "Tables: indices of the input columns, from 0.", false},
-    {"outputArray", "Tables: indices of the output columns.", false},
-    {"oneHotEncoding", "Tables: indices of numeric columns that are one-hot encoded, too.", false}};
+     false, false},
+    {"dataset", "The data set that the model is for.", false, false},
+    {"layers", "The layers in their order, at least one.", true, false},
+    {"optimizer", "How weights are changed; null: chosen.", true, true},
+    {"loss", "What training makes small; null: chosen by the data.", true, true},
+    {"metrics", "What is measured beside the loss.", false, false},
+    {"inputArray", "Tables: indices of the input columns, from 0.", false, false},
+    {"outputArray", "Tables: indices of the output columns.", false, false},
+    {"oneHotEncoding", "Tables: indices of numeric columns that are one-hot encoded, too.", false,
+     false}};
 enum { N_TOP_KEYS = sizeof top_keys / sizeof *top_keys };
 
 const wml_top_key *wml_top_keys(int *n) {

@@ -1,6 +1,7 @@
 /* Creating a trainer: options, data, initial weights. */
 #include "train/trainer.h"
 
+#include "base/options.h"
 #include "data/augmentation.h"
 
 #include <math.h>
@@ -34,35 +35,21 @@ static webml_status copy_text(webml_trainer *t, const char **text, const char *s
   return WEBML_OK;
 }
 
-static webml_status range(const char *name, double value, double low, double high) {
-  if (value >= low && value <= high) return WEBML_OK;
-  return wml_fail(WEBML_ERROR_ARGUMENT, "%s %g is out of range, must be %g to %g", name, value, low,
-                  high);
-}
-
 webml_status wml_trainer_options(webml_trainer *t, const webml_train_options *given) {
   webml_train_options *o = &t->options;
   if (given && given->struct_size > sizeof *o)
     return wml_fail(WEBML_ERROR_ARGUMENT, "struct_size %zu is not that of webml_train_options",
                     given->struct_size);
   if (given) memcpy(o, given, given->struct_size);
-  if (!o->epochs) o->epochs = 10;
-  if (!o->batch_size) o->batch_size = 32;
   if (o->learning_rate == 0.0) o->learning_rate = (double)t->model->optimizer.learning_rate;
-  if (o->step_epochs == 0.0) o->step_epochs = 10.0;
-  if (o->step_factor == 0.0) o->step_factor = 0.1;
-  if (o->plateau_factor == 0.0) o->plateau_factor = 0.1;
-  if (o->checkpoint_seconds == 0.0) o->checkpoint_seconds = 60.0;
-  if (o->progress_seconds == 0.0) o->progress_seconds = 0.1;
-  WML_TRY(range("epochs", (double)o->epochs, 1, 1e6));
-  WML_TRY(range("batch size", (double)o->batch_size, 1, 1 << 20));
+  int n;
+  const wml_option *list = wml_train_option_list(&n);
+  WML_TRY(wml_options_settle(list, n, o));
   WML_TRY(wml_augmentation_check(&o->augmentation));
-  WML_TRY(range("precision", (double)o->precision, WEBML_FLOAT32, WEBML_MIXED_BFLOAT16));
-  WML_TRY(range("learning rate", o->learning_rate, 0, 1e6));
-  WML_TRY(range("warm-up epochs", o->warmup_epochs, 0, (double)o->epochs));
-  WML_TRY(range("early stopping patience", (double)o->early_stopping_patience, 0, 1e6));
-  WML_TRY(range("plateau patience", (double)o->plateau_patience, 0, 1e6));
-  WML_TRY(range("plateau factor", o->plateau_factor, 0, 1));
+  if (o->warmup_epochs > (double)o->epochs)
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "warmup epochs %g are more than the %lld epochs of the training",
+                    o->warmup_epochs, (long long)o->epochs);
   WML_TRY(copy_text(t, &o->monitor, ""));
   WML_TRY(copy_text(t, &o->initial_weights, ""));
   if (!o->checkpoint_path && o->weights_path) {

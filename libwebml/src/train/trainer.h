@@ -83,6 +83,8 @@ struct webml_trainer {
 
 /* trainer.c: an empty one; webml_trainer_destroy(). device NULL: it only estimates. */
 webml_status wml_trainer_new(const webml_model *model, webml_device *device, webml_trainer **out);
+/* options.c */
+const struct wml_option *wml_train_option_list(int *n);
 /* Copies the options, fills in defaults and checks ranges. */
 webml_status wml_trainer_options(webml_trainer *t, const webml_train_options *given);
 /* Options, data and what they must have in common. rows false: of the data set only
