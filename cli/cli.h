@@ -7,7 +7,8 @@
 #include <jansson.h>
 #include <stdio.h>
 
-enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_WRONG_USE = 2 };
+/* CLI_PAUSED: a training was interrupted and goes on with --resume. */
+enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_WRONG_USE = 2, CLI_PAUSED = 3 };
 
 /* ---- options.c ---- */
 
@@ -63,6 +64,10 @@ typedef struct cli_progress {
   bool line_open; /* a bar is drawn and not ended */
 } cli_progress;
 
+/* The mode that the word of --progress names; CLI_DONE or CLI_WRONG_USE. */
+int cli_progress_named(const char *word, cli_progress_mode *mode);
+/* One line: {"event": name, ...members}, which is freed. */
+void cli_event(const char *name, json_t *members);
 void cli_show_progress(const webml_progress *progress, void *user);
 void cli_show_message(const char *text, void *user);
 

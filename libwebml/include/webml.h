@@ -247,6 +247,14 @@ WEBML_API webml_status webml_device_check(const webml_device *device, webml_prec
 
 enum { WEBML_MAX_METRICS = 16 };
 
+/* A sample of the validation part that was taken for another class. */
+typedef struct webml_mistake {
+  int64_t sample;     /* pictures: the number for webml_dataset_picture(); tables: of the row within
+                         the validation part, from 0 */
+  int truth, said;    /* classes */
+  double probability; /* that the network gave what it said: its output */
+} webml_mistake;
+
 /* What a progress callback sees. Names and pointers are valid during the call only. */
 typedef struct webml_progress {
   int64_t epoch, epochs;        /* 1-based */
@@ -261,6 +269,14 @@ typedef struct webml_progress {
   double samples_per_second; /* of training steps */
   double seconds_left;       /* estimate for all that remains */
   bool improved;             /* this epoch's weights are the best so far */
+  /* At the end of an epoch, with progress_detail, of the validation part of a classification; else 0
+   * and NULL. */
+  int n_classes;
+  const char *const *class_names; /* [n_classes] */
+  const int64_t *confusion;       /* [n_classes, n_classes] samples by truth and by what was said;
+                                     NULL above 128 classes */
+  int n_mistakes;                 /* at most 16 */
+  const webml_mistake *mistakes;  /* the surest first */
 } webml_progress;
 
 typedef enum webml_schedule {
@@ -295,7 +311,8 @@ typedef struct webml_train_options {
   bool balance_classes;        /* class weights n / (classes * count of the class) */
   const double *class_weights; /* [n_class_weights] or NULL */
   size_t n_class_weights;
-  const char *initial_weights; /* a weights file to start from; layers match by name and shape */
+  const char *initial_weights; /* a weights file to start from; layers match by name and shape, and
+                                  a message tells which do not */
   const char *weights_path;    /* written when training ends, atomically; NULL: nowhere */
   const char
       *checkpoint_path;      /* NULL: weights_path with ".checkpoint" behind; none without either */
@@ -305,6 +322,9 @@ typedef struct webml_train_options {
   double progress_seconds; /* least time between calls within an epoch; 0: 0.1 */
   void (*message)(const char *text, void *user); /* one sentence: what was chosen or noticed */
   void *user;
+  bool all_weights;     /* initial_weights must fit every layer: WEBML_ERROR_MISMATCH says which does
+                           not, and how */
+  bool progress_detail; /* confusion and mistakes with the progress at the end of an epoch */
 } webml_train_options;
 
 /* What a training will take. */
@@ -338,13 +358,20 @@ WEBML_API webml_status webml_trainer_create(const webml_model *model, const webm
                                             webml_device *device,
                                             const webml_train_options *options,
                                             webml_trainer **trainer);
-/* Trains to the end, then writes the weights file. WEBML_ERROR_CANCELLED after
- * webml_trainer_cancel() (the checkpoint is written), WEBML_ERROR_NOT_FINITE (the step is named,
- * the best weights so far are written), _IO. */
+/* Trains to the end or to webml_trainer_stop(), then writes the weights file. WEBML_ERROR_CANCELLED
+ * after webml_trainer_cancel() (the checkpoint is written), WEBML_ERROR_NOT_FINITE (the step is
+ * named, the best weights so far are written), _IO. */
 WEBML_API webml_status webml_trainer_run(webml_trainer *trainer);
-/* Any thread, signal handlers too: the running step is finished, then the training stops. */
+/* A pause: the running step is finished and a checkpoint written, from which a training with
+ * `resume` goes on to the same bits. Any thread, signal handlers too. */
 WEBML_API void webml_trainer_cancel(webml_trainer *trainer);
-/* {"history":{"loss":[...],...},"best_epoch","seconds",...}. Free with webml_free(). */
+/* An end before its time: the running step is finished, then the weights file gets the weights of
+ * the best epoch (of this moment before the end of the first, or with keep_last), as after an early
+ * stop. The checkpoint counts as finished, too. Any thread, signal handlers too. */
+WEBML_API void webml_trainer_stop(webml_trainer *trainer);
+/* {"history":{"loss":[...],...},"best_epoch","kept_epoch","stopped","seconds",...}: kept_epoch is
+ * whose weights the file holds, null where they are not those of the end of an epoch; stopped: by
+ * webml_trainer_stop(). Free with webml_free(). */
 WEBML_API webml_status webml_trainer_record(const webml_trainer *trainer, char **json);
 WEBML_API void webml_trainer_destroy(webml_trainer *trainer);
 
@@ -485,10 +512,23 @@ typedef enum webml_part {
   WEBML_PART_TEST
 } webml_part;
 
+typedef struct webml_evaluate_options {
+  size_t struct_size;
+  webml_part part;
+  /* How many samples have been computed, now and then, and at the end. */
+  void (*progress)(int64_t done, int64_t samples, void *user);
+  double progress_seconds; /* least time between calls; 0: 0.1 */
+  void *user;
+} webml_evaluate_options;
+
 /* Metrics and report over one part of a data set (opened with the options it was trained with):
- * {"samples", "loss", metrics, "classes", "confusion", "per_class"}, for pictures also "mistakes":
- * [{"picture","file","class","said","probability"}], the surest first, at most 25; or
- * {"outputs":[{"name","mae","rmse","r2"}]}. WEBML_ERROR_DATA where the part is empty. */
+ * {"part", "samples", "loss", metrics, "classes", "confusion", "per_class"}, for pictures also
+ * "mistakes": [{"picture","file","class","said","probability"}], the surest first, at most 25; or
+ * {"outputs":[{"name","mae","rmse","r2"}]}. Options NULL: defaults. WEBML_ERROR_DATA where the part
+ * is empty. */
+WEBML_API webml_status webml_evaluate(webml_predictor *predictor, const webml_dataset *dataset,
+                                      const webml_evaluate_options *options, char **json);
+/* The same of `part` with the other defaults. */
 WEBML_API webml_status webml_predictor_evaluate(webml_predictor *predictor,
                                                 const webml_dataset *dataset, webml_part part,
                                                 char **json);

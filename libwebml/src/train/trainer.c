@@ -129,29 +129,74 @@ static webml_status set_class_weights(webml_trainer *t, bool rows) {
 
 /* ---- weights ---- */
 
-/* Layers of a weights file that match by name and shape; the others keep their initial values. */
+static bool same_shape(const wml_named_tensor *a, const wml_named_tensor *b) {
+  bool same = a->rank == b->rank;
+  for (int d = 0; same && d < a->rank; d++) same = a->dim[d] == b->dim[d];
+  return same;
+}
+
+static void add_shape(wml_text *text, const wml_named_tensor *t) {
+  for (int d = 0; d < t->rank; d++)
+    wml_text_format(text, "%s%lld", d ? "x" : "", (long long)t->dim[d]);
+}
+
+/* "dense/kernel is 256x43 there and 256x10 here"; have NULL: it is missing. */
+static void add_difference(wml_text *text, const wml_named_tensor *want,
+                           const wml_named_tensor *have) {
+  wml_text_format(text, "%s%.100s is ", text->length ? "; " : "", want->name);
+  if (!have) {
+    wml_text_string(text, "missing");
+    return;
+  }
+  add_shape(text, have);
+  wml_text_string(text, " there and ");
+  add_shape(text, want);
+  wml_text_string(text, " here");
+}
+
+enum { MOST_DIFFERENCES = 5 };
+
+/* Copies what matches by name and shape; the others keep their initial values and are told. */
+static int take_matching(const wml_weights *w, wml_snapshot *s, wml_text *differences) {
+  int taken = 0, told = 0;
+  for (int i = 0; i < s->n; i++) {
+    const wml_named_tensor *want = &s->tensors[i],
+                           *have = wml_safetensors_find(&w->file, want->name);
+    if (have && have->data && same_shape(have, want)) {
+      memcpy((float *)(uintptr_t)want->data, have->data,
+             (size_t)wml_named_elements(want) * sizeof(float));
+      taken++;
+    } else if (told++ < MOST_DIFFERENCES)
+      add_difference(differences, want, have);
+  }
+  if (told > MOST_DIFFERENCES)
+    wml_text_format(differences, "; and %d more", told - MOST_DIFFERENCES);
+  wml_text_string(differences, "");
+  return taken;
+}
+
 static webml_status start_from(webml_trainer *t, wml_snapshot *s) {
   wml_weights w;
-  int taken = 0;
-  WML_TRY(wml_weights_read(t->options.initial_weights, &w));
-  for (int i = 0; i < s->n; i++) {
-    const wml_named_tensor *have = wml_safetensors_find(&w.file, s->tensors[i].name),
-                           *want = &s->tensors[i];
-    bool same = have && have->data && have->rank == want->rank;
-    for (int d = 0; same && d < want->rank; d++) same = have->dim[d] == want->dim[d];
-    if (!same) continue;
-    memcpy((float *)(uintptr_t)want->data, have->data,
-           (size_t)wml_named_elements(want) * sizeof(float));
-    taken++;
-  }
+  wml_text differences = {0};
+  const char *path = t->options.initial_weights;
+  WML_TRY(wml_weights_read(path, &w));
+  int taken = take_matching(&w, s, &differences);
   wml_weights_free(&w);
-  if (taken == 0)
-    return wml_fail(WEBML_ERROR_MISMATCH,
-                    "%s has no tensor with the name and shape of one of this model",
-                    t->options.initial_weights);
-  wml_trainer_say(t, "started from %s: %d of %d tensors match", t->options.initial_weights, taken,
-                  s->n);
-  return WEBML_OK;
+  webml_status status = WEBML_OK;
+  if (differences.failed)
+    status = wml_no_memory(1 << 12, "a message");
+  else if (taken == 0)
+    status = wml_fail(WEBML_ERROR_MISMATCH,
+                      "%s has no tensor with the name and shape of one of this model: %s", path,
+                      differences.data);
+  else if (taken < s->n && t->options.all_weights)
+    status =
+        wml_fail(WEBML_ERROR_MISMATCH, "%s does not fit the model: %s", path, differences.data);
+  else
+    wml_trainer_say(t, "started from %s: %d of %d tensors match%s%s", path, taken, s->n,
+                    differences.length ? "; " : "", differences.data);
+  wml_text_free(&differences);
+  return status;
 }
 
 /* Fills the snapshot of best weights with initial values and puts them into the store. */
@@ -276,6 +321,7 @@ static webml_status create(webml_trainer *t, const webml_dataset *dataset,
   WML_TRY(wml_trainer_settle(t, dataset, options, true));
   say_about_data(t);
   WML_TRY(set_series(t));
+  WML_TRY(wml_detail_create(t));
   WML_TRY(keep_texts(t));
   WML_TRY(wml_trainer_plan(t));
   WML_TRY(wml_trainer_prepare(t));
@@ -333,12 +379,17 @@ void webml_trainer_cancel(webml_trainer *t) {
   if (t) atomic_store(&t->cancelled, 1);
 }
 
+void webml_trainer_stop(webml_trainer *t) {
+  if (t) atomic_store(&t->stopping, 1);
+}
+
 void webml_trainer_destroy(webml_trainer *t) {
   if (!t) return;
   wml_writer_stop(t);
   for (int i = 0; i < WML_N_UNITS; i++) wml_unit_destroy(&t->units[i]);
   if (t->store) t->device->backend->store_destroy(t->store);
   wml_snapshot_free(&t->best);
+  wml_detail_free(t);
   wml_loaded_free(&t->data);
   wml_free(t->class_weight);
   wml_free(t->order);

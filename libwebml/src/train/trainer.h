@@ -2,7 +2,7 @@
 #ifndef WML_TRAIN_TRAINER_H
 #define WML_TRAIN_TRAINER_H
 
-#include "data/dataset.h"
+#include "data/tally.h"
 #include "formats/weights.h"
 #include "plan/unit.h"
 
@@ -17,10 +17,10 @@ typedef struct wml_progress_state {
   double best;        /* of the monitor; NaN before the first epoch */
   int64_t best_epoch; /* 0-based, -1 */
   int64_t stopping_wait, plateau_wait;
-  double plateau_best; /* of the monitor as reduce-on-plateau sees it */
-  double rate_factor;  /* product of the reductions on plateaus */
-  double seconds;      /* of training, over all starts */
-  bool finished;
+  double plateau_best;    /* of the monitor as reduce-on-plateau sees it */
+  double rate_factor;     /* product of the reductions on plateaus */
+  double seconds;         /* of training, over all starts */
+  bool finished, stopped; /* stopped: by webml_trainer_stop() */
 } wml_progress_state;
 
 /* A copy of tensors in host memory, row-major. */
@@ -78,7 +78,11 @@ struct webml_trainer {
   wml_snapshot best;
   wml_writer writer;
   char *model_json, *pipeline_json;
-  atomic_int cancelled; /* lock-free: a signal handler may set it */
+  atomic_int cancelled, stopping; /* lock-free: a signal handler may set them */
+  /* With progress_detail, of validation parts with classes: */
+  wml_tally tally;
+  const char **class_names; /* [tally.classes] */
+  float *outputs;           /* [batch, width] of one step of validation */
 };
 
 /* trainer.c: an empty one; webml_trainer_destroy(). device NULL: it only estimates. */
@@ -122,7 +126,19 @@ webml_status wml_snapshot_take(webml_trainer *t, wml_snapshot *s);
 float *wml_snapshot_data(const wml_snapshot *s, const char *name);
 void wml_snapshot_free(wml_snapshot *s);
 
+/* detail.c: confusion and mistakes of the validation part, where they are wanted and there are
+ * classes; else nothing is allocated and tally.classes is 0. */
+webml_status wml_detail_create(webml_trainer *t);
+/* Validates step by step, counting what the network says. */
+bool wml_detail_wanted(const webml_trainer *t);
+void wml_detail_begin(webml_trainer *t);
+/* The outputs of one step, for rows first, first + 1, ... of the validation part. */
+webml_status wml_detail_count(webml_trainer *t, const wml_unit *unit, int64_t first);
+void wml_detail_free(webml_trainer *t);
+
 /* record.c */
+/* Whether the weights file gets the best epoch's weights, not those of the end. */
+bool wml_keeps_best(const webml_trainer *t);
 webml_status wml_record_write(const webml_trainer *t, wml_text *text);
 void wml_series_write(const webml_trainer *t, wml_text *text);
 
