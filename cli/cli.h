@@ -12,12 +12,12 @@ enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_WRONG_USE = 2, CLI_PAUSED = 3 };
 
 /* ---- options.c ---- */
 
-typedef enum cli_kind { CLI_FLAG, CLI_TEXT, CLI_INTEGER, CLI_NUMBER } cli_kind;
+typedef enum cli_kind { CLI_FLAG, CLI_TEXT, CLI_INTEGER, CLI_NUMBER, CLI_FILL } cli_kind;
 
 typedef struct cli_option {
   const char *name; /* without the dashes */
   cli_kind kind;
-  void *value;       /* bool *, const char **, int64_t *, double * */
+  void *value;       /* bool *, const char **, int64_t *, double *, webml_fill * */
   const char *shown; /* placeholder: "FILE" */
   const char *help;
 } cli_option;

@@ -181,6 +181,14 @@ WEBML_API void webml_dataset_destroy(webml_dataset *dataset);
  * {"format":"images","classes":[...],...}. Free with webml_free(). */
 WEBML_API webml_status webml_dataset_properties(const webml_dataset *dataset, char **json);
 
+/* What an augmented picture shows beyond the edges of the original; SciPy's names. */
+typedef enum webml_fill {
+  WEBML_FILL_NEAREST,  /* the nearest pixel */
+  WEBML_FILL_CONSTANT, /* fill_value */
+  WEBML_FILL_REFLECT,  /* the mirror image */
+  WEBML_FILL_WRAP      /* the other side */
+} webml_fill;
+
 /* Augmentation of pictures, drawn anew for each picture and epoch as a function of the seed; all 0:
  * none. Angles in degrees, shear too: a shear_range of 0.2 is next to nothing. */
 typedef struct webml_augmentation {
@@ -190,6 +198,10 @@ typedef struct webml_augmentation {
   double random_crop; /* windows of 1 - c to 1 of the sides, enlarged to the whole; below 1 */
   double brightness;  /* factors from 1 - b to 1 + b; up to 1 */
   bool horizontal_flip, vertical_flip; /* every other picture */
+  double channel_shift; /* added to all channels, from -c to c of 255; the picture's least and
+                           greatest value stay what they are, as in Keras */
+  webml_fill fill;
+  double fill_value; /* of WEBML_FILL_CONSTANT, 0 to 255 */
 } webml_augmentation;
 
 /* The same with all that only a look at every cell and picture tells: for tables a "histogram" of

@@ -7,6 +7,8 @@
 
 #define AUGMENT(member) #member, .offset = offsetof(webml_augmentation, member)
 
+static const char *const fills[] = {"nearest", "constant", "reflect", "wrap", NULL};
+
 static const wml_option augmentation_options[] = {
     {.name = AUGMENT(rotation_range),
      .command_line = "rotation-range",
@@ -58,6 +60,23 @@ static const wml_option augmentation_options[] = {
      .command_line = "vertical-flip",
      .kind = WML_OPTION_FLAG,
      .about = "Turns every other picture upside down."},
+    {.name = AUGMENT(channel_shift),
+     .command_line = "channel-shift",
+     .kind = WML_OPTION_NUMBER,
+     .low = 0,
+     .high = 255,
+     .about = "Added to all channels, from -c to c of 255."},
+    {.name = AUGMENT(fill),
+     .command_line = "fill-mode",
+     .kind = WML_OPTION_CHOICE,
+     .words = fills,
+     .about = "What is seen beyond the edges of the picture."},
+    {.name = AUGMENT(fill_value),
+     .command_line = "fill-value",
+     .kind = WML_OPTION_NUMBER,
+     .low = 0,
+     .high = 255,
+     .about = "The value of the fill \"constant\"."},
 };
 
 const wml_option *wml_augmentation_option_list(int *n) {
@@ -81,7 +100,10 @@ wml_augment wml_augmentation_of(const webml_augmentation *a) {
                        .crop = (float)a->random_crop,
                        .brightness = (float)a->brightness,
                        .flip = a->horizontal_flip,
-                       .vertical_flip = a->vertical_flip};
+                       .vertical_flip = a->vertical_flip,
+                       .channel_shift = (float)a->channel_shift,
+                       .fill = (wml_fill)a->fill,
+                       .fill_value = (float)a->fill_value};
 }
 
 /* ---- one picture ---- */

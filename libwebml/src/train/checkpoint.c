@@ -51,7 +51,8 @@ static void write_schedule(const webml_trainer *t, wml_text *x) {
 static void write_augmentation(const webml_trainer *t, wml_text *x) {
   const webml_augmentation *a = &t->options.augmentation;
   const double numbers[] = {a->rotation_range, a->shear_range, a->zoom_range, a->width_shift,
-                            a->height_shift,   a->random_crop, a->brightness};
+                            a->height_shift,   a->random_crop, a->brightness, a->channel_shift,
+                            (double)a->fill,   a->fill_value};
   wml_json_open(x, '[');
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) wml_json_number(x, numbers[i]);
   wml_json_bool(x, a->horizontal_flip);

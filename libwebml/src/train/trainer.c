@@ -92,7 +92,7 @@ static webml_status check_augmentation(const webml_trainer *t) {
   wml_augment augment = wml_augmentation_of(&t->options.augmentation);
   if (wml_augment_is_on(&augment) && t->model->format != WML_FORMAT_IMAGES)
     return wml_fail(WEBML_ERROR_ARGUMENT,
-                    "rotation, shear, zoom, shifts, crop, brightness and flips are for images");
+                    "augmentation (rotation, shear, zoom, shifts, ...) is for images");
   return WEBML_OK;
 }
 
