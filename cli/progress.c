@@ -100,27 +100,41 @@ void cli_event(const char *name, json_t *members) {
   json_decref(o);
 }
 
-/* Confusion and mistakes of an epoch, a line of its own. */
-static void show_detail(const webml_progress *p) {
-  if (!p->n_classes) return;
-  json_t *classes = json_array(), *rows = json_array(), *mistakes = json_array();
+static json_t *confusion_json(const webml_progress *p) {
+  json_t *rows = json_array();
   for (int i = 0; i < p->n_classes; i++) {
     json_t *row = json_array();
-    json_array_append_new(classes, json_string(p->class_names[i]));
-    for (int k = 0; p->confusion && k < p->n_classes; k++)
+    for (int k = 0; k < p->n_classes; k++)
       json_array_append_new(row, json_integer((json_int_t)p->confusion[i * p->n_classes + k]));
     json_array_append_new(rows, row);
   }
+  return rows;
+}
+
+/* Classes by name, so that a line is understood by itself. */
+static json_t *mistakes_json(const webml_progress *p) {
+  json_t *list = json_array();
   for (int i = 0; i < p->n_mistakes; i++) {
     const webml_mistake *m = &p->mistakes[i];
-    json_array_append_new(mistakes, json_pack("{s:I, s:i, s:i, s:f}", "sample",
-                                              (json_int_t)m->sample, "class", m->truth, "said",
-                                              m->said, "probability", m->probability));
+    json_array_append_new(list, json_pack("{s:I, s:s, s:s, s:f}", "sample", (json_int_t)m->sample,
+                                          "class", p->class_names[m->truth], "said",
+                                          p->class_names[m->said], "probability", m->probability));
   }
-  json_t *members = json_pack("{s:I, s:o}", "epoch", (json_int_t)p->epoch, "classes", classes);
-  if (p->confusion) json_object_set(members, "confusion", rows);
-  json_object_set_new(members, "mistakes", mistakes);
-  json_decref(rows);
+  return list;
+}
+
+/* Confusion and mistakes of an epoch, a line of its own. */
+static void show_detail(const webml_progress *p) {
+  if (!p->n_classes) return;
+  json_t *members = json_pack("{s:I}", "epoch", (json_int_t)p->epoch), *classes = json_array();
+  for (int i = 0; p->confusion && i < p->n_classes; i++)
+    json_array_append_new(classes, json_string(p->class_names[i]));
+  if (p->confusion) {
+    json_object_set(members, "classes", classes);
+    json_object_set_new(members, "confusion", confusion_json(p));
+  }
+  json_object_set_new(members, "mistakes", mistakes_json(p));
+  json_decref(classes);
   cli_event("detail", members);
 }
 

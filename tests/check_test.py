@@ -218,6 +218,10 @@ huge = net(conv(filters=1024, size=7), conv(filters=1024, size=7), flat, dense(1
 a = ask(huge, "--device", "cpu", "--batch-size", "1024", "--no-time")
 check(a["devices"][0]["fits"] is False and "GB are free" in a["devices"][0]["reason"] if a["valid"] else True, str(a["devices"]))
 
+code, out, err = run(webml, "devices", "--speed", "--json")
+speed = json.loads(out)["devices"][0]["speed"]
+check(code == 0 and set(speed) == {"convolution", "first_convolution", "dense", "weights", "bytes", "operation"} and all(v > 0 for v in speed.values()), f"{speed} {err}")
+
 # For people: 80 columns, the cure beneath.
 code, out, err = run(webml, "check", write("m.json", json.dumps(net(conv(), dense(10)))), "--device", "cpu")
 check(code == 1 and "/layers/1: gets the picture 26x26x8; a Flatten is missing before it\n  insert a Flatten before it" in out, out)
