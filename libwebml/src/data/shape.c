@@ -149,7 +149,10 @@ static webml_status end(fit *f, webml_status status, webml_model **shaped, char 
   if (status == WEBML_OK && chosen) {
     wml_text_string(&f->said, "");
     status = wml_text_take(&f->said, chosen);
-    if (status != WEBML_OK) webml_model_destroy(*shaped);
+    if (status != WEBML_OK) {
+      webml_model_destroy(*shaped);
+      *shaped = NULL;
+    }
   }
   wml_text_free(&f->said);
   return status;

@@ -10,6 +10,7 @@
 
 enum { ROWS = 256, ROUNDS = 6, MOST_STEPS = 64 };
 static const double least_seconds = 5e-3; /* of a round */
+static const double most_seconds = 0.5;   /* of all rounds but the first, on a slow device */
 
 #define MODEL(size, layers)                                                                        \
   "{\"size\":" size ",\"optimizer\":\"adam\",\"loss\":\"categorical_crossentropy\","               \
@@ -126,13 +127,14 @@ static webml_status run_probe(probe *p, int64_t steps, double *seconds) {
   return WEBML_OK;
 }
 
-/* So many steps that they can be measured. */
-static webml_status choose_steps(probe *p) {
+/* So many steps that they can be measured; *best: seconds of one, the first round's. */
+static webml_status choose_steps(probe *p, double *best) {
   double took = 0.0;
   p->steps = 1;
   WML_TRY(run_probe(p, 2, &took)); /* caches, and what is chosen at the first run */
   for (;;) {
     WML_TRY(run_probe(p, p->steps, &took));
+    *best = took / (double)p->steps;
     if (took >= least_seconds || p->steps >= 1 << 14) return WEBML_OK;
     p->steps *= took > least_seconds / 8.0 ? 2 : 8;
   }
@@ -172,8 +174,8 @@ static void solve(int which, const wml_work *w, double seconds, webml_speed *s) 
 /* The best of some rounds of all networks: a program that computes beside one round spoils one
  * figure of each, not all of one. */
 static webml_status time_probes(probe *list, double *best) {
-  for (int i = 0; i < N_PROBES; i++) best[i] = INFINITY;
-  for (int round = 0; round < ROUNDS; round++)
+  double begin = now();
+  for (int round = 1; round < ROUNDS && now() - begin < most_seconds; round++)
     for (int i = 0; i < N_PROBES; i++) {
       double took = 0.0;
       WML_TRY(run_probe(&list[i], list[i].steps, &took));
@@ -189,7 +191,7 @@ static webml_status measure(webml_device *d, wml_precision precision, webml_spee
   *s = (webml_speed){0};
   for (int i = 0; i < N_PROBES && status == WEBML_OK; i++) {
     status = open_probe(d, precision, i, &list[i]);
-    if (status == WEBML_OK) status = choose_steps(&list[i]);
+    if (status == WEBML_OK) status = choose_steps(&list[i], &seconds[i]);
   }
   if (status == WEBML_OK) status = time_probes(list, seconds);
   for (int i = 0; i < N_PROBES; i++) {
