@@ -12,7 +12,7 @@ import sys
 import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-pytest.register_assert_rewrite("client", "samples", "cards")
+pytest.register_assert_rewrite("servers", "client", "samples", "cards")
 from cards import Cards  # noqa: E402
 from client import Client, Server, make_admin, new_net, new_user, sanitized, upload  # noqa: E402
 from samples import CNN, MLP, numbers_table, zip_of_pictures  # noqa: E402
