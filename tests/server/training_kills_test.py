@@ -10,9 +10,9 @@ from samples import CHURN, churn
 
 @pytest.fixture(scope="module")
 def account(server, programs, slow):
-    """Whose trainings take a second or two."""
+    """Whose trainings take about a second."""
     c = new_user(make_admin(server), "ada")
-    c.training = {"epochs": 3 if slow else 15, "batch_size": 1, "validation_split": 0.2, "seed": 5}
+    c.training = {"epochs": 3 if slow else 15, "batch_size": 2, "validation_split": 0.2, "seed": 5}
     c.dataset, c.model = upload(c, "churn", churn(programs["bench"], 20000)), new_model(c, "net", CHURN)
     return c
 
