@@ -87,7 +87,7 @@ def test_requests_that_come_together_are_computed_together(admin, batch, slow):
 
 
 def test_a_full_queue_refuses_at_once_and_counts(admin, table_net, batch):
-    batch(64, 1000000, 2)
+    batch(64, 600000, 2)
     before = failures(admin, table_net, "REJECTED")
     codes = [status for status, _ in together(admin, 8)]
     assert sorted(set(codes)) == [200, 503], codes
@@ -96,7 +96,7 @@ def test_a_full_queue_refuses_at_once_and_counts(admin, table_net, batch):
 
 
 def test_the_work_of_a_client_that_has_left_is_dropped(server, admin, table_net, batch):
-    batch(64, 1000000, 2)
+    batch(64, 600000, 2)
     before, answers = failures(admin, table_net, "CANCELED"), []
     beside = threading.Thread(target=lambda: answers.append(
         Client(server, admin.token).call("POST", INFER, ROW)))

@@ -12,10 +12,10 @@ import sys
 import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-pytest.register_assert_rewrite("client", "samples", "cards")
+pytest.register_assert_rewrite("servers", "client", "samples", "cards")
 from cards import Cards  # noqa: E402
 from client import Client, Server, make_admin, new_net, new_user, sanitized, upload  # noqa: E402
-from samples import CNN, MLP, numbers_table, zip_of_pictures  # noqa: E402
+from samples import CNN, MLP, churn, numbers_table, zip_of_pictures  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAMS = {"server": "bin/webml-server", "bench": "bin/webml-bench", "nvml": "stand-in/libnvidia-ml.so.1",
@@ -101,6 +101,12 @@ def user(admin):
     return new_user(admin, f"user{next(user_numbers)}")
 
 
+@pytest.fixture(scope="module")
+def someone(admin):
+    """An account of all tests of the file that leave nothing behind."""
+    return new_user(admin, "someone")
+
+
 @pytest.fixture
 def other(admin):
     """Another one."""
@@ -111,6 +117,14 @@ def other(admin):
 def nobody(server):
     """Without an account."""
     return Client(server)
+
+
+@pytest.fixture(scope="module")
+def churn_set(admin, programs):
+    """A public data set of 4,000 customers who stay or leave."""
+    number = upload(admin, "churn", churn(programs["bench"], 4000))
+    assert admin.call("PATCH", f"/api/v1/datasets/{number}", {"public": True})[0] == 200, admin.last.text
+    return number
 
 
 @pytest.fixture(scope="module")

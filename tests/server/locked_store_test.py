@@ -32,27 +32,39 @@ def make_model(c, name):
     return c.call("POST", "/api/v1/models", {"name": name, "description": MLP})
 
 
-def test_predictions_and_health_do_not_need_the_store(admin, nobody, table_net, locked, slack):
+@pytest.fixture
+def late(server, user):
+    """Makes a model when it is started; what was answered is in `answers`."""
+    answers = []
+    waiter = threading.Thread(target=lambda: answers.append(make_model(Client(server, user.token), "late")))
+    waiter.answers = answers
+    return waiter
+
+
+def test_predictions_and_health_do_not_need_the_store_that_others_wait_for(
+        admin, nobody, table_net, locked, late, slack):
     for _ in range(3):
         infer(admin, "table net", ROW)
     with locked():
+        late.start()
+        time.sleep(0.5)
         began = time.monotonic()
         status, answer = infer(admin, "table net", ROW)
         assert status == 200, answer
         assert time.monotonic() - began < 1
         assert nobody.call("GET", "/healthz")[0] == 200
         assert time.monotonic() - began < 1 + slack
+        assert late.answers == []
+    late.join()
 
 
-def test_a_short_lock_is_waited_for(server, user, locked):
-    late = []
-    waiter = threading.Thread(target=lambda: late.append(make_model(Client(server, user.token), "late")))
+def test_a_short_lock_is_waited_for(locked, late):
     with locked():
-        waiter.start()
+        late.start()
         time.sleep(1.5)
-        assert late == []
-    waiter.join()
-    assert late[0][0] == 201, late
+        assert late.answers == []
+    late.join()
+    assert late.answers[0][0] == 201, late.answers
 
 
 def test_a_long_lock_is_refused_and_then_it_goes_on(user, locked):

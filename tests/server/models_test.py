@@ -18,9 +18,9 @@ def test_names_are_unique(user):
     assert status == 409, answer
 
 
-def test_all_errors_are_told_at_once(user):
+def test_all_errors_are_told_at_once(someone):
     wrong = {"size": [4], "layers": [{"type": "Dense", "layer": {"unit": 2}}]}
-    status, answer = user.call("POST", MODELS, {"name": "wrong", "description": wrong})
+    status, answer = someone.call("POST", MODELS, {"name": "wrong", "description": wrong})
     assert status == 422, answer
     assert "did you mean" in answer["detail"]
     assert "loss" in answer["detail"]
@@ -67,8 +67,8 @@ def test_a_deleted_model_is_gone(user, model):
 @pytest.mark.parametrize("body, words", [
     ("{", "not JSON"), ("[]", "object"), ('{"name":1}', "a text"), ('{"nam":"x"}', "no member"),
     ('{"name":"a","name":"b"}', "not JSON"), (b"\xff\xfe", "not JSON"), ('{"name":"' + "x" * 101 + '"}', "1 to 100")])
-def test_a_body_that_is_not_as_declared_is_refused(user, body, words):
-    status, answer = user.call("POST", MODELS, body)
+def test_a_body_that_is_not_as_declared_is_refused(someone, body, words):
+    status, answer = someone.call("POST", MODELS, body)
     assert status == 400, answer
     assert words in answer["detail"]
 
@@ -78,6 +78,6 @@ def test_a_body_that_is_not_as_declared_is_refused(user, body, words):
     pytest.param("GET", MODELS + "/x", 404, id="no number"),
     pytest.param("PUT", MODELS, 405, id="a wrong method"),
     pytest.param("GET", MODELS + "/99999999999999999999999", 404, id="a number beyond all")])
-def test_a_request_that_is_not_as_declared_is_refused(user, method, url, expected):
-    status, answer = user.call(method, url)
+def test_a_request_that_is_not_as_declared_is_refused(someone, method, url, expected):
+    status, answer = someone.call(method, url)
     assert status == expected, answer

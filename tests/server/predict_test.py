@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from client import Client, path, run, write
+from client import Client, run, write
 from samples import ROWS, infer, outputs, tensor, unzip
 
 ROW = {"a": 1.5, "b": 0.2, "c": -0.3}
@@ -91,6 +91,8 @@ def states(c):
 
 
 def test_the_index_lists_what_is_ready(admin, table_net, picture_net):
+    for net in (table_net, picture_net):
+        repository(admin, net.name, "load")
     assert states(admin) == {"table net": "READY", "pictures": "READY"}
 
 

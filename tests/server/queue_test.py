@@ -1,8 +1,8 @@
 """The queue of trainings: one at a time, round robin over users, and cancelling."""
 import pytest
 
-from client import cancel, cancel_all, make_admin, new_model, settled, started, upload
-from samples import CHURN, churn
+from client import cancel, cancel_all, make_admin, new_model, new_user, settled, started
+from samples import CHURN
 
 LONG = {"epochs": 100000, "batch_size": 1}  # until it is cancelled
 
@@ -15,16 +15,13 @@ def admin(server):
 
 
 @pytest.fixture(scope="module")
-def dataset(admin, programs):
-    """A public one."""
-    number = upload(admin, "churn", churn(programs["bench"], 4000))
-    assert admin.call("PATCH", f"/api/v1/datasets/{number}", {"public": True})[0] == 200, admin.last.text
-    return number
+def bob(admin):
+    return new_user(admin, "bob")
 
 
-@pytest.fixture
-def model(user):
-    return new_model(user, "net", CHURN)
+@pytest.fixture(scope="module")
+def model(someone):
+    return new_model(someone, "net", CHURN)
 
 
 def state(c, session):
@@ -32,50 +29,50 @@ def state(c, session):
 
 
 @pytest.fixture
-def running(user, model, dataset):
-    """A session of `user` that trains until the test ends."""
-    session = started(user, model, dataset, **LONG)
-    settled(user, session, ("running",))
+def running(someone, model, churn_set):
+    """A session of `someone` that trains until the test ends."""
+    session = started(someone, model, churn_set, **LONG)
+    settled(someone, session, ("running",))
     yield session
-    cancel_all(user)
+    cancel_all(someone)
 
 
-def test_one_trains_at_a_time(user, model, dataset, running):
-    second = started(user, model, dataset, **LONG)
-    assert state(user, running) == "running"
-    assert state(user, second) == "waiting"
+def test_one_trains_at_a_time(someone, model, churn_set, running):
+    second = started(someone, model, churn_set, **LONG)
+    assert state(someone, running) == "running"
+    assert state(someone, second) == "waiting"
 
 
-def test_the_sessions_of_others_are_not_there(other, running):
-    status, answer = cancel(other, running)
+def test_the_sessions_of_others_are_not_there(bob, running):
+    status, answer = cancel(bob, running)
     assert status == 404, answer
 
 
-def test_a_model_that_trains_is_not_deleted(user, model, running):
-    status, answer = user.call("DELETE", f"/api/v1/models/{model}")
+def test_a_model_that_trains_is_not_deleted(someone, model, running):
+    status, answer = someone.call("DELETE", f"/api/v1/models/{model}")
     assert status == 409, answer
 
 
-def test_a_session_that_waits_is_cancelled(user, model, dataset, running):
-    waiting = started(user, model, dataset, **LONG)
-    status, answer = cancel(user, waiting)
+def test_a_session_that_waits_is_cancelled(someone, model, churn_set, running):
+    waiting = started(someone, model, churn_set, **LONG)
+    status, answer = cancel(someone, waiting)
     assert status == 202, answer
-    assert settled(user, waiting)["state"] == "cancelled"
+    assert settled(someone, waiting)["state"] == "cancelled"
 
 
-def test_a_session_that_runs_is_cancelled_once(user, running):
-    status, answer = cancel(user, running)
+def test_a_session_that_runs_is_cancelled_once(someone, running):
+    status, answer = cancel(someone, running)
     assert status == 202, answer
-    assert settled(user, running)["state"] == "cancelled"
-    status, answer = cancel(user, running)
+    assert settled(someone, running)["state"] == "cancelled"
+    status, answer = cancel(someone, running)
     assert status == 409, answer
 
 
-def test_users_take_turns(user, other, model, dataset, running):
-    second = started(user, model, dataset, **LONG)
-    theirs = started(other, new_model(other, "net", CHURN), dataset, epochs=1, batch_size=64)
-    assert cancel(user, running)[0] == 202
-    theirs = settled(other, theirs)
+def test_users_take_turns(someone, bob, model, churn_set, running):
+    second = started(someone, model, churn_set, **LONG)
+    theirs = started(bob, new_model(bob, "net", CHURN), churn_set, epochs=1, batch_size=64)
+    assert cancel(someone, running)[0] == 202
+    theirs = settled(bob, theirs)
     assert theirs["state"] == "finished", theirs
-    second = settled(user, second, ("running", "finished"))
+    second = settled(someone, second, ("running", "finished"))
     assert second["started"] >= theirs["started"]

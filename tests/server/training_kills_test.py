@@ -8,12 +8,11 @@ import pytest
 from client import make_admin, new_model, new_user, settled, started, tensors, until, upload
 from samples import CHURN, churn
 
-OPTIONS = {"epochs": 15, "batch_size": 1, "validation_split": 0.2, "seed": 5}
-
-
 @pytest.fixture(scope="module")
-def account(server, programs):
+def account(server, programs, slow):
+    """Whose trainings take about a second."""
     c = new_user(make_admin(server), "ada")
+    c.training = {"epochs": 3 if slow else 15, "batch_size": 2, "validation_split": 0.2, "seed": 5}
     c.dataset, c.model = upload(c, "churn", churn(programs["bench"], 20000)), new_model(c, "net", CHURN)
     return c
 
@@ -21,7 +20,7 @@ def account(server, programs):
 @pytest.fixture(scope="module")
 def undisturbed(account):
     """(the weights, how many seconds the training took)"""
-    session = started(account, account.model, account.dataset, **OPTIONS)
+    session = started(account, account.model, account.dataset, **account.training)
     settled(account, session, ("running",))
     begin = time.monotonic()
     session = settled(account, session)
@@ -42,7 +41,7 @@ def ada(server, account):
 @pytest.fixture
 def session(server, ada, undisturbed):
     """A training that has begun."""
-    number = started(ada, ada.model, ada.dataset, **OPTIONS)
+    number = started(ada, ada.model, ada.dataset, **ada.training)
     settled(ada, number, ("running",))
     assert until(lambda: server.job(number))
     return number

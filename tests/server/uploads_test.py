@@ -21,11 +21,11 @@ def begun(user):
     return location
 
 
-def test_options_tell_what_there_is_of_tus(user):
-    status, answer = user.call("OPTIONS", "/api/v1/uploads")
+def test_options_tell_what_there_is_of_tus(someone):
+    status, answer = someone.call("OPTIONS", "/api/v1/uploads")
     assert status == 204, answer
-    assert user.last.headers["tus-version"] == "1.0.0"
-    assert "creation" in user.last.headers["tus-extension"]
+    assert someone.last.headers["tus-version"] == "1.0.0"
+    assert "creation" in someone.last.headers["tus-extension"]
 
 
 def test_pieces_become_a_data_set(user, begun):
@@ -75,19 +75,19 @@ def test_an_upload_may_be_given_up(user, begun):
     pytest.param("../x", 5, id="a path"), pytest.param("", 5, id="no name"), pytest.param("a/b", 5, id="a slash"),
     pytest.param("x" * 101, 5, id="a long name"), pytest.param("n", 0, id="no bytes"),
     pytest.param("n", -1, id="less than none"), pytest.param("n", 1 << 60, id="far too many")])
-def test_a_name_or_a_size_that_cannot_be_is_refused(user, name, size):
-    status, answer = begin_upload(user, name, size)
+def test_a_name_or_a_size_that_cannot_be_is_refused(someone, name, size):
+    status, answer = begin_upload(someone, name, size)
     assert status in (400, 413), answer
 
 
-def test_more_than_the_share_of_the_account_is_refused(user):
-    status, answer = begin_upload(user, "huge", 30 << 30)
+def test_more_than_the_share_of_the_account_is_refused(someone):
+    status, answer = begin_upload(someone, "huge", 30 << 30)
     assert status == 413, answer
 
 
-def test_broken_metadata_is_refused(user):
+def test_broken_metadata_is_refused(someone):
     headers = {"Upload-Length": "5", "Upload-Metadata": "name !!!"}
-    status, answer = user.call("POST", "/api/v1/uploads", headers=headers)
+    status, answer = someone.call("POST", "/api/v1/uploads", headers=headers)
     assert status == 400, answer
 
 
