@@ -13,8 +13,8 @@ LIBRARY = {"base": [], "model": ["base"], "devices": ["base"], "data": ["model",
            "formats": ["data", "model", "base"], "train": ["plan", "data", "formats", "model", "devices", "base"],
            "predict": ["plan", "data", "formats", "model", "devices", "base"]}
 # Rooms of the server, lowest first.
-SERVER = {"journal": [], "store": [], "security": ["store"], "context": ["journal", "store"], "http": [],
-          "devices": ["context", "store"], "jobs": ["devices", "context", "store"], "predict": ["context", "store"],
+SERVER = {"journal": [], "store": [], "security": ["store"], "context": ["journal", "store"], "http": [], "sandbox": [],
+          "devices": ["context", "store"], "jobs": ["devices", "sandbox", "context", "store"], "predict": ["context", "store"],
           "backup": ["context", "store"]}
 SERVER["api"] = list(SERVER)
 
