@@ -64,13 +64,19 @@ static void set_cache(const context *c, int64_t dataset, bounds *b) {
   snprintf(b->cache_variable, sizeof b->cache_variable, "WEBML_CACHE=%.4000s", b->cache);
 }
 
+void bounds_add_readable(bounds *b, const char *path) {
+  int i = 0;
+  while (i < CONFINEMENT_PATHS && b->confinement.readable[i]) i++;
+  if (i < CONFINEMENT_PATHS) b->confinement.readable[i] = path;
+}
+
 static void set_places(const context *c, int64_t dataset, const char *folder, bounds *b) {
-  int readable = 0, writable = 0, variables = 0;
+  int writable = 0, variables = 0;
   *b = (bounds){.confinement.closed = c->data_dir};
   set_cache(c, dataset, b);
   if (dataset) {
     path_of_dataset(c, dataset, "", b->data, sizeof b->data);
-    b->confinement.readable[readable++] = b->data;
+    bounds_add_readable(b, b->data);
   }
   if (b->cache[0]) b->confinement.writable[writable++] = b->cache;
   b->variables[variables++] = b->cache_variable;

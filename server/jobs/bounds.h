@@ -21,6 +21,8 @@ void bounds_of_run(const context *c, int64_t dataset, const char *folder, bounds
 /* A training: all of the memory, and of the disk what is free now; any time. folder: the
  * session's. */
 void bounds_of_training(const context *c, int64_t dataset, const char *folder, bool gpu, bounds *b);
+/* One more file that may be read; the path is the caller's. */
+void bounds_add_readable(bounds *b, const char *path);
 /* Puts them into what is to be started. */
 void bounds_apply(const context *c, const bounds *b, process_spec *spec);
 

@@ -10,9 +10,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* One more at once than an account may have: somebody else's never waits for a whole file. */
-enum { AT_ONCE = 3, AT_ONCE_PER_ACCOUNT = 2, MOST = 100000, MOST_PER_ACCOUNT = 1000 };
+enum {
+  AT_ONCE = 3,
+  AT_ONCE_PER_ACCOUNT = 2,
+  MOST = 100000,
+  MOST_PER_ACCOUNT = 1000,
+  MOST_PROPERTIES = 64 << 20
+};
 
 struct inspections {
   const context *context;
@@ -26,6 +33,14 @@ typedef struct inspection {
   int64_t dataset, owner;
   char name[128], file[64];
 } inspection;
+
+/* What a program has written that may be in somebody else's hands: not larger than any inspection
+ * makes it. */
+static json_t *read_properties(const char *path) {
+  struct stat info;
+  return stat(path, &info) == 0 && info.st_size <= MOST_PROPERTIES ? json_load_file(path, 0, NULL)
+                                                                   : NULL;
+}
 
 /* What came of it: the properties, or NULL and why. *stopped: the server stops. */
 static json_t *look(const inspection *i, bool *stopped, char *error, size_t size) {
@@ -44,8 +59,9 @@ static json_t *look(const inspection *i, bool *stopped, char *error, size_t size
                  ? tool_wait(i->of->tools, &spec, b.seconds, error, size)
                  : 127;
   *stopped = code < 0;
-  json_t *properties = code == 0 ? json_load_file(output, 0, NULL) : NULL;
-  if (code == 1) last_error_of(errors, error, size);
+  json_t *properties = code == 0 ? read_properties(output) : NULL;
+  if (code == 1 || code == PROCESS_NOT_CONFINED || code == PROCESS_NOT_STARTED)
+    last_error_of(errors, error, size);
   if (properties || error[0]) return properties;
   if (code > 1)
     snprintf(error, size,

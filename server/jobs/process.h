@@ -29,6 +29,8 @@ pid_t process_start(const process_spec *spec, char *error, size_t error_size);
 /* Waits until it has ended, and leaves it to process_wait(). False: it runs still after so many
  * seconds; 0: waits for ever. */
 bool process_await(pid_t pid, uint64_t seconds);
+/* Exit codes of what could not be started, with a sentence among its errors. */
+enum { PROCESS_NOT_CONFINED = 126, PROCESS_NOT_STARTED = 127 };
 /* Waits; the exit code, or 128 + the signal that ended it. */
 int process_wait(pid_t pid);
 

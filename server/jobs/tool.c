@@ -148,7 +148,7 @@ static int start_and_wait(tools *t, const tool_request *request, const char *fol
                           process_spec *spec, char *error, size_t size) {
   bounds b;
   bounds_of_run(t->context, request->dataset, folder, &b);
-  if (request->weights) b.confinement.readable[1] = request->weights;
+  if (request->weights) bounds_add_readable(&b, request->weights);
   b.confinement.gpu = request->gpu;
   bounds_apply(t->context, &b, spec);
   return tool_wait(t, spec, b.seconds, error, size);

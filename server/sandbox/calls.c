@@ -35,6 +35,8 @@ enum { ABSENT = -1 };
 #define __NR_utime ABSENT
 #define __NR_utimes ABSENT
 #define __NR_futimesat ABSENT
+#define __NR_link ABSENT
+#define __NR_symlink ABSENT
 #define __NR_mknod ABSENT
 #define __NR_inotify_init ABSENT
 #endif
@@ -72,13 +74,15 @@ static const int never[] = {
     CALL(shmget), CALL(shmat), CALL(shmctl), CALL(shmdt), CALL(semget), CALL(semctl), CALL(semop),
     CALL(semtimedop), CALL(msgget), CALL(msgsnd), CALL(msgrcv), CALL(msgctl), CALL(mq_open),
     CALL(mq_unlink),
-    /* files that Landlock does not know to be closed: owners, modes, times, names that appear */
+    /* files that Landlock does not know to be closed: owners, modes, times, names that appear; and
+     * what the server would follow or wait for when it reads a folder that was written */
     CALL(chmod), CALL(fchmod), CALL(fchmodat), 452 /* fchmodat2 */, CALL(chown), CALL(fchown),
     CALL(lchown), CALL(fchownat), CALL(utime), CALL(utimes), CALL(futimesat), CALL(utimensat),
     CALL(setxattr), CALL(lsetxattr), CALL(fsetxattr), CALL(removexattr), CALL(lremovexattr),
     CALL(fremovexattr), 463 /* setxattrat */, 466 /* removexattrat */, 469 /* file_setattr */,
-    CALL(truncate), CALL(mknod), CALL(mknodat), CALL(inotify_init), CALL(inotify_init1),
-    CALL(inotify_add_watch), CALL(fanotify_init), CALL(name_to_handle_at), CALL(open_by_handle_at)};
+    CALL(truncate), CALL(symlink), CALL(symlinkat), CALL(link), CALL(linkat), CALL(mknod),
+    CALL(mknodat), CALL(inotify_init), CALL(inotify_init1), CALL(inotify_add_watch),
+    CALL(fanotify_init), CALL(name_to_handle_at), CALL(open_by_handle_at)};
 
 /* Making processes and looking into them: a sanitizer does. */
 static const int never_but_sanitizers[] = {CALL(fork), CALL(vfork), CALL(ptrace),

@@ -63,6 +63,13 @@ static bool make_link(const char *path) {
   return link(path, name) == 0;
 }
 
+static bool make_symbolic_link(const char *path) {
+  const char *cache = getenv("WEBML_CACHE");
+  char name[4096];
+  snprintf(name, sizeof name, "%s/symbolic", cache ? cache : "/tmp");
+  return symlink(path, name) == 0;
+}
+
 static bool change_mode(const char *path) {
   return chmod(path, 0777) == 0;
 }
@@ -305,6 +312,7 @@ static const struct {
                 {"list", list_folder},
                 {"write", write_file},
                 {"link", make_link},
+                {"symlink", make_symbolic_link},
                 {"chmod", change_mode},
                 {"truncate", cut_off},
                 {"watch", be_told},
