@@ -301,6 +301,12 @@ static bool spin(const char *nothing) {
   return true;
 }
 
+static bool compute(const char *nothing) {
+  (void)nothing;
+  for (volatile uint64_t i = 1; i != 0; i++) continue;
+  return true;
+}
+
 static bool sleep_for(const char *seconds) {
   return sleep((unsigned)atoi(seconds)) == 0;
 }
@@ -342,6 +348,7 @@ static const struct {
                 {"dump-core", dump_core},
                 {"outlive-server", outlive_server},
                 {"spin", spin},
+                {"compute", compute},
                 {"sleep", sleep_for}};
 
 /* Follows the orders in the file, one a line: a word and an argument. */

@@ -323,6 +323,59 @@ def test_a_training_has_its_cache(server, owner, said):
     assert said and train(owner, server, ["write-cache"])["write-cache"] == "done"
 
 
+# ---- the launcher by itself ----
+
+def launch(programs, intruder, tmp_path, orders, *words):
+    """(exit code, what came of the orders, errors) of the stand-in that the launcher has started with these words."""
+    (tmp_path / "orders").write_text("\n".join(orders) + "\n")
+    confined = os.path.join(os.path.dirname(programs["server"]), "webml-confined")
+    code, out, errors = run(confined, "--read", tmp_path / "orders", *words, "--", intruder, "inspect", tmp_path / "orders")
+    return code, json.loads(out) if out.strip() else None, errors
+
+
+def test_a_gpu_has_its_sockets_and_no_others(programs, intruder, tmp_path, seccomp):
+    code, tried, errors = launch(programs, intruder, tmp_path, ["bind-local", "memfd"], "--gpu")
+    assert code == 0 and tried["bind-local"] == "done" and tried["memfd"] == "done", errors
+    for kind in ("raw", "packet", "netlink", "local-datagram"):
+        assert launch(programs, intruder, tmp_path, ["socket " + kind], "--gpu")[1]["socket"] == "EPERM"
+
+
+@pytest.mark.parametrize("flag", ["--network", "--gpu"])
+def test_a_network_is_there_when_it_is_allowed(programs, intruder, tmp_path, seccomp, flag):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        tried = launch(programs, intruder, tmp_path, [f"connect {listener.getsockname()[1]}"], flag)[1]
+    assert tried["connect"] == ("done" if flag == "--network" else "EPERM")
+
+
+def test_the_clock_runs_without_a_server(programs, intruder, tmp_path):
+    assert launch(programs, intruder, tmp_path, ["spin"], "--seconds", "1")[0] == -signal.SIGALRM
+
+
+def test_processor_time_is_limited(programs, intruder, tmp_path):
+    assert launch(programs, intruder, tmp_path, ["compute"], "--cpu-seconds", "1")[0] in (-signal.SIGXCPU, -signal.SIGKILL)
+
+
+def test_what_is_above_closed_data_is_not_opened_up(programs, intruder, tmp_path, landlock, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "key").write_text("x")
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "library").write_text("x")
+    monkeypatch.setenv("WEBML_SANDBOX_READ", f"{tmp_path}:{tmp_path}/beside")
+    closed = ("--closed", tmp_path / "data")
+    assert launch(programs, intruder, tmp_path, [f"read {tmp_path}/beside/library"], *closed)[1]["read"] == "done"
+    assert launch(programs, intruder, tmp_path, [f"read {tmp_path}/data/key"], *closed)[1]["read"] == "EACCES"
+
+
+def test_without_what_it_may_read_it_does_not_start(programs, intruder, tmp_path, landlock):
+    code, _, errors = launch(programs, intruder, tmp_path, ["thread"], "--read", tmp_path / "nothing")
+    assert code == 126 and errors.startswith("webml: cannot be confined, its files: No such file")
+
+
+@pytest.mark.parametrize("words", [["--memory", "much"], ["--memory", "0"], ["--memory"], ["--write"], ["--everything"], ["--read", "a"] * 5])
+def test_words_that_it_does_not_know_start_nothing(programs, intruder, tmp_path, words):
+    assert launch(programs, intruder, tmp_path, ["thread"], *words)[0] == 2
+
+
 # ---- the real program ----
 
 def test_an_installation_elsewhere_trains_through_kills(programs, tmp_path):
