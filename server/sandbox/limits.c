@@ -12,7 +12,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { MOST_FILES = 1024, MOST_STACK = 64 << 20, MOST_TASKS = 16384, OOM_SCORE = 500 };
+enum {
+  MOST_FILES = 1024,
+  STACK = 8 << 20,
+  MOST_STACK = 64 << 20,
+  MOST_TASKS = 16384,
+  OOM_SCORE = 500
+};
 
 /* Both limits, or less where there is less already. */
 static bool set(int which, uint64_t most, uint64_t beyond) {
@@ -54,7 +60,8 @@ const char *limit_resources(const confinement *c) {
   if (c->cpu_seconds && !set(RLIMIT_CPU, c->cpu_seconds, c->cpu_seconds + 1)) return "CPU time";
   if (!set(RLIMIT_CORE, 0, 0)) return "core files";
   if (!set(RLIMIT_NOFILE, MOST_FILES, MOST_FILES)) return "open files";
-  if (!set(RLIMIT_STACK, RLIM_INFINITY, MOST_STACK)) return "stack";
+  /* The C library gives each thread as much as the first of these, which counts as memory. */
+  if (!set(RLIMIT_STACK, STACK, MOST_STACK)) return "stack";
   if (!limit_tasks()) return "threads";
   /* A write beyond the limit is an error that the program reports, not its end. */
   signal(SIGXFSZ, SIG_IGN);
