@@ -173,7 +173,19 @@ static void allow_program(ruleset *r, const char *program) {
   allow_known(r, beside, reading);
 }
 
+/* Files that say what a sanitizer is not to report: it ends the program where it cannot read them.
+ */
+static void allow_suppressions(ruleset *r) {
+  static const char *const variables[] = {"ASAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS",
+                                          "UBSAN_OPTIONS"};
+  for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
+    const char *options = getenv(variables[i]), *at = options ? strchr(options, '/') : NULL;
+    allow_list(r, at, ":,");
+  }
+}
+
 static void allow_environment(ruleset *r) {
+  if (STEPS_SANITIZED) allow_suppressions(r);
   allow_list(r, getenv("LD_LIBRARY_PATH"), ":;");
   allow_list(r, getenv("LD_PRELOAD"), ": ");
   allow_list(r, getenv("WEBML_CUDA_MODULE"), "");
