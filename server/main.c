@@ -6,6 +6,7 @@
 #include "context/log.h"
 #include "context/settings.h"
 #include "journal/journal.h"
+#include "sandbox/kernel.h"
 #include "store/users.h"
 
 #include <errno.h>
@@ -27,7 +28,7 @@
 enum { LOG_FILES = 8 };
 
 typedef struct options {
-  const char *listen, *data_dir, *certificate, *key, *origin, *proxies, *restore;
+  const char *listen, *data_dir, *certificate, *key, *origin, *proxies, *restore, *sandbox;
   int threads, jobs, timeout, log_bytes;
   json_t *file; /* of --config; the texts above may be in it */
 } options;
@@ -46,6 +47,7 @@ static const char usage[] =
     "  --jobs N              trainings at a time on one device (1)\n"
     "  --timeout N           seconds for a request to come, body and all (120)\n"
     "  --log-bytes N         the log is rotated at this size (16777216)\n"
+    "  --sandbox on|off      confine programs that read uploaded files (on)\n"
     "  --config FILE         options as JSON: {\"listen\": \"0.0.0.0:80\", ...}\n"
     "  --restore FILE.zip    put a backup in place of what is there, then serve\n"
     "  --help, --version\n"
@@ -53,7 +55,7 @@ static const char usage[] =
     "Each option can be given in the environment, too: WEBML_LISTEN,\n"
     "WEBML_DATA_DIR, WEBML_TLS_CERT, WEBML_TLS_KEY, WEBML_CORS_ORIGIN,\n"
     "WEBML_TRUSTED_PROXY, WEBML_THREADS, WEBML_JOBS, WEBML_TIMEOUT,\n"
-    "WEBML_LOG_BYTES, WEBML_CONFIG.\n"
+    "WEBML_LOG_BYTES, WEBML_SANDBOX, WEBML_CONFIG.\n"
     "An option comes before the environment, and that before the file. SIGHUP\n"
     "reads the certificate again; SIGTERM answers what has begun and ends;\n"
     "trainings go on without the server.\n";
@@ -74,6 +76,7 @@ static const option_place places[] = {
     PLACE("tls-key", "WEBML_TLS_KEY", NULL, key, false),
     PLACE("cors-origin", "WEBML_CORS_ORIGIN", NULL, origin, false),
     PLACE("trusted-proxy", "WEBML_TRUSTED_PROXY", NULL, proxies, false),
+    PLACE("sandbox", "WEBML_SANDBOX", "on", sandbox, false),
     PLACE("restore", NULL, NULL, restore, false),
     PLACE("threads", "WEBML_THREADS", "0", threads, true),
     PLACE("jobs", "WEBML_JOBS", "1", jobs, true),
@@ -156,9 +159,10 @@ static int parse(int argc, char **argv, options *o) {
     case 'v': printf("webml-server %s\n", webml_version()); return 0;
     default: fputs(usage, stderr); return 2;
     }
-  bool half = !o->certificate != !o->key;
+  bool half = !o->certificate != !o->key,
+       known = strcmp(o->sandbox, "on") == 0 || strcmp(o->sandbox, "off") == 0;
   if (optind < argc || o->threads < 0 || o->threads > 256 || o->jobs < 1 || o->jobs > 64 ||
-      o->timeout < 1 || o->log_bytes < 4096 || half) {
+      o->timeout < 1 || o->log_bytes < 4096 || half || !known) {
     fputs(half ? "webml-server: --tls-cert and --tls-key belong together\n" : usage, stderr);
     return 2;
   }
@@ -260,6 +264,15 @@ static bool open_store(const options *o, api *a, char *error, size_t size) {
          (!backup_is_prepared(a->context.data_dir) || backup_apply(&a->context, error, size));
 }
 
+/* Whether strangers' files are read behind bars, for the log. */
+static void tell_sandbox(const context *c) {
+  char path[CONTEXT_PATH], text[256] = "programs are not confined: --sandbox off";
+  if (c->sandbox) kernel_describe(text, sizeof text);
+  if (c->sandbox && !process_beside("webml-confined", path, sizeof path))
+    snprintf(text, sizeof text, "nothing can be started: webml-confined is not beside the server");
+  log_event("sandbox", 0, NULL, text);
+}
+
 /* Floor by floor. False: store_error(). */
 static bool start_rooms(api *a) {
   context *c = &a->context;
@@ -291,6 +304,7 @@ static int serve(const options *o, api *a, const http_options *http) {
     return fprintf(stderr, "webml-server: cannot start: %s\n", store_error()), 1;
   uploads_recover(a);
   files_tidy(&a->context);
+  tell_sandbox(&a->context);
   printf("webml-server %s listens on %s\n", webml_version(), address);
   fflush(stdout);
   http_server_run(a->server, 10);
@@ -327,8 +341,9 @@ static void end(api *a) {
 static int run(const options *o) {
   char host[64];
   int port;
-  api a = {
-      .started = context_now(), .context = {.data_dir = o->data_dir}, .allowed_origin = o->origin};
+  api a = {.started = context_now(),
+           .context = {.data_dir = o->data_dir, .sandbox = strcmp(o->sandbox, "on") == 0},
+           .allowed_origin = o->origin};
   if (!split_address(o->listen, host, sizeof host, &port))
     return fprintf(stderr, "webml-server: --listen takes HOST:PORT, not \"%s\"\n", o->listen), 2;
   umask(0077);

@@ -188,7 +188,7 @@ void api_fail_store(api_call *call);
 /* What tool_run() has not done. */
 void api_fail_tool(api_call *call, tool_outcome outcome, const char *error);
 /* tool_run() where it prints JSON; NULL: the call has been answered. */
-json_t *api_tool_json(api_call *call, const char *description, const char *const *words);
+json_t *api_tool_json(api_call *call, const tool_request *request);
 
 /* Before the answer: one more header. name is static. */
 void api_add_header(api_call *call, const char *name, const char *format, ...)

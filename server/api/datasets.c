@@ -140,7 +140,8 @@ static void sample(api_call *call) {
   snprintf(side, sizeof side, "%lld", (long long)api_integer(call, "size", 128));
   const char *const words[] = {"sample", path, "--class", api_text(call, "class"), "--index", index,
                                "--size", side, "-o",      "/dev/stdout",           NULL};
-  tool_outcome outcome = tool_run(call->api->tools, NULL, words, &png, &bytes, error, sizeof error);
+  const tool_request request = {.words = words, .dataset = call->ids[0]};
+  tool_outcome outcome = tool_run(call->api->tools, &request, &png, &bytes, error, sizeof error);
   if (outcome == TOOL_DONE)
     api_reply_bytes(call, 200, "image/png", png, bytes);
   else if (outcome == TOOL_REFUSED)

@@ -187,7 +187,10 @@ static void shape_model(api_call *call) {
     return;
   }
   const char *const words[] = {"shape", TOOL_MODEL, "--data", data, "--json", NULL};
-  json_t *result = api_tool_json(call, store_text(row, "description"), words);
+  const tool_request request = {.words = words,
+                                .description = store_text(row, "description"),
+                                .dataset = api_integer(call, "dataset", 0)};
+  json_t *result = api_tool_json(call, &request);
   char *text = result ? json_dumps(json_object_get(result, "model"), JSON_COMPACT) : NULL;
   if (text) keep_shaped(call, row, text, json_object_get(result, "chosen"));
   free(text);

@@ -90,7 +90,9 @@ static void name_devices(const api_call *call, char *names, size_t size, bool *e
   snprintf(names, size, "%s%s", cpu ? "cpu," : "", best < 0 ? "cuda" : list[best].uuid);
 }
 
-static json_t *summary_of(api_call *call, const char *description, const char *data) {
+/* data: the path of the data set's file; NULL: none. */
+static json_t *summary_of(api_call *call, const char *description, int64_t dataset,
+                          const char *data) {
   char batch[24], split[32], devices[128];
   bool estimate;
   const json_t *share = json_object_get(call->input, "validation_split");
@@ -104,7 +106,9 @@ static json_t *summary_of(api_call *call, const char *description, const char *d
   if (api_boolean(call, "deterministic", false)) words[n++] = "--deterministic";
   if (data) words[n++] = "--data", words[n++] = data;
   if (data && share) words[n++] = "--validation-split", words[n++] = split;
-  return api_tool_json(call, description, words);
+  const tool_request request = {
+      .words = words, .description = description, .dataset = dataset, .gpu = !estimate};
+  return api_tool_json(call, &request);
 }
 
 /* What `webml summary` has said. */
@@ -141,7 +145,7 @@ bool need_compute(api_call *call, int64_t model, int64_t dataset, training_need 
   if (dataset && !dataset_path_of_ready(call, dataset, data, sizeof data)) return false;
   json_t *row = find_model(call, model);
   json_t *summary =
-      row ? summary_of(call, store_text(row, "description"), dataset ? data : NULL) : NULL;
+      row ? summary_of(call, store_text(row, "description"), dataset, dataset ? data : NULL) : NULL;
   json_decref(row);
   if (!summary) return false;
   *need = (training_need){.device = {.wanted = wanted_of(call), .bfloat16 = needs_bfloat16(call)}};

@@ -210,18 +210,17 @@ void api_fail_tool(api_call *call, tool_outcome outcome, const char *error) {
   api_fail(call, outcome == TOOL_REFUSED ? 422 : outcome == TOOL_BUSY ? 503 : 500, "%s", error);
 }
 
-json_t *api_tool_json(api_call *call, const char *description, const char *const *words) {
+json_t *api_tool_json(api_call *call, const tool_request *request) {
   char error[1024], *output;
   size_t size;
-  tool_outcome outcome =
-      tool_run(call->api->tools, description, words, &output, &size, error, sizeof error);
+  tool_outcome outcome = tool_run(call->api->tools, request, &output, &size, error, sizeof error);
   if (outcome != TOOL_DONE) {
     api_fail_tool(call, outcome, error);
     return NULL;
   }
   json_t *json = json_loadb(output, size, 0, NULL);
   free(output);
-  if (!json) api_fail(call, 500, "webml %s printed no JSON", words[0]);
+  if (!json) api_fail(call, 500, "webml %s printed no JSON", request->words[0]);
   return json;
 }
 

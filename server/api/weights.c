@@ -48,7 +48,9 @@ static void evaluate(api_call *call) {
   const char *const words[] = {"evaluate", weights,    "--data", data,
                                "--json",   "--device", "cpu",    part ? "--part" : NULL,
                                part,       NULL};
-  json_t *report = api_tool_json(call, NULL, words);
+  const tool_request request = {
+      .words = words, .dataset = api_integer(call, "dataset", 0), .weights = weights};
+  json_t *report = api_tool_json(call, &request);
   if (report) api_reply(call, 200, report);
 }
 

@@ -300,6 +300,7 @@ static void move_files(void *user) {
   restore_path(c->data_dir, "cleared", cleared, sizeof cleared);
   if (access(cleared, F_OK) != 0) {
     clear(c->data_dir, "datasets");
+    clear(c->data_dir, "cache");
     clear(c->data_dir, "jobs");
     int fd = open(cleared, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd >= 0) close(fd);

@@ -24,6 +24,10 @@ void path_of_dataset(const context *c, int64_t dataset, const char *file, char *
   snprintf(path, size, "%s/datasets/%lld/%s", c->data_dir, (long long)dataset, file);
 }
 
+void path_of_cache(const context *c, int64_t dataset, char *path, size_t size) {
+  snprintf(path, size, "%s/cache/%lld", c->data_dir, (long long)dataset);
+}
+
 void path_of_upload(const context *c, const char *key, char *path, size_t size) {
   snprintf(path, size, "%s/uploads/%s", c->data_dir, key);
 }

@@ -5,12 +5,15 @@
 
 #include "store/store.h"
 
+#include <stdbool.h>
+
 typedef struct event_hub event_hub; /* events.h */
 
 typedef struct context {
   store *store;
   event_hub *events;
   const char *data_dir;
+  bool sandbox; /* programs that read strangers' files are confined */
 } context;
 
 /* Unix seconds. */
@@ -18,7 +21,8 @@ int64_t context_now(void);
 /* Seconds of a clock that nobody sets. */
 double context_monotonic(void);
 
-/* ---- files: data_dir/jobs/<session>/, datasets/<id>/, uploads/<key>, backups/<key>.zip ---- */
+/* ---- files: data_dir/jobs/<session>/, datasets/<id>/, cache/<id>/ of a data set, uploads/<key>,
+ * backups/<key>.zip ---- */
 
 enum { CONTEXT_PATH = 4096 };
 
@@ -26,6 +30,8 @@ enum { CONTEXT_PATH = 4096 };
 void path_of_job(const context *c, int64_t session, const char *file, char *path, size_t size);
 /* The path of a file in a data set's folder. */
 void path_of_dataset(const context *c, int64_t dataset, const char *file, char *path, size_t size);
+/* The folder of what programs keep about a data set to be faster the next time. */
+void path_of_cache(const context *c, int64_t dataset, char *path, size_t size);
 void path_of_upload(const context *c, const char *key, char *path, size_t size);
 void path_of_backup(const context *c, const char *key, char *path, size_t size);
 

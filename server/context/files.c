@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 bool files_prepare(const context *c) {
-  static const char *const folders[] = {"uploads", "datasets", "jobs", "backups"};
+  static const char *const folders[] = {"uploads", "datasets", "cache", "jobs", "backups"};
   char path[CONTEXT_PATH];
   for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
     snprintf(path, sizeof path, "%s/%s", c->data_dir, folders[i]);
@@ -31,14 +31,15 @@ static void tidy_uploads(const context *c) {
   if (d) closedir(d);
 }
 
-static void tidy_datasets(const context *c) {
+/* what: "datasets" or "cache", whose folders have the numbers of data sets. */
+static void tidy_datasets(const context *c, const char *what) {
   char path[CONTEXT_PATH];
-  snprintf(path, sizeof path, "%s/datasets", c->data_dir);
+  snprintf(path, sizeof path, "%s/%s", c->data_dir, what);
   DIR *d = opendir(path);
   for (struct dirent *e; d && (e = readdir(d));) {
     int64_t id = strtoll(e->d_name, NULL, 10);
     if (e->d_name[0] == '.' || dataset_exists(c->store, id)) continue;
-    path_of_dataset(c, id, "", path, sizeof path);
+    snprintf(path, sizeof path, "%s/%s/%lld", c->data_dir, what, (long long)id);
     folder_remove(path);
   }
   if (d) closedir(d);
@@ -46,5 +47,6 @@ static void tidy_datasets(const context *c) {
 
 void files_tidy(const context *c) {
   tidy_uploads(c);
-  tidy_datasets(c);
+  tidy_datasets(c, "datasets");
+  tidy_datasets(c, "cache");
 }

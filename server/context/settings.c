@@ -20,12 +20,15 @@ const setting_kind setting_kinds[] = {
     {"parameters", "parameters of a model", true, 1, 1e12},
     {"storage_bytes", "data sets and uploads of a user, together", true, 0, 1e18},
     {"sessions_per_device", "trainings at a time on one device", true, 1, 64},
+    {"run_seconds",
+     "seconds of an inspection or another short run, beside one for each 4 MB of its data", true, 1,
+     1e6},
     {"self_registration", "1: people may register without a key, and an administrator lets them in",
      true, 0, 1},
     {0}};
 
 /* In the order of the kinds. */
-static double defaults[] = {20, 15, 1024, 45, 0.5, 0.5, 20, 1 << 30, 100, 1e8, 20e9, 1, 0};
+static double defaults[] = {20, 15, 1024, 45, 0.5, 0.5, 20, 1 << 30, 100, 1e8, 20e9, 1, 600, 0};
 _Static_assert(sizeof defaults / sizeof *defaults ==
                    sizeof setting_kinds / sizeof *setting_kinds - 1,
                "one default per kind");

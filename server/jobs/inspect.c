@@ -1,5 +1,6 @@
 #include "inspect.h"
 
+#include "bounds.h"
 #include "context/events.h"
 #include "context/lane.h"
 #include "context/log.h"
@@ -9,8 +10,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-enum { AT_ONCE = 2, MOST = 100000, MOST_PER_ACCOUNT = 1000 };
+/* One more at once than an account may have: somebody else's never waits for a whole file. */
+enum {
+  AT_ONCE = 3,
+  AT_ONCE_PER_ACCOUNT = 2,
+  MOST = 100000,
+  MOST_PER_ACCOUNT = 1000,
+  MOST_PROPERTIES = 64 << 20
+};
 
 struct inspections {
   const context *context;
@@ -25,6 +34,14 @@ typedef struct inspection {
   char name[128], file[64];
 } inspection;
 
+/* What a program has written that may be in somebody else's hands: not larger than any inspection
+ * makes it. */
+static json_t *read_properties(const char *path) {
+  struct stat info;
+  return stat(path, &info) == 0 && info.st_size <= MOST_PROPERTIES ? json_load_file(path, 0, NULL)
+                                                                   : NULL;
+}
+
 /* What came of it: the properties, or NULL and why. *stopped: the server stops. */
 static json_t *look(const inspection *i, bool *stopped, char *error, size_t size) {
   char program[CONTEXT_PATH], data[CONTEXT_PATH], output[CONTEXT_PATH], errors[CONTEXT_PATH];
@@ -35,12 +52,16 @@ static json_t *look(const inspection *i, bool *stopped, char *error, size_t size
   char *const arguments[] = {program, "inspect", data, "--json", NULL};
   process_spec spec = {
       .arguments = arguments, .output = output, .errors = errors, .background = true};
+  bounds b;
+  bounds_of_run(c, i->dataset, NULL, &b);
+  bounds_apply(c, &b, &spec);
   int code = process_beside("webml", program, sizeof program)
-                 ? tool_wait(i->of->tools, &spec, error, size)
+                 ? tool_wait(i->of->tools, &spec, b.seconds, error, size)
                  : 127;
   *stopped = code < 0;
-  json_t *properties = code == 0 ? json_load_file(output, 0, NULL) : NULL;
-  if (code == 1) last_error_of(errors, error, size);
+  json_t *properties = code == 0 ? read_properties(output) : NULL;
+  if (code == 1 || code == PROCESS_NOT_CONFINED || code == PROCESS_NOT_STARTED)
+    last_error_of(errors, error, size);
   if (properties || error[0]) return properties;
   if (code > 1)
     snprintf(error, size,
@@ -65,6 +86,8 @@ static void run_inspection(lane_task *task) {
   if (changed == 0) { /* deleted meanwhile */
     path_of_dataset(c, i->dataset, "", folder, sizeof folder);
     folder_remove(folder);
+    path_of_cache(c, i->dataset, folder, sizeof folder);
+    folder_remove(folder);
   }
   if (!stopped)
     event_send(c, "dataset", i->owner, 0,
@@ -88,8 +111,11 @@ bool inspection_start(inspections *of, int64_t dataset, int64_t owner, const cha
 }
 
 inspections *inspections_create(const context *c, tools *t) {
-  const lane_options options = {
-      .threads = AT_ONCE, .most = MOST, .most_per_key = MOST_PER_ACCOUNT, .background = true};
+  const lane_options options = {.threads = AT_ONCE,
+                                .most = MOST,
+                                .most_per_key = MOST_PER_ACCOUNT,
+                                .running_per_key = AT_ONCE_PER_ACCOUNT,
+                                .background = true};
   inspections *i = calloc(1, sizeof *i);
   if (!i) return NULL;
   i->context = c;

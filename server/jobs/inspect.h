@@ -1,5 +1,5 @@
-/* Looking at data sets: `webml inspect` in a process of its own, two at once, accounts taking
- * turns. The owner hears of the result by the event "dataset". */
+/* Looking at data sets: `webml inspect` in a process of its own, three at once, of one account two,
+ * accounts taking turns. The owner hears of the result by the event "dataset". */
 #ifndef SERVER_JOBS_INSPECT_H
 #define SERVER_JOBS_INSPECT_H
 

@@ -1,5 +1,6 @@
 #include "jobs.h"
 
+#include "bounds.h"
 #include "context/events.h"
 #include "context/log.h"
 #include "last_error.h"
@@ -354,15 +355,15 @@ static int add_parameters(const json_t *parameters, char *const *fixed, char **a
 static pid_t spawn(jobs *j, const json_t *session, int lock, char *error, size_t size) {
   enum { MOST = 64 };
   char program[4096], model[4096], data[4096], out[4096], progress[4096], errors[4096], device[96],
-      texts[MOST][48];
+      folder[4096], texts[MOST][48];
   char *arguments[MOST];
-  int64_t id = store_integer(session, "id");
+  int64_t id = store_integer(session, "id"), dataset = store_integer(session, "dataset");
+  path_of_job(j->context, id, "", folder, sizeof folder);
   path_of_job(j->context, id, "model.json", model, sizeof model);
   path_of_job(j->context, id, "weights.safetensors", out, sizeof out);
   path_of_job(j->context, id, "progress", progress, sizeof progress);
   path_of_job(j->context, id, "errors", errors, sizeof errors);
-  path_of_dataset(j->context, store_integer(session, "dataset"), store_text(session, "file"), data,
-                  sizeof data);
+  path_of_dataset(j->context, dataset, store_text(session, "file"), data, sizeof data);
   snprintf(device, sizeof device, "%s", store_text(session, "placed"));
   if (!process_beside("webml", program, sizeof program)) {
     snprintf(error, size, "the program webml is not beside the server");
@@ -382,6 +383,9 @@ static pid_t spawn(jobs *j, const json_t *session, int lock, char *error, size_t
                        .errors = errors,
                        .background = true,
                        .kept = lock};
+  bounds b;
+  bounds_of_training(j->context, dataset, folder, strcmp(device, "cpu") != 0, &b);
+  bounds_apply(j->context, &b, &spec);
   return process_start(&spec, error, size);
 }
 

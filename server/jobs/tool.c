@@ -1,5 +1,6 @@
 #include "tool.h"
 
+#include "bounds.h"
 #include "last_error.h"
 
 #include <dirent.h>
@@ -72,18 +73,29 @@ static int find_place(tools *t) {
   }
 }
 
-int tool_wait(tools *t, const process_spec *spec, char *error, size_t size) {
+/* Waits for the process without reaping it: until it is taken out of the list its number is its
+ * own. False: it had to be ended. */
+static bool await(pid_t pid, uint64_t seconds, char *error, size_t size) {
+  if (process_await(pid, seconds)) return true;
+  kill(pid, SIGKILL);
+  process_await(pid, 0);
+  snprintf(error, size, "it took longer than the %llu seconds that a file of this size may take",
+           (unsigned long long)seconds);
+  return false;
+}
+
+int tool_wait(tools *t, const process_spec *spec, uint64_t seconds, char *error, size_t size) {
   pthread_mutex_lock(&t->mutex);
   int place = find_place(t);
   pid_t pid = place >= 0 ? process_start(spec, error, size) : -1;
   if (place >= 0 && pid > 0) t->running[place] = pid;
   pthread_mutex_unlock(&t->mutex);
   if (place < 0) return -1;
-  /* Waited for without being reaped: until it is taken out of the list its number is its own. */
-  int code = pid > 0 ? process_await(pid) : 127;
+  bool in_time = pid <= 0 || await(pid, seconds, error, size);
   pthread_mutex_lock(&t->mutex);
   t->running[place] = 0;
-  if (pid > 0) code = process_wait(pid);
+  int code = pid > 0 ? process_wait(pid) : 127;
+  if (!in_time) code = TOOL_TOO_SLOW;
   if (t->stop) code = -1;
   pthread_cond_broadcast(&t->ended);
   pthread_mutex_unlock(&t->mutex);
@@ -131,10 +143,22 @@ static void leave(tools *t) {
   pthread_mutex_unlock(&t->mutex);
 }
 
-static int run_in(tools *t, const char *folder, const char *description, const char *const *words,
-                  char **output, size_t *size, char *error, size_t error_size) {
+/* The process of a request, in a folder of its own. */
+static int start_and_wait(tools *t, const tool_request *request, const char *folder,
+                          process_spec *spec, char *error, size_t size) {
+  bounds b;
+  bounds_of_run(t->context, request->dataset, folder, &b);
+  if (request->weights) bounds_add_readable(&b, request->weights);
+  b.confinement.gpu = request->gpu;
+  bounds_apply(t->context, &b, spec);
+  return tool_wait(t, spec, b.seconds, error, size);
+}
+
+static int run_in(tools *t, const char *folder, const tool_request *request, char **output,
+                  size_t *size, char *error, size_t error_size) {
   char program[4096], model[4096], out[4096], errors[4096];
   char *arguments[32] = {program};
+  const char *const *words = request->words;
   snprintf(model, sizeof model, "%s/model.json", folder);
   snprintf(out, sizeof out, "%s/output", folder);
   snprintf(errors, sizeof errors, "%s/errors", folder);
@@ -144,19 +168,19 @@ static int run_in(tools *t, const char *folder, const char *description, const c
     snprintf(error, error_size, "the program webml is not beside the server");
     return 127;
   }
-  if (description && !write_model(model, description)) {
+  if (request->description && !write_model(model, request->description)) {
     snprintf(error, error_size, "there is no room to work in");
     return 127;
   }
   process_spec spec = {.arguments = arguments, .output = out, .errors = errors, .background = true};
-  int code = tool_wait(t, &spec, error, error_size);
+  int code = start_and_wait(t, request, folder, &spec, error, error_size);
   if (code == 0) *output = read_whole(out, size);
   if (code != 0 && !error[0]) last_error_of(errors, error, error_size);
   return code;
 }
 
-tool_outcome tool_run(tools *t, const char *description, const char *const *words, char **output,
-                      size_t *size, char *error, size_t error_size) {
+tool_outcome tool_run(tools *t, const tool_request *request, char **output, size_t *size,
+                      char *error, size_t error_size) {
   char folder[3000];
   *output = NULL;
   *size = 0;
@@ -171,7 +195,7 @@ tool_outcome tool_run(tools *t, const char *description, const char *const *word
     snprintf(error, error_size, "there is no room to work in");
     return TOOL_FAILED;
   }
-  int code = run_in(t, folder, description, words, output, size, error, error_size);
+  int code = run_in(t, folder, request, output, size, error, error_size);
   folder_remove(folder);
   leave(t);
   hide_paths(t->context, error);
@@ -181,5 +205,5 @@ tool_outcome tool_run(tools *t, const char *description, const char *const *word
              code < 0 ? "the server stops"
                       : "it ended with %d: it may need more memory than there is",
              code);
-  return code == 1 ? TOOL_REFUSED : code < 0 ? TOOL_BUSY : TOOL_FAILED;
+  return code == 1 || code == TOOL_TOO_SLOW ? TOOL_REFUSED : code < 0 ? TOOL_BUSY : TOOL_FAILED;
 }

@@ -14,8 +14,10 @@ void tools_stop(tools *t);
 void tools_destroy(tools *t);
 
 /* Starts a process and waits for it: its exit code, 128 + the signal that ended it, 127 with a
- * sentence when it cannot be started, -1 when the server stops. */
-int tool_wait(tools *t, const process_spec *spec, char *error, size_t error_size);
+ * sentence when it cannot be started, -1 when the server stops. After so many seconds (0: never) it
+ * is ended: TOOL_TOO_SLOW, with a sentence. */
+enum { TOOL_TOO_SLOW = 124 };
+int tool_wait(tools *t, const process_spec *spec, uint64_t seconds, char *error, size_t error_size);
 
 typedef enum tool_outcome {
   TOOL_DONE,
@@ -24,11 +26,19 @@ typedef enum tool_outcome {
   TOOL_FAILED   /* the machine's fault */
 } tool_outcome;
 
-/* Runs `webml` with these words (at most 30, then NULL). A description is written to a file, whose
- * path stands for the word TOOL_MODEL. What it prints is in *output (free(); NULL unless DONE),
- * with a NUL behind its *size bytes. A sentence in `error` unless DONE. */
+/* A run of `webml`. */
 #define TOOL_MODEL "{model}"
-tool_outcome tool_run(tools *t, const char *description, const char *const *words, char **output,
-                      size_t *size, char *error, size_t error_size);
+typedef struct tool_request {
+  const char *const *words; /* at most 30, then NULL */
+  const char *description;  /* is written to a file, whose path stands for the word TOOL_MODEL */
+  int64_t dataset;          /* the data set that it may read; 0: none */
+  const char *weights;      /* a file that it may read, too; NULL: none */
+  bool gpu;                 /* it may open one */
+} tool_request;
+
+/* What it prints is in *output (free(); NULL unless DONE), with a NUL behind its *size bytes. A
+ * sentence in `error` unless DONE. */
+tool_outcome tool_run(tools *t, const tool_request *request, char **output, size_t *size,
+                      char *error, size_t error_size);
 
 #endif
