@@ -96,13 +96,15 @@ typedef struct api_event {
 
 extern const api_event api_event_kinds[]; /* ends with a kind of NULL */
 extern const char *const api_session_states[];
+extern const answer_shape api_model_shape, api_dataset_shape, api_session_shape, api_weights_shape,
+    api_upload_shape, api_me_shape, api_settings_shape;
 extern const answer_shape api_problem_shape, api_protocol_error_shape, api_device_shape,
     api_devices_shape;
 
 extern const api_resource *const api_resources[]; /* ends with NULL */
 extern const api_resource api_auth, api_users, api_datasets, api_uploads, api_models, api_sessions,
     api_weights, api_predict, api_inference, api_tensorflow, api_devices, api_events, api_settings,
-    api_backups, api_system;
+    api_backups, api_system, api_state, api_check;
 
 /* ---- the program ---- */
 
@@ -123,6 +125,7 @@ typedef struct api {
   struct api_backups *backups;
   struct api_workers *workers;
   struct api_keeper *keeper;
+  struct api_checker *checker;
 } api;
 
 bool api_start(api *a);
@@ -167,6 +170,8 @@ struct api_call {
 void api_reply(api_call *call, int status, json_t *json);
 void api_reply_empty(api_call *call);
 /* {key: rows}, each as `present` makes it (NULL: by its shape); rows NULL: the store has failed. */
+/* Of a list only what the query wants: see API_PAGE_FIELDS. */
+void api_reply_page(api_call *call, const char *key, json_t *rows, json_t *(*present)(json_t *row));
 void api_reply_rows(api_call *call, const char *key, json_t *rows, json_t *(*present)(json_t *row));
 void api_reply_bytes(api_call *call, int status, const char *content_type, const void *bytes,
                      size_t size);
@@ -219,6 +224,28 @@ void api_log_change(const char *event, const api_call *call, const json_t *befor
 /* Its line of the access log; when the answer's status is known. */
 void api_log_call(const api_call *call);
 
+/* ---- lists ---- */
+
+/* What every list of rows with an id takes. */
+#define API_PAGE_FIELDS                                                                             \
+  {"limit", API_INTEGER, false, true, 1, 1000, "rows at most; 1000", NULL},                         \
+      {"cursor", API_ID, false, true, 0, 0, "go on behind this row: \"next\" of the answer before", \
+       NULL},                                                                                       \
+      {"sort", API_TEXT, false, true, 1, 40, "by this member of the rows", NULL},                   \
+      {"order", API_TEXT, false, true, 1, 4, "asc or desc; asc", api_orders},                       \
+      {"search", API_TEXT, false, true, 1, 100, "rows whose name has this in it", NULL}, {          \
+    "state", API_TEXT, false, true, 1, 40, "rows in this state", NULL                               \
+  }
+extern const char *const api_orders[];
+/* The rows of the page, and the cursor that leads to the next (null: this was the last): {key,
+ * next}. Takes the rows. */
+json_t *api_page(const api_call *call, const char *key, json_t *rows);
+
+/* What the first view of a page needs of each resource; NULL: the store has failed. */
+json_t *api_rows_of_models(api_call *call);
+json_t *api_rows_of_uploads(api_call *call);
+json_t *api_all_settings(store *s);
+
 /* ---- inside the router ---- */
 
 /* routes.c: by method (NULL: any) and path; fills in the call's ids, key and name. */
@@ -258,6 +285,10 @@ void api_keeper_trim(api *a);
 
 /* settings.c: before the first call. */
 void api_settings_prepare(void);
+
+/* check.c */
+bool api_checker_start(api *a);
+void api_checker_stop(api *a);
 
 /* backups.c */
 bool api_backups_start(api *a);

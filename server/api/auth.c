@@ -289,7 +289,7 @@ static const shape_member me_shape_members[] = {{"id", SHAPE_INTEGER, 0, NULL, N
                                                  "the log-in of this token", NULL, NULL},
                                                 {"expires", SHAPE_TIME, 0, NULL, NULL, NULL},
                                                 {0}};
-static const answer_shape me_shape = {"Me", me_shape_members, NULL};
+const answer_shape api_me_shape = {"Me", me_shape_members, NULL};
 static const shape_member login_shape_members[] = {
     {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
     {"address", SHAPE_TEXT, 0, NULL, NULL, NULL},
@@ -367,7 +367,7 @@ static const api_route routes[] = {{.id = "logIn",
                                     .right = API_ACCOUNT,
                                     .about = "the account of this token",
                                     .run = whoami,
-                                    .answer = &me_shape},
+                                    .answer = &api_me_shape},
                                    {0}};
 
 const api_resource api_auth = {"auth", "Logging in, tokens and passwords.", routes};

@@ -104,6 +104,12 @@ static void leave(api *a) {
   pthread_mutex_unlock(&a->backups->mutex);
 }
 
+static bool is_there(const api *a, const char *key) {
+  char path[CONTEXT_PATH];
+  path_of_backup(&a->context, key, path, sizeof path);
+  return access(path, F_OK) == 0;
+}
+
 static void make(api_call *call) {
   pthread_t thread;
   struct tm tm;
@@ -115,7 +121,10 @@ static void make(api_call *call) {
     return;
   }
   m->a = call->api;
-  strftime(m->key, sizeof m->key, "%Y-%m-%dT%H-%M-%SZ", gmtime_r(&now, &tm));
+  size_t n = strftime(m->key, sizeof m->key, "%Y-%m-%dT%H-%M-%SZ", gmtime_r(&now, &tm));
+  /* Another one of this second has its own key. */
+  for (int i = 2; is_there(call->api, m->key) && i < 100; i++)
+    snprintf(m->key + n, sizeof m->key - n, "-%d", i);
   json_t *answer = json_pack("{s:s, s:s}", "backup", m->key, "state", "making");
   if (pthread_create(&thread, NULL, make_backup, m) == 0) {
     pthread_detach(thread);

@@ -52,7 +52,7 @@ static json_t *find(api_call *call, bool change) {
 }
 
 static void list(api_call *call) {
-  api_reply_rows(call, "datasets", datasets_list(call->store, call->user.id, call->user.admin),
+  api_reply_page(call, "datasets", datasets_list(call->store, call->user.id, call->user.admin),
                  NULL);
 }
 
@@ -254,9 +254,11 @@ static const shape_member dataset_shape_members[] = {
     {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
     {"version", SHAPE_INTEGER, 0, "as in ETag", NULL, NULL},
     {0}};
-static const answer_shape dataset_shape = {"Dataset", dataset_shape_members, NULL};
+const answer_shape api_dataset_shape = {"Dataset", dataset_shape_members, NULL};
 static const shape_member datasets_shape_members[] = {
-    {"datasets", SHAPE_LIST, 0, NULL, &dataset_shape, NULL}, {0}};
+    {"datasets", SHAPE_LIST, 0, NULL, &api_dataset_shape, NULL},
+    {"next", SHAPE_INTEGER, SHAPE_NULLABLE, "cursor of the next page", NULL, NULL},
+    {0}};
 static const answer_shape datasets_shape = {"Datasets", datasets_shape_members, NULL};
 static const shape_member whole_shape_members[] = {
     {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
@@ -290,12 +292,15 @@ static const shape_member preview_shape_members[] = {
     {0}};
 static const answer_shape preview_shape = {"Preview", preview_shape_members, NULL};
 
+static const api_field page_fields[] = {API_PAGE_FIELDS, {0}};
+
 static const api_route routes[] = {
     {.id = "listDatasets",
      .method = "GET",
      .path = "/api/v1/datasets",
      .right = API_USER,
      .about = "your data sets and the public ones",
+     .fields = page_fields,
      .run = list,
      .answer = &datasets_shape},
     {.id = "getDataset",

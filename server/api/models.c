@@ -50,8 +50,15 @@ static json_t *find(api_call *call) {
 }
 
 static void list(api_call *call) {
-  api_reply_rows(call, "models", models_list(call->store, call->user.id, call->user.admin),
+  api_reply_page(call, "models", models_list(call->store, call->user.id, call->user.admin),
                  present);
+}
+
+json_t *api_rows_of_models(api_call *call) {
+  json_t *rows = models_list(call->store, call->user.id, call->user.admin), *row;
+  size_t i;
+  json_array_foreach(rows, i, row) present(row);
+  return rows;
 }
 
 static void reply_with(api_call *call, int status) {
@@ -254,9 +261,11 @@ static const shape_member model_shape_members[] = {
     {"changed", SHAPE_TIME, 0, NULL, NULL, NULL},
     {"version", SHAPE_INTEGER, 0, "as in ETag", NULL, NULL},
     {0}};
-static const answer_shape model_shape = {"Model", model_shape_members, NULL};
+const answer_shape api_model_shape = {"Model", model_shape_members, NULL};
 static const shape_member models_shape_members[] = {
-    {"models", SHAPE_LIST, 0, NULL, &model_shape, NULL}, {0}};
+    {"models", SHAPE_LIST, 0, NULL, &api_model_shape, NULL},
+    {"next", SHAPE_INTEGER, SHAPE_NULLABLE, "cursor of the next page", NULL, NULL},
+    {0}};
 static const answer_shape models_shape = {"Models", models_shape_members, NULL};
 static const shape_member whole_shape_members[] = {
     {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
@@ -282,11 +291,14 @@ static const shape_member shaped_shape_members[] = {
 static const answer_shape shaped_shape = {"Shaped", shaped_shape_members, NULL};
 static const answer_shape summary_shape = {"ModelSummary", NULL, NULL};
 
+static const api_field page_fields[] = {API_PAGE_FIELDS, {0}};
+
 static const api_route routes[] = {{.id = "listModels",
                                     .method = "GET",
                                     .path = "/api/v1/models",
                                     .right = API_USER,
                                     .about = "your models",
+                                    .fields = page_fields,
                                     .run = list,
                                     .answer = &models_shape},
                                    {.id = "createModel",

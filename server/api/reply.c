@@ -135,6 +135,19 @@ void api_reply_rows(api_call *call, const char *key, json_t *rows,
   api_reply(call, 200, json_pack("{s:o}", key, rows));
 }
 
+void api_reply_page(api_call *call, const char *key, json_t *rows,
+                    json_t *(*present)(json_t *row)) {
+  size_t i;
+  json_t *row;
+  if (!rows) {
+    api_fail_store(call);
+    return;
+  }
+  json_t *page = api_page(call, key, rows);
+  if (present) json_array_foreach(json_object_get(page, key), i, row) present(row);
+  api_reply(call, 200, page);
+}
+
 void api_reply_empty(api_call *call) {
   reply_text(call, 204, NULL, NULL);
 }

@@ -10,7 +10,7 @@
 const api_resource *const api_resources[] = {
     &api_inference, &api_tensorflow, &api_auth,    &api_users,   &api_datasets, &api_uploads,
     &api_models,    &api_sessions,   &api_weights, &api_predict, &api_devices,  &api_events,
-    &api_settings,  &api_backups,    &api_system,  NULL};
+    &api_settings,  &api_backups,    &api_state,   &api_check,   &api_system,   NULL};
 
 static const char key_letters[] =
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
@@ -46,13 +46,19 @@ static bool fits(const char *pattern, const char *path, int64_t ids[API_MAX_IDS]
   return *path == '\0';
 }
 
-const api_route *api_find_route(const char *method, const char *path, api_call *call) {
+static const api_route *find(const char *method, const char *path, api_call *call) {
   for (int i = 0; api_resources[i]; i++)
     for (const api_route *r = api_resources[i]->routes; r->method; r++)
       if ((!method || strcmp(r->method, method) == 0) &&
           fits(r->path, path, call->ids, call->key, call->name))
         return r;
   return NULL;
+}
+
+/* What can be got can be asked for its head. */
+const api_route *api_find_route(const char *method, const char *path, api_call *call) {
+  const api_route *own = find(method, path, call);
+  return !own && method && strcmp(method, "HEAD") == 0 ? find("GET", path, call) : own;
 }
 
 void api_allowed_methods(const char *path, char *out, size_t size) {
@@ -62,6 +68,7 @@ void api_allowed_methods(const char *path, char *out, size_t size) {
   out[0] = '\0';
   for (int i = 0; api_resources[i]; i++)
     for (const api_route *r = api_resources[i]->routes; r->method; r++)
-      if (fits(r->path, path, ids, key, name) && !strstr(out, r->method) && at + 16 < size)
-        at += (size_t)snprintf(out + at, size - at, "%s%s", at ? ", " : "", r->method);
+      if (fits(r->path, path, ids, key, name) && !strstr(out, r->method) && at + 24 < size)
+        at += (size_t)snprintf(out + at, size - at, "%s%s%s", at ? ", " : "", r->method,
+                               strcmp(r->method, "GET") == 0 ? ", HEAD" : "");
 }

@@ -190,8 +190,8 @@ static void start(api_call *call) {
 }
 
 static void list(api_call *call) {
-  enum { MOST = 500 };
-  api_reply_rows(call, "sessions",
+  enum { MOST = 100000 };
+  api_reply_page(call, "sessions",
                  sessions_list(call->store, call->user.id, call->user.admin, MOST), NULL);
 }
 
@@ -303,9 +303,11 @@ static const shape_member session_shape_members[] = {
     {"weights", SHAPE_INTEGER, SHAPE_NULLABLE, "that came of it", NULL, NULL},
     {"reservation", SHAPE_JSON, SHAPE_NULLABLE, NULL, NULL, NULL},
     {0}};
-static const answer_shape session_shape = {"Session", session_shape_members, NULL};
+const answer_shape api_session_shape = {"Session", session_shape_members, NULL};
 static const shape_member sessions_shape_members[] = {
-    {"sessions", SHAPE_LIST, 0, NULL, &session_shape, NULL}, {0}};
+    {"sessions", SHAPE_LIST, 0, NULL, &api_session_shape, NULL},
+    {"next", SHAPE_INTEGER, SHAPE_NULLABLE, "cursor of the next page", NULL, NULL},
+    {0}};
 static const answer_shape sessions_shape = {"Sessions", sessions_shape_members, NULL};
 static const shape_member whole_shape_members[] = {
     {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
@@ -333,6 +335,8 @@ static const shape_member whole_shape_members[] = {
     {0}};
 static const answer_shape whole_shape = {"SessionWhole", whole_shape_members, NULL};
 
+static const api_field page_fields[] = {API_PAGE_FIELDS, {0}};
+
 static const api_route routes[] = {
     {.id = "startSession",
      .method = "POST",
@@ -348,6 +352,7 @@ static const api_route routes[] = {
      .path = "/api/v1/sessions",
      .right = API_USER,
      .about = "your sessions, the newest first",
+     .fields = page_fields,
      .run = list,
      .answer = &sessions_shape},
     {.id = "getSession",

@@ -14,7 +14,7 @@ static json_t *value_of(const setting_kind *k, double value) {
   return k->whole ? json_integer((json_int_t)value) : json_real(value);
 }
 
-static json_t *all_settings(store *s) {
+json_t *api_all_settings(store *s) {
   json_t *all = json_object();
   for (const setting_kind *k = setting_kinds; k->name; k++)
     json_object_set_new(all, k->name, value_of(k, setting(s, k->name)));
@@ -22,11 +22,11 @@ static json_t *all_settings(store *s) {
 }
 
 static void list(api_call *call) {
-  api_reply(call, 200, all_settings(call->store));
+  api_reply(call, 200, api_all_settings(call->store));
 }
 
 static void save(api_call *call) {
-  json_t *before = all_settings(call->store);
+  json_t *before = api_all_settings(call->store);
   bool ok = settings_set(call->store, call->input);
   if (ok) api_log_change("setting", call, before, call->input);
   json_decref(before);
@@ -38,7 +38,7 @@ static void save(api_call *call) {
 
 /* ---- answers ---- */
 
-static const answer_shape settings_shape = {"Settings", setting_members, NULL};
+const answer_shape api_settings_shape = {"Settings", setting_members, NULL};
 
 static const api_route routes[] = {{.id = "getSettings",
                                     .method = "GET",
@@ -46,7 +46,7 @@ static const api_route routes[] = {{.id = "getSettings",
                                     .right = API_USER,
                                     .about = "the limits that hold",
                                     .run = list,
-                                    .answer = &settings_shape},
+                                    .answer = &api_settings_shape},
                                    {.id = "changeSettings",
                                     .method = "PATCH",
                                     .path = "/api/v1/system/settings",
@@ -54,7 +54,7 @@ static const api_route routes[] = {{.id = "getSettings",
                                     .about = "set some of them; what is not named stays",
                                     .fields = fields,
                                     .run = save,
-                                    .answer = &settings_shape},
+                                    .answer = &api_settings_shape},
                                    {0}};
 
 const api_resource api_settings = {"settings", "Limits and options, set by administrators.",

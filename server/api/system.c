@@ -234,7 +234,15 @@ static const shape_member log_shape_members[] = {
 static const answer_shape log_shape = {"LogLines", log_shape_members, NULL};
 static const answer_shape any_shape = {"OpenApi", NULL, NULL};
 
-static const api_route routes[] = {{.id = "getHealth",
+static const api_route routes[] = {{.id = "getRoot",
+     .method = "GET",
+     .path = "/",
+     .right = API_ANYONE,
+     .about = "whether the server answers, for clients that ask here",
+     .run = health,
+     .how = API_INLINE,
+     .answer = &health_shape},
+    {.id = "getHealth",
                                     .method = "GET",
                                     .path = "/healthz",
                                     .right = API_ANYONE,

@@ -549,11 +549,15 @@ static json_t *with_offset(const context *c, json_t *row) {
   return row;
 }
 
-static void list(api_call *call) {
+json_t *api_rows_of_uploads(api_call *call) {
   json_t *rows = uploads_list(call->store, call->user.id), *row;
   size_t i;
   json_array_foreach(rows, i, row) with_offset(&call->api->context, row);
-  api_reply_rows(call, "uploads", rows, NULL);
+  return rows;
+}
+
+static void list(api_call *call) {
+  api_reply_rows(call, "uploads", api_rows_of_uploads(call), NULL);
 }
 
 /* ---- answers ---- */
@@ -568,9 +572,9 @@ static const shape_member upload_shape_members[] = {
     {"state", SHAPE_TEXT, 0, "open or failed", NULL, NULL},
     {"error", SHAPE_TEXT, SHAPE_NULLABLE, NULL, NULL, NULL},
     {0}};
-static const answer_shape upload_shape = {"Upload", upload_shape_members, NULL};
+const answer_shape api_upload_shape = {"Upload", upload_shape_members, NULL};
 static const shape_member uploads_shape_members[] = {
-    {"uploads", SHAPE_LIST, 0, NULL, &upload_shape, NULL}, {0}};
+    {"uploads", SHAPE_LIST, 0, NULL, &api_upload_shape, NULL}, {0}};
 static const answer_shape uploads_shape = {"Uploads", uploads_shape_members, NULL};
 static const shape_member begun_shape_members[] = {
     {"upload", SHAPE_TEXT, 0, "its key; Location says where the pieces go", NULL, NULL}, {0}};

@@ -9,7 +9,7 @@
 static const char *const roles[] = {"admin", "user", "node", NULL};
 
 static void list(api_call *call) {
-  api_reply_rows(call, "users", users_list(call->store), NULL);
+  api_reply_page(call, "users", users_list(call->store), NULL);
 }
 
 /* The account of the path; NULL: answered. */
@@ -142,7 +142,9 @@ static const shape_member user_shape_members[] = {
     {0}};
 static const answer_shape user_shape = {"User", user_shape_members, NULL};
 static const shape_member users_shape_members[] = {
-    {"users", SHAPE_LIST, 0, NULL, &user_shape, NULL}, {0}};
+    {"users", SHAPE_LIST, 0, NULL, &user_shape, NULL},
+    {"next", SHAPE_INTEGER, SHAPE_NULLABLE, "cursor of the next page", NULL, NULL},
+    {0}};
 static const answer_shape users_shape = {"Users", users_shape_members, NULL};
 static const shape_member key_shape_members[] = {
     {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
@@ -163,12 +165,15 @@ static const shape_member new_key_shape_members[] = {
     {0}};
 static const answer_shape new_key_shape = {"NewKey", new_key_shape_members, NULL};
 
+static const api_field page_fields[] = {API_PAGE_FIELDS, {0}};
+
 static const api_route routes[] = {
     {.id = "listUsers",
      .method = "GET",
      .path = "/api/v1/users",
      .right = API_ADMIN,
      .about = "all accounts",
+     .fields = page_fields,
      .run = list,
      .answer = &users_shape},
     {.id = "getUser",

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 static void list(api_call *call) {
-  api_reply_rows(call, "weights", weights_list(call->store, call->user.id, call->user.admin), NULL);
+  api_reply_page(call, "weights", weights_list(call->store, call->user.id, call->user.admin), NULL);
 }
 
 static json_t *find(api_call *call) {
@@ -89,17 +89,22 @@ static const shape_member weights_shape_members[] = {
     {"metrics", SHAPE_JSON, 0, "of the last epoch", NULL, NULL},
     {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
     {0}};
-static const answer_shape weights_shape = {"Weights", weights_shape_members, NULL};
+const answer_shape api_weights_shape = {"Weights", weights_shape_members, NULL};
 static const shape_member list_shape_members[] = {
-    {"weights", SHAPE_LIST, 0, NULL, &weights_shape, NULL}, {0}};
+    {"weights", SHAPE_LIST, 0, NULL, &api_weights_shape, NULL},
+    {"next", SHAPE_INTEGER, SHAPE_NULLABLE, "cursor of the next page", NULL, NULL},
+    {0}};
 static const answer_shape list_shape = {"WeightsList", list_shape_members, NULL};
 static const answer_shape report_shape = {"Evaluation", NULL, NULL};
+
+static const api_field page_fields[] = {API_PAGE_FIELDS, {0}};
 
 static const api_route routes[] = {{.id = "listWeights",
                                     .method = "GET",
                                     .path = "/api/v1/weights",
                                     .right = API_USER,
                                     .about = "your trained weights, the newest first",
+                                    .fields = page_fields,
                                     .run = list,
                                     .answer = &list_shape},
                                    {.id = "getWeights",
@@ -108,7 +113,7 @@ static const api_route routes[] = {{.id = "listWeights",
                                     .right = API_USER,
                                     .about = "one of them with its figures",
                                     .run = one,
-                                    .answer = &weights_shape},
+                                    .answer = &api_weights_shape},
                                    {.id = "downloadWeights",
                                     .method = "GET",
                                     .path = "/api/v1/weights/{id}/file",

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { KEPT = 1024, BUCKETS = 257 };
 
@@ -27,7 +28,10 @@ event_hub *events_create(void) {
   event_hub *h = calloc(1, sizeof *h);
   if (!h) return NULL;
   pthread_mutex_init(&h->mutex, NULL);
-  h->last = context_now() << 20; /* larger than any of an earlier start */
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  /* Microseconds: larger than any of an earlier start. */
+  h->last = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
   h->first = h->last;
   return h;
 }

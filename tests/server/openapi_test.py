@@ -59,9 +59,9 @@ def test_problems_are_rfc_9457_documents(nobody):
 
 def test_a_wrong_method_says_which_are_right(nobody):
     status, _ = nobody.call("DELETE", "/healthz")
-    assert (status, nobody.last.headers["allow"]) == (405, "GET")
+    assert (status, nobody.last.headers["allow"]) == (405, "GET, HEAD")
     status, _ = nobody.call("PUT", "/api/v1/models/1")
-    assert (status, nobody.last.headers["allow"]) == (405, "GET, PATCH, DELETE")
+    assert (status, nobody.last.headers["allow"]) == (405, "GET, HEAD, PATCH, DELETE")
 
 
 def test_the_inference_protocols_have_their_own_form_of_an_error(nobody):
