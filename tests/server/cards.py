@@ -25,8 +25,9 @@ class Cards:
         os.rename(self.state + ".new", self.state)
 
     def show(self, *lines):
-        """Until the server has seen it: it looks every 750 ms."""
+        """Until the server has seen it: it looks every 750 ms, and when a device is opened."""
         self.write(*lines)
+        self.close("cpu", False)
         expected = [self._expected(n, line, lines) for n, line in enumerate(
             line for line in lines if line.startswith("gpu "))]
         seen = until(self._seen, lambda cards: cards == expected)

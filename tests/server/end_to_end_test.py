@@ -28,18 +28,23 @@ def fashion(part, count):
 
 @pytest.fixture(scope="module")
 def few(slow):
-    """How many pictures are for training; a quarter more for validation."""
+    """How many pictures are for training."""
     return 600 if slow else 2000
+
+
+def packed(count):
+    """A zip file of pictures for training, and a quarter more for validation."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as z:
+        for place, part, number in (("training_data", "train", count), ("validation_data", "t10k", count // 4)):
+            for i, (image, label) in enumerate(zip(*fashion(part, number))):
+                z.writestr(f"{place}/{NAMES[label]}/{i:05}.png", png(image))
+    return data.getvalue()
 
 
 @pytest.fixture(scope="module")
 def pictures(few):
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as z:
-        for place, part, count in (("training_data", "train", few), ("validation_data", "t10k", few // 4)):
-            for i, (image, label) in enumerate(zip(*fashion(part, count))):
-                z.writestr(f"{place}/{NAMES[label]}/{i:05}.png", png(image))
-    return packed.getvalue()
+    return packed(few)
 
 
 @pytest.fixture(scope="module")
@@ -157,8 +162,8 @@ def test_the_data_set_is_downloaded_as_it_was(journey, pictures):
     assert journey.user.get(f"/api/v1/datasets/{journey.fashion}/file") == pictures
 
 
-def test_everything_is_deleted(admin, pictures, table):
-    mine = Journey(admin, "short user of " + admin.version.replace("/", " "), pictures, table, 1)
+def test_everything_is_deleted(admin, table):
+    mine = Journey(admin, "short user of " + admin.version.replace("/", " "), packed(200), table, 1)
     for what, numbers in (("weights", (mine.session["weights"], mine.other["weights"])),
                           ("models", (mine.shaped, mine.model, mine.mlp)), ("datasets", (mine.fashion, mine.churn))):
         for number in numbers:

@@ -12,7 +12,7 @@ from samples import CHURN, churn
 def account(server, programs, slow):
     """Whose trainings take about a second."""
     c = new_user(make_admin(server), "ada")
-    c.training = {"epochs": 3 if slow else 15, "batch_size": 2, "validation_split": 0.2, "seed": 5}
+    c.training = {"epochs": 3 if slow else 15, "batch_size": 4, "validation_split": 0.2, "seed": 5}
     c.dataset, c.model = upload(c, "churn", churn(programs["bench"], 20000)), new_model(c, "net", CHURN)
     return c
 
