@@ -224,7 +224,7 @@ static bool fits(const char *pattern, const char *path, int64_t ids[API_MAX_IDS]
 static const api_route *find_route(const char *method, const char *path, api_call *call) {
   for (int i = 0; api_resources[i]; i++)
     for (const api_route *r = api_resources[i]->routes; r->method; r++)
-      if ((!method || strcmp(r->method, method) == 0) &&
+      if ((!method || http_serves(r->method, method)) &&
           fits(r->path, path, call->ids, call->key, call->name))
         return r;
   return NULL;
