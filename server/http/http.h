@@ -115,6 +115,9 @@ void *http_body_object(const http_request *request);
 const char *http_peer(const http_request *request); /* address without port */
 bool http_is_secure(const http_request *request);   /* TLS */
 
+/* A route for GET serves HEAD, too (RFC 9110, 9.3.2): whatever is answered, no body is sent. */
+bool http_serves(const char *route_method, const char *method);
+
 /* Makes the request independent of the loop: it may be read and answered from any thread. False: no
  * memory; it has been answered with 503. */
 bool http_detach(http_request *request);

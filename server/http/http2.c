@@ -162,6 +162,7 @@ static const uint8_t *block_of(const frame *f, size_t *size) {
 static bool is_bounded(http_connection *c, const uint8_t *bytes, size_t size) {
   const http_options *o = &c->loop->server->options;
   http_block block;
+  if (size <= (size_t)o->max_fields) return true; /* a field has at least a byte */
   /* what is broken is libh2o's to refuse, as long as it is small */
   return http_block_measure(bytes, size, 2 * (size_t)o->max_fields + 8, &block)
              ? block.literal <= 4 * o->max_head
@@ -240,6 +241,7 @@ static bool throw_away(http_connection *c, const frame *f) {
   http2 *t = &c->two;
   h2o_http2_conn_t *conn = t->connection;
   int i = 0;
+  if (!t->n_refused) return false;
   while (i < HTTP2_REFUSED && t->refused[i].stream != f->stream) i++;
   if (!f->stream || i == HTTP2_REFUSED || conn->state >= H2O_HTTP2_CONN_STATE_HALF_CLOSED)
     return false;
@@ -481,16 +483,22 @@ static void forget_piece(http_connection *c, uint32_t id) {
 
 /* ---- frames ---- */
 
+/* What a request without its body takes: of few streams, nothing that has to be counted. */
+static size_t cost_of(const h2o_http2_conn_t *conn, const frame *f) {
+  enum { FEW = 32 };
+  return f->length * 2 + (conn->num_streams.pull.open > FEW ? STREAM_BYTES / 8 : 0);
+}
+
 static void after_headers(http_connection *c, const frame *f) {
-  h2o_http2_stream_t *stream = h2o_http2_conn_get_stream(c->two.connection, f->stream);
+  h2o_http2_conn_t *conn = c->two.connection;
+  h2o_http2_stream_t *stream = h2o_http2_conn_get_stream(conn, f->stream);
   if (!stream || stream->state != H2O_HTTP2_STREAM_STATE_RECV_BODY) return;
   size_t expected = stream->_expected_content_length;
   check_body(c, stream, 0, 0, expected == SIZE_MAX ? 0 : expected);
-  stream = h2o_http2_conn_get_stream(c->two.connection, f->stream);
-  if (!stream || stream->state != H2O_HTTP2_STREAM_STATE_RECV_BODY) return;
+  if (stream->state != H2O_HTTP2_STREAM_STATE_RECV_BODY) return;
   if (wants_stream(c, stream) && !start_stream(c, stream))
     refuse(c, stream, 503, "out of memory");
-  else if (!count(c, STREAM_BYTES / 8 + f->length * 2))
+  else if (!count(c, cost_of(conn, f)))
     refuse(c, stream, 503, "too much is being sent at the moment; try again later");
 }
 
@@ -583,7 +591,7 @@ static ssize_t on_frame(h2o_http2_conn_t *conn, const uint8_t *bytes, size_t siz
   }
   ssize_t n = pass(c, bytes, size, problem);
   if (n <= 0) return n;
-  if (is_block)
+  if (is_block && !(f.flags & H2O_HTTP2_FRAME_FLAG_END_STREAM && is_headers))
     after_headers(c, &f);
   else if (f.type == H2O_HTTP2_FRAME_TYPE_DATA && c->two.bodies)
     forget_piece(c, f.stream);

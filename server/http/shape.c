@@ -12,7 +12,8 @@ enum { LEAST = 1024, LEVEL = 4 }; /* bytes below which compressing is not worth 
 
 static const char *field_of(const http_response *response, const char *name) {
   for (int i = 0; i < response->n_fields; i++)
-    if (strcmp(response->fields[i].name, name) == 0) return response->fields[i].value;
+    if (*response->fields[i].name == *name && strcmp(response->fields[i].name, name) == 0)
+      return response->fields[i].value;
   return NULL;
 }
 

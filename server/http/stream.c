@@ -256,7 +256,10 @@ static void run_start(http_message *message) {
       h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_TRANSFER_ENCODING, NULL,
                      H2O_STRLIT("chunked"));
     h2o_start_response(req, &s->generator);
-    append(s, m->head->body ? m->head->body : ":\n\n", m->head->body ? m->head->size : 3);
+    if (strcmp(s->request->method, "HEAD") == 0)
+      s->ending = s->ended = true; /* no body, and no end of one */
+    else
+      append(s, m->head->body ? m->head->body : ":\n\n", m->head->body ? m->head->size : 3);
     if (s->loop->stopping) s->ending = true;
     push(s);
   } else { /* the client has gone before */

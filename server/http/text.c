@@ -20,6 +20,10 @@ bool http_is_text(const char *bytes, size_t size) {
   const unsigned char *p = (const unsigned char *)bytes, *end = p + size;
   while (p < end) {
     if (*p < 32 || *p == 127) return false;
+    if (*p < 128) {
+      p++;
+      continue;
+    }
     size_t n = sequence(p, end);
     if (!n) return false;
     p += n;

@@ -91,3 +91,25 @@ def test_small_json_is_not(client):
 
 def test_large_answers_come_whole(client):
     assert client.get("/json?3000000", headers={"accept-encoding": "identity"}).content == b"1" * 3_000_000
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2"])
+def test_every_get_has_a_head(server, admin, version):
+    paths = [p for p, verbs in admin.call("GET", "/openapi.json")[1]["paths"].items() if "get" in verbs and "{" not in p and p != "/api/v1/events"]
+    assert len(paths) > 10
+    with httpx.Client(base_url=server.url, http1=version == "HTTP/1.1", http2=version == "HTTP/2", headers={"authorization": "Bearer " + admin.token, "accept-encoding": "identity"}) as c:
+        for path in paths:
+            whole, head = c.get(path), c.head(path)
+            assert head.status_code == whole.status_code and head.content == b"", path
+            changes = ("date", "content-length")  # counters and times are in some bodies
+            assert {k: v for k, v in head.headers.items() if k not in changes} == {k: v for k, v in whole.headers.items() if k not in changes}, path
+            assert abs(int(head.headers["content-length"]) - int(whole.headers["content-length"])) < 200, path
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2"])
+def test_the_head_of_events_ends(server, admin, version):
+    with httpx.Client(base_url=server.url, http1=version == "HTTP/1.1", http2=version == "HTTP/2", headers={"authorization": "Bearer " + admin.token}, timeout=5) as c:
+        for _ in range(3):
+            answer = c.head("/api/v1/events")
+            assert answer.status_code == 200 and answer.headers["content-type"] == "text/event-stream" and answer.content == b""
+        assert c.get("/healthz").status_code == 200

@@ -187,6 +187,8 @@ int main(int argc, char **argv) {
     if (strcmp(argv[i], "held") == 0) o.max_held = value;
     if (strcmp(argv[i], "held-per-address") == 0) o.max_held_per_address = value;
     if (strcmp(argv[i], "connections-per-address") == 0) o.max_connections_per_address = (int)value;
+    if (strcmp(argv[i], "certificate") == 0) o.certificate = argv[i + 1];
+    if (strcmp(argv[i], "key") == 0) o.key = argv[i + 1];
     if (strcmp(argv[i], "proxies") == 0) o.trusted_proxies = argv[i + 1];
   }
   server = http_server_create(&o, error, sizeof error);
