@@ -78,8 +78,10 @@ static void check_loss(const webml_model *m, wml_issues *issues) {
   if (a == WML_SOFTMAX && width == 1) {
     wml_issue_warning(issues, &place, "softmax over one output is always 1");
     set_activation(issues, &place, "sigmoid");
-    if (of_classes) set_loss(issues, WML_BINARY_CROSSENTROPY);
-    if (of_classes) wml_patch_set(issues, WML_OPTIONS_OF(&place), "activation", "\"sigmoid\"");
+    if (of_classes) {
+      wml_patch_set(issues, NULL, "loss", "\"binary_crossentropy\"");
+      wml_issue_cure(issues, "use sigmoid with the loss binary_crossentropy");
+    }
   } else if (of_classes && width == 1) {
     wml_issue_warning(issues, &place, "%s of one output is always 0", wml_loss_name(loss));
     set_loss(issues, WML_BINARY_CROSSENTROPY);
