@@ -194,6 +194,11 @@ check(cured(rows | {"size": [9]}, *with_table) == rows, "features of the columns
 check([e["path"] for e in ask(rows | {"inputArray": [2]}, *with_table)["errors"]] == [""], "a blocked column cannot be encoded")
 check([e["path"] for e in ask(rows, *with_pictures)["errors"]] == ["/size"], "a table's model on pictures")
 check([e["path"] for e in ask(sound, *with_table)["errors"]] == ["/size"], "a picture's model on a table")
+open_size = net(conv(), flat, dense(4), size=[None, None, 1])
+check([e["path"] for e in ask(open_size, *with_pictures)["errors"]] == ["/size"] and cured(open_size, *with_pictures)["size"] == [64, 64, 1], "pictures need a size")
+numbers = rows | {"outputArray": [0], "size": [8], "layers": [dense(1, "linear")]}
+a = ask(numbers, *with_table)
+check(a["valid"] and "/loss" in [w["path"] for w in a["warnings"]], str(a))
 a = ask(net(flat, dense(2)), "--properties", write("single.json", json.dumps(pictures | {"classes": ["a"]})))
 check("only one class" in a["errors"][0]["text"], str(a["errors"]))
 code, out, err = run(webml, "check", write("m.json", json.dumps(sound)), "--properties", write("odd.json", '{"format": "sounds"}'))

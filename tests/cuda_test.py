@@ -89,6 +89,20 @@ check(not error and [e["loss"] for e in sent] == [e["loss"] for e in ours], f"se
 _, error = train(cnn, path("pictures"), "no.safetensors", *images, environment=dict(gpu, WEBML_EMULATED_BYTES="64500000"))
 check("this needs" in error and "device cuda:0 has 64 MB available" in error, "no room: " + error)
 
+# Shifted channels and other edges; the confusion of each epoch is that of the figures.
+shifted = [*images, "--channel-shift", "40", "--width-shift", "0.3", "--fill-mode", "reflect"]
+cpu, error = train(cnn, path("pictures"), "shifted-cpu.safetensors", *shifted, device="cpu")
+ours, more = train(cnn, path("pictures"), "shifted.safetensors", *shifted)
+check(not error and not more and close(ours, cpu, 2e-3), f"shifted pictures: {error} {more} {ours} {cpu}")
+for d in ("cpu", "cuda:0"):
+    code, out, error = run(webml, "train", cnn, "--data", path("pictures"), *shifted, "--device", d, "--progress", "json", "--progress-detail", "--out", path("detail.safetensors"), env=gpu)
+    events = [json.loads(line) for line in out.splitlines()]
+    details, epochs = [e for e in events if e["event"] == "detail"], [e for e in events if e["event"] == "epoch"]
+    check(code == 0 and len(details) == 4, f"details on {d}: {error}")
+    for detail, epoch in zip(details, epochs):
+        hits = sum(detail["confusion"][i][i] for i in range(3))
+        check(sum(map(sum, detail["confusion"])) == 18 and abs(hits / 18 - epoch["val_accuracy"]) < 1e-6, f"confusion on {d}: {detail} {epoch}")
+
 # Evaluation and prediction agree with the CPU's.
 for command in (["evaluate", path("pictures.safetensors"), "--data", path("pictures"), "--json"], ["predict", path("pictures.safetensors"), path("pictures/1/3.png"), "--json"]):
     answers = [json.loads(run(webml, *command, "--device", d, env=gpu)[1]) for d in ("cpu", "cuda:0")]

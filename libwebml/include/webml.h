@@ -400,8 +400,8 @@ WEBML_API void webml_trainer_destroy(webml_trainer *trainer);
  * where OPTION is {"name","type","description","required","nullable"} with "default", "minimum",
  * "maximum", "choices" and "suggested" where there are such. type: "integer", "number", "boolean",
  * "pair" (an integer or [height, width]), "choice", "string", "activation", "initializer",
- * "regularizer", "value" (of a key of a description). An option of a training has its words for the
- * command line, too: "command_line": "--batch-size"; "choices" of numbers are their names there.
+ * "regularizer", "value" (any JSON value: a key of a description). Options of trainings and of
+ * augmentation also have "command_line": "--batch-size", or null; enumerations are choices by name.
  * Free with webml_free(). WEBML_ERROR_ARGUMENT, _MEMORY. Any thread. */
 WEBML_API webml_status webml_schema(char **json);
 
@@ -415,9 +415,9 @@ typedef struct webml_speed {
   double operation;         /* seconds that an operation takes before it does anything */
 } webml_speed;
 
-/* Measures it by training steps of six small networks: 0.1 to 0.5 s, once per device and
- * precision, then from memory. Where other programs compute at the same time, the figures are
- * lower. WEBML_ERROR_ARGUMENT, _UNSUPPORTED (webml_device_check), _MEMORY, _DEVICE. Any thread. */
+/* Measures it by training steps of six small networks, which takes about half a second; later calls
+ * for the same device and precision return the same figures. Other programs that compute at the
+ * same time lower them. WEBML_ERROR_ARGUMENT, _UNSUPPORTED (webml_device_check), _MEMORY, _DEVICE. Any thread. */
 WEBML_API webml_status webml_device_speed(webml_device *device, webml_precision precision,
                                           webml_speed *speed);
 
@@ -439,8 +439,8 @@ typedef struct webml_check_options {
   size_t n_devices;
 } webml_check_options;
 
-/* Checks a description that may be wrong anywhere, as it is typed, and tells all that can be told.
- * WEBML_OK also where it is wrong: *result says how. Options NULL: defaults.
+/* Checks a description that may be wrong anywhere, as it is typed, and reports all that can be known
+ * about it. WEBML_OK also where it is wrong: *result says how. Options NULL: defaults.
  *   {"valid": no errors,
  *    "errors": [ISSUE], "warnings": [ISSUE],
  *    "name","input_shape","layers","parameters","trainable","flops","optimizer","loss":
@@ -456,10 +456,10 @@ typedef struct webml_check_options {
  * null, a sentence, and null or {"text","patch"}: what to do, and the same as a JSON patch (RFC
  * 6902) or null. Errors are what a training would refuse; warnings it takes, but they are likely
  * not meant. Two layers that do not fit are reported at the second.
- * The forecast: operations and bytes of the steps of an epoch by the speed of the device; the
- * interval is that figure divided and multiplied by a factor within which trainings were measured
- * (docs/model.md). Reading of data, checkpoints and waiting for other programs are not in it.
- * Below 5 ms for networks of some million weights. WEBML_ERROR_ARGUMENT, _PARSE (the properties),
+ * The forecast: the operations and bytes of an epoch's steps, divided by the speed of the device;
+ * the interval goes from half of that to twice it (docs/model.md). Reading data, writing
+ * checkpoints and waiting for other programs are not part of it. A call takes below 5 ms for
+ * networks of some million weights. WEBML_ERROR_ARGUMENT, _PARSE (the properties),
  * _MEMORY, _DEVICE. Any thread. */
 WEBML_API webml_status webml_model_check(const char *json, size_t length,
                                          const webml_check_options *options, char **result);

@@ -78,8 +78,10 @@ static void check_loss(const webml_model *m, wml_issues *issues) {
   if (a == WML_SOFTMAX && width == 1) {
     wml_issue_warning(issues, &place, "softmax over one output is always 1");
     set_activation(issues, &place, "sigmoid");
-    if (of_classes) set_loss(issues, WML_BINARY_CROSSENTROPY);
-    if (of_classes) wml_patch_set(issues, WML_OPTIONS_OF(&place), "activation", "\"sigmoid\"");
+    if (of_classes) {
+      wml_patch_set(issues, NULL, "loss", "\"binary_crossentropy\"");
+      wml_issue_cure(issues, "use sigmoid with the loss binary_crossentropy");
+    }
   } else if (of_classes && width == 1) {
     wml_issue_warning(issues, &place, "%s of one output is always 0", wml_loss_name(loss));
     set_loss(issues, WML_BINARY_CROSSENTROPY);
@@ -140,6 +142,29 @@ static void check_size(const webml_model *m, const wml_data_shape *d, wml_issues
   wml_patch_replace(issues, &size_place, value);
 }
 
+/* Of a table height and width do not exist; of pictures they must be known. */
+static void check_open_size(const webml_model *m, const wml_data_shape *d, wml_issues *issues) {
+  char value[64];
+  const int64_t *dim = m->input.dim;
+  if (d->format != WML_FORMAT_IMAGES || m->input.rank != 3 ||
+      (dim[0] > 0 && dim[1] > 0 && dim[2] > 0))
+    return;
+  snprintf(value, sizeof value, "[%lld,%lld,%lld]", dim[0] > 0 ? (long long)dim[0] : 64,
+           dim[1] > 0 ? (long long)dim[1] : 64, dim[2] > 0 ? (long long)dim[2] : 3);
+  wml_issue(issues, &size_place, "pictures need a height, a width and a number of channels");
+  wml_issue_cure(issues, "set size, for example to %s", value);
+  wml_patch_replace(issues, &size_place, value);
+}
+
+static void check_numbers(const webml_model *m, const wml_data_shape *d, wml_issues *issues) {
+  wml_loss_kind loss = m->loss.kind;
+  bool cross = loss == WML_BINARY_CROSSENTROPY || loss == WML_CATEGORICAL_CROSSENTROPY;
+  if (m->loss_open || !cross || d->format != WML_FORMAT_CSV || d->is_binary) return;
+  wml_issue_warning(issues, &loss_place, "%s is for classes, but the outputs are numbers",
+                    wml_loss_name(loss));
+  set_loss(issues, WML_MEAN_SQUARED_ERROR);
+}
+
 static void check_data(const webml_model *m, const wml_data_shape *d, wml_issues *issues) {
   if (d->format == WML_FORMAT_IMAGES && d->n_classes < 2) {
     wml_issue(issues, NULL, "%s has only one class; at least two are needed to learn anything",
@@ -149,7 +174,9 @@ static void check_data(const webml_model *m, const wml_data_shape *d, wml_issues
   int before = issues->count;
   check_size(m, d, issues);
   if (issues->count > before && d->format != m->format) return;
+  check_open_size(m, d, issues);
   check_units(m, d, issues);
+  check_numbers(m, d, issues);
   if (!m->loss_open && m->loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY &&
       d->format == WML_FORMAT_CSV && !d->is_classes) {
     wml_issue(issues, &loss_place, "sparse_categorical_crossentropy needs one label as the output");

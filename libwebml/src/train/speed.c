@@ -85,6 +85,12 @@ static webml_status make_rows(probe *p, int64_t width, bool bytes) {
   return WEBML_OK;
 }
 
+/* A GPU has memory of its own, and sixteen times the batch: less does not fill it. */
+static int64_t batch_of(const webml_device *d, int which) {
+  bool grows = !wml_device_shares_memory(d) && which != OPERATION && which != WEIGHTS;
+  return probes[which].batch * (grows ? 16 : 1);
+}
+
 static webml_status open_probe(webml_device *d, wml_precision precision, int which, probe *p) {
   webml_model *model = NULL;
   const char *text = probes[which].model;
@@ -94,7 +100,7 @@ static webml_status open_probe(webml_device *d, wml_precision precision, int whi
   webml_status status = wml_from_result(d->backend->store_create(d->handle, &p->store));
   wml_step_spec spec = {.model = model,
                         .mode = WML_MODE_TRAIN,
-                        .batch = probes[which].batch,
+                        .batch = batch_of(d, which),
                         .input = images ? WML_U8 : WML_F32,
                         .target = WML_I32,
                         .target_width = 1,
