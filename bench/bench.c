@@ -194,6 +194,7 @@ int main(int argc, char **argv) {
     return bench_augmentation(threads, argc > 2 ? atoi(argv[2]) : 9);
   if (argc > 1 && strcmp(argv[1], "precision") == 0)
     return bench_precision(threads, argc - 2, argv + 2);
+  if (argc > 1 && strcmp(argv[1], "forecast") == 0) return bench_forecast(threads);
   if (argc > 1 && strcmp(argv[1], "busy") == 0) return bench_busy(threads, argc - 2, argv + 2);
   if (argc > 1 && strcmp(argv[1], "gpu") == 0) return bench_gpu(argc - 2, argv + 2);
   if (argc > 1 && strcmp(argv[1], "predict") == 0) return bench_predict(argc - 2, argv + 2);
@@ -215,6 +216,7 @@ int main(int argc, char **argv) {
                  "usage: webml-bench [--rounds N] [--threads N] [--json FILE] [--peer COMMAND]\n"
                  "       webml-bench ops [ROUNDS]\n"
                  "       webml-bench precision [--rounds N] [--peer COMMAND]\n"
+                 "       webml-bench forecast\n"
                  "       webml-bench busy [--rounds N] [--seconds S] [--json FILE]\n"
                  "       webml-bench gpu [--precision P] [--batch N] ...\n"
                  "       webml-bench predict WEIGHTS [SECONDS]\n"

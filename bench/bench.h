@@ -80,6 +80,9 @@ extern const char bench_reference[];
 /* precision.c */
 int bench_precision(int threads, int argc, char **argv);
 
+/* forecast.c: forecasts of training steps beside what they take; 1: one is far off. */
+int bench_forecast(int threads);
+
 /* busy.c */
 int bench_busy(int threads, int argc, char **argv);
 

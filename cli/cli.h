@@ -7,16 +7,17 @@
 #include <jansson.h>
 #include <stdio.h>
 
-enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_WRONG_USE = 2 };
+/* CLI_PAUSED: a training was interrupted and goes on with --resume. */
+enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_WRONG_USE = 2, CLI_PAUSED = 3 };
 
 /* ---- options.c ---- */
 
-typedef enum cli_kind { CLI_FLAG, CLI_TEXT, CLI_INTEGER, CLI_NUMBER } cli_kind;
+typedef enum cli_kind { CLI_FLAG, CLI_TEXT, CLI_INTEGER, CLI_NUMBER, CLI_FILL } cli_kind;
 
 typedef struct cli_option {
   const char *name; /* without the dashes */
   cli_kind kind;
-  void *value;       /* bool *, const char **, int64_t *, double * */
+  void *value;       /* bool *, const char **, int64_t *, double *, webml_fill * */
   const char *shown; /* placeholder: "FILE" */
   const char *help;
 } cli_option;
@@ -47,7 +48,7 @@ void cli_dump(const json_t *json, int digits);
 int cli_inference_precision(const char *word, webml_inference_precision *precision);
 
 extern const cli_command cli_train, cli_evaluate, cli_predict, cli_inspect, cli_summary,
-    cli_devices, cli_export, cli_quantize, cli_shape, cli_sample;
+    cli_devices, cli_export, cli_quantize, cli_shape, cli_sample, cli_check, cli_schema;
 
 /* ---- progress.c ---- */
 
@@ -63,6 +64,10 @@ typedef struct cli_progress {
   bool line_open; /* a bar is drawn and not ended */
 } cli_progress;
 
+/* The mode that the word of --progress names; CLI_DONE or CLI_WRONG_USE. */
+int cli_progress_named(const char *word, cli_progress_mode *mode);
+/* One line: {"event": name, ...members}, which is freed. */
+void cli_event(const char *name, json_t *members);
 void cli_show_progress(const webml_progress *progress, void *user);
 void cli_show_message(const char *text, void *user);
 

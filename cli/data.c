@@ -70,6 +70,12 @@ size_t cli_augmentation_options(webml_augmentation *a, const cli_option *own, si
       {"brightness", CLI_NUMBER, &a->brightness, "B", "images: brighten by 1-B to 1+B"},
       {"horizontal-flip", CLI_FLAG, &a->horizontal_flip, NULL, "images: mirror every other one"},
       {"vertical-flip", CLI_FLAG, &a->vertical_flip, NULL, "images: turn over every other one"},
+      {"channel-shift", CLI_NUMBER, &a->channel_shift, "C",
+       "images: add -C to C (of 255) to all channels"},
+      {"fill-mode", CLI_FILL, &a->fill, "HOW",
+       "beyond the edges: nearest, constant, reflect\n                             or wrap "
+       "(nearest)"},
+      {"fill-value", CLI_NUMBER, &a->fill_value, "V", "of the fill constant, 0 to 255 (0)"},
   };
   memcpy(out, own, n * sizeof *own);
   memcpy(out + n, shared, sizeof shared);

@@ -18,7 +18,7 @@ size_t cli_data_options(cli_data *d, const cli_option *own, size_t n, cli_option
 /* Turns words into options after cli_parse(); CLI_DONE or CLI_WRONG_USE. */
 int cli_data_settle(cli_data *d);
 
-enum { CLI_AUGMENTATION_OPTIONS = 9 };
+enum { CLI_AUGMENTATION_OPTIONS = 12 };
 size_t cli_augmentation_options(webml_augmentation *a, const cli_option *own, size_t n,
                                 cli_option *out);
 

@@ -57,12 +57,24 @@ static const cli_option *find(const cli_option *options, int n, const char *name
   return NULL;
 }
 
+static bool set_fill(const cli_option *o, const char *text) {
+  static const char *const words[] = {"nearest", "constant", "reflect", "wrap"}; /* as the enum */
+  for (int i = 0; i < 4; i++)
+    if (strcmp(words[i], text) == 0) {
+      *(webml_fill *)o->value = (webml_fill)i;
+      return true;
+    }
+  cli_wrong_use("--%s takes nearest, constant, reflect or wrap, not \"%s\"", o->name, text);
+  return false;
+}
+
 static bool set(const cli_option *o, const char *text) {
   char *end = NULL;
   errno = 0;
   switch (o->kind) {
   case CLI_FLAG: *(bool *)o->value = true; return true;
   case CLI_TEXT: *(const char **)o->value = text; return true;
+  case CLI_FILL: return set_fill(o, text);
   case CLI_INTEGER: *(int64_t *)o->value = strtoll(text, &end, 10); break;
   case CLI_NUMBER: *(double *)o->value = strtod(text, &end); break;
   }

@@ -76,6 +76,68 @@ static void show_plain(const webml_progress *p) {
   fflush(stdout);
 }
 
+int cli_progress_named(const char *word, cli_progress_mode *mode) {
+  static const char *const words[] = {"none", "plain", "bar", "json"}; /* as the modes */
+  if (!word || strcmp(word, "auto") == 0) {
+    *mode = isatty(STDOUT_FILENO) ? CLI_PROGRESS_BAR : CLI_PROGRESS_PLAIN;
+    return CLI_DONE;
+  }
+  for (int i = CLI_PROGRESS_NONE; i <= CLI_PROGRESS_JSON; i++)
+    if (i != CLI_PROGRESS_BAR && strcmp(word, words[i]) == 0) {
+      *mode = (cli_progress_mode)i;
+      return CLI_DONE;
+    }
+  return cli_wrong_use("--progress takes auto, plain, json or none, not \"%s\"", word);
+}
+
+void cli_event(const char *name, json_t *members) {
+  json_t *o = json_pack("{s:s}", "event", name);
+  json_object_update(o, members);
+  json_decref(members);
+  json_dumpf(o, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
+  putchar('\n');
+  fflush(stdout);
+  json_decref(o);
+}
+
+static json_t *confusion_json(const webml_progress *p) {
+  json_t *rows = json_array();
+  for (int i = 0; i < p->n_classes; i++) {
+    json_t *row = json_array();
+    for (int k = 0; k < p->n_classes; k++)
+      json_array_append_new(row, json_integer((json_int_t)p->confusion[i * p->n_classes + k]));
+    json_array_append_new(rows, row);
+  }
+  return rows;
+}
+
+/* Classes by name, so that a line is understood by itself. */
+static json_t *mistakes_json(const webml_progress *p) {
+  json_t *list = json_array();
+  for (int i = 0; i < p->n_mistakes; i++) {
+    const webml_mistake *m = &p->mistakes[i];
+    json_array_append_new(list, json_pack("{s:I, s:s, s:s, s:f}", "sample", (json_int_t)m->sample,
+                                          "class", p->class_names[m->truth], "said",
+                                          p->class_names[m->said], "probability", m->probability));
+  }
+  return list;
+}
+
+/* Confusion and mistakes of an epoch, a line of its own. */
+static void show_detail(const webml_progress *p) {
+  if (!p->n_classes) return;
+  json_t *members = json_pack("{s:I}", "epoch", (json_int_t)p->epoch), *classes = json_array();
+  for (int i = 0; p->confusion && i < p->n_classes; i++)
+    json_array_append_new(classes, json_string(p->class_names[i]));
+  if (p->confusion) {
+    json_object_set(members, "classes", classes);
+    json_object_set_new(members, "confusion", confusion_json(p));
+  }
+  json_object_set_new(members, "mistakes", mistakes_json(p));
+  json_decref(classes);
+  cli_event("detail", members);
+}
+
 /* One object per line; figures that do not exist yet are left out. */
 static void show_json(const webml_progress *p) {
   json_t *o =
@@ -102,6 +164,7 @@ static void show_json(const webml_progress *p) {
   putchar('\n');
   fflush(stdout);
   json_decref(o);
+  if (p->epoch_ended) show_detail(p);
 }
 
 void cli_show_progress(const webml_progress *progress, void *user) {

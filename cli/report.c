@@ -70,6 +70,7 @@ void cli_print_evaluation(const json_t *e) {
     print_confusion(json_object_get(e, "confusion"), per_class);
     return;
   }
+  if (!json_object_get(e, "outputs")) return; /* too many classes for a table */
   printf("\n%-24s %12s %12s %9s\n", "output", "MAE", "RMSE", "R2");
   json_array_foreach(json_object_get(e, "outputs"), i, value) {
     cli_cell(json_string_value(json_object_get(value, "name")), 24);

@@ -274,23 +274,65 @@ static void print_device(const json_t *d) {
          cli_real(d, "memory_available") / 1e9, cli_real(d, "memory_total") / 1e9);
 }
 
+/* Opens the device and measures; what went wrong is said in place of the figures. */
+static void add_speed(json_t *d, webml_precision precision) {
+  webml_device *device = NULL;
+  webml_speed s;
+  webml_status status =
+      webml_device_open(json_string_value(json_object_get(d, "name")), 0, &device);
+  if (status == WEBML_OK) status = webml_device_speed(device, precision, &s);
+  if (status == WEBML_OK)
+    json_object_set_new(d, "speed",
+                        json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "convolution", s.convolution,
+                                  "first_convolution", s.first_convolution, "dense", s.dense,
+                                  "weights", s.weights, "bytes", s.bytes, "operation",
+                                  s.operation));
+  else
+    json_object_set_new(d, "speed_reason", json_string(webml_last_error()));
+  webml_device_destroy(device);
+}
+
+static void print_speed(const json_t *d) {
+  const json_t *s = json_object_get(d, "speed");
+  const char *reason = json_string_value(json_object_get(d, "speed_reason"));
+  if (reason) printf("  not measured: %s\n", reason);
+  if (!s) return;
+  printf("  convolutions %.0f, of pictures %.0f, dense %.0f GFLOP/s;\n"
+         "  weights %.0f, other values %.0f GB/s; %.2g us before an operation\n",
+         cli_real(s, "convolution") / 1e9, cli_real(s, "first_convolution") / 1e9,
+         cli_real(s, "dense") / 1e9, cli_real(s, "weights") / 1e9, cli_real(s, "bytes") / 1e9,
+         cli_real(s, "operation") * 1e6);
+}
+
 static int run_devices(int argc, char **argv) {
-  bool as_json = false;
-  const cli_option options[] = {{"json", CLI_FLAG, &as_json, NULL, "print JSON"}};
-  int n = cli_parse(&cli_devices, options, 1, argc, argv);
+  bool as_json = false, speed = false;
+  const char *word = NULL;
+  webml_precision precision;
+  const cli_option options[] = {
+      {"json", CLI_FLAG, &as_json, NULL, "print JSON"},
+      {"speed", CLI_FLAG, &speed, NULL, "measure how fast each trains: about a second"},
+      {"precision", CLI_TEXT, &word, "P",
+       "of --speed: float32, float32_strict or\n                             mixed_bfloat16 "
+       "(float32)"}};
+  int n = cli_parse(&cli_devices, options, 3, argc, argv);
   if (n < 0) return n == -2 ? CLI_DONE : CLI_WRONG_USE;
+  if (cli_precision(word, &precision) != CLI_DONE) return CLI_WRONG_USE;
   char *text = NULL;
   if (webml_devices(&text) != WEBML_OK) return cli_fail_last();
   json_t *all = cli_json(text), *d;
   size_t i;
+  json_array_foreach(json_object_get(all, "devices"), i, d) {
+    if (speed) add_speed(d, precision);
+    if (as_json) continue;
+    print_device(d);
+    print_speed(d);
+  }
   if (as_json)
     cli_dump(all, 9);
-  else {
-    json_array_foreach(json_object_get(all, "devices"), i, d) print_device(d);
+  else
     json_array_foreach(json_object_get(all, "unavailable"), i, d)
         printf("%-8s not available: %s\n", json_string_value(json_object_get(d, "kind")),
                json_string_value(json_object_get(d, "reason")));
-  }
   json_decref(all);
   return CLI_DONE;
 }

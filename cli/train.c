@@ -15,21 +15,43 @@ typedef struct train_call {
 } train_call;
 
 static webml_trainer *volatile running;
+static volatile sig_atomic_t stop_wanted; /* SIGUSR1, also before there is a trainer */
 
 static void on_interrupt(int signal_number) {
   (void)signal_number;
   webml_trainer_cancel(running);
 }
 
-static cli_progress_mode mode_of(const char *word, bool *ok) {
-  *ok = true;
-  if (!word || strcmp(word, "auto") == 0)
-    return isatty(STDOUT_FILENO) ? CLI_PROGRESS_BAR : CLI_PROGRESS_PLAIN;
-  if (strcmp(word, "plain") == 0) return CLI_PROGRESS_PLAIN;
-  if (strcmp(word, "json") == 0) return CLI_PROGRESS_JSON;
-  if (strcmp(word, "none") == 0) return CLI_PROGRESS_NONE;
-  *ok = false;
-  return CLI_PROGRESS_NONE;
+static void on_stop(int signal_number) {
+  (void)signal_number;
+  stop_wanted = 1;
+  webml_trainer_stop(running);
+}
+
+/* A program that starts this one with SIGUSR1 blocked can send it at any time: it waits until
+ * here. */
+static void await_stop(void) {
+  sigset_t stop;
+  sigemptyset(&stop);
+  sigaddset(&stop, SIGUSR1);
+  sigaction(SIGUSR1, &(struct sigaction){.sa_handler = on_stop, .sa_flags = SA_RESTART}, NULL);
+  sigprocmask(SIG_UNBLOCK, &stop, NULL);
+}
+
+/* From here on signals steer the training. */
+static void listen(webml_trainer *trainer) {
+  running = trainer;
+  struct sigaction action = {.sa_handler = on_interrupt};
+  action.sa_flags = (int)SA_RESETHAND; /* a second ^C ends at once */
+  sigaction(SIGINT, &action, NULL);
+  sigaction(SIGTERM, &action, NULL);
+  if (stop_wanted) webml_trainer_stop(trainer);
+}
+
+static void listen_no_more(void) {
+  running = NULL;
+  signal(SIGINT, SIG_DFL);
+  signal(SIGTERM, SIG_DFL);
 }
 
 /* model.json -> model.safetensors in the current folder. */
@@ -45,10 +67,7 @@ static char *default_output(const char *model) {
 }
 
 static int check_words(train_call *c, cli_progress *progress) {
-  bool ok;
-  progress->mode = mode_of(c->progress, &ok);
-  if (!ok)
-    return cli_wrong_use("--progress takes auto, plain, json or none, not \"%s\"", c->progress);
+  if (cli_progress_named(c->progress, &progress->mode) != CLI_DONE) return CLI_WRONG_USE;
   if (cli_precision(c->precision, &c->options.precision) != CLI_DONE) return CLI_WRONG_USE;
   if (c->class_weights && strcmp(c->class_weights, "balanced") != 0)
     return cli_wrong_use("--class-weights takes balanced");
@@ -90,13 +109,45 @@ static void free_outcome(outcome *o) {
   *o = (outcome){NULL, NULL};
 }
 
-static void print_event(const char *event, const char *key, json_t *value, const char *more,
-                        const char *text) {
-  json_t *o = json_pack("{s:s, s:s}", "event", event, more, text);
-  json_object_set(o, key, value);
-  json_dumpf(o, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
-  putchar('\n');
-  json_decref(o);
+static bool for_people(const cli_progress *progress) {
+  return progress->mode == CLI_PROGRESS_BAR || progress->mode == CLI_PROGRESS_PLAIN;
+}
+
+/* A training that was interrupted: it goes on another time. */
+static int pause_training(const webml_trainer *trainer, const train_call *c,
+                          const cli_progress *progress) {
+  char *text = NULL;
+  if (progress->mode != CLI_PROGRESS_JSON) {
+    cli_fail_last();
+    cli_fail("run the same command with --resume to go on");
+    return CLI_PAUSED;
+  }
+  json_t *record =
+             webml_trainer_record(trainer, &text) == WEBML_OK ? cli_json(text) : json_object(),
+         *members =
+             json_pack("{s:O, s:O, s:O, s:s}", "epochs_done", json_object_get(record, "epochs"),
+                       "steps_done", json_object_get(record, "steps"), "seconds",
+                       json_object_get(record, "seconds"), "weights", c->options.weights_path);
+  json_decref(record);
+  cli_event("paused", members);
+  return CLI_PAUSED;
+}
+
+static void tell_end(const train_call *c, const json_t *record, const cli_progress *progress) {
+  const json_t *kept = json_object_get(record, "kept_epoch");
+  bool stopped = json_is_true(json_object_get(record, "stopped"));
+  if (stopped && progress->mode == CLI_PROGRESS_JSON)
+    cli_event("stopped", json_pack("{s:O, s:O, s:O}", "kept_epoch", kept, "epochs_done",
+                                   json_object_get(record, "epochs"), "steps_done",
+                                   json_object_get(record, "steps")));
+  if (!for_people(progress)) return;
+  if (stopped && json_is_integer(kept))
+    printf("stopped; the weights of epoch %lld are kept\n", (long long)json_integer_value(kept));
+  else if (stopped)
+    puts("stopped; the weights of this moment are kept");
+  printf("trained %.1f s, best epoch %lld by %s; weights: %s\n", cli_real(record, "seconds"),
+         (long long)cli_real(record, "best_epoch"),
+         json_string_value(json_object_get(record, "monitor")), c->options.weights_path);
 }
 
 static int finish(webml_trainer *trainer, webml_status status, const train_call *c,
@@ -104,18 +155,11 @@ static int finish(webml_trainer *trainer, webml_status status, const train_call 
   if (progress->line_open) putchar('\n');
   progress->line_open = false;
   fflush(stdout);
-  if (status != WEBML_OK) {
-    int code = cli_fail_last();
-    if (status == WEBML_ERROR_CANCELLED) cli_fail("run the same command with --resume to go on");
-    return code;
-  }
+  if (status == WEBML_ERROR_CANCELLED) return pause_training(trainer, c, progress);
+  if (status != WEBML_OK) return cli_fail_last();
   char *text = NULL;
-  const char *weights = c->options.weights_path;
   out->record = webml_trainer_record(trainer, &text) == WEBML_OK ? cli_json(text) : NULL;
-  if (progress->mode == CLI_PROGRESS_BAR || progress->mode == CLI_PROGRESS_PLAIN)
-    printf("trained %.1f s, best epoch %lld by %s; weights: %s\n", cli_real(out->record, "seconds"),
-           (long long)cli_real(out->record, "best_epoch"),
-           json_string_value(json_object_get(out->record, "monitor")), weights);
+  tell_end(c, out->record, progress);
   return CLI_DONE;
 }
 
@@ -139,7 +183,7 @@ static int report_part(const train_call *c, const webml_dataset *dataset, webml_
   *evaluation = measure(c, dataset, device, part);
   if (!*evaluation) return CLI_FAILED;
   if (progress->mode == CLI_PROGRESS_JSON)
-    print_event("evaluation", "evaluation", *evaluation, "part", name);
+    cli_event("evaluation", json_pack("{s:s, s:O}", "part", name, "evaluation", *evaluation));
   else if (progress->mode != CLI_PROGRESS_NONE) {
     printf("\n%s: ", name);
     cli_print_evaluation(*evaluation);
@@ -165,6 +209,14 @@ static int report(const train_call *c, const webml_dataset *dataset, webml_devic
   return code;
 }
 
+/* The last line: how it ended, whose weights are in the file, and the whole record. */
+static void tell_done(const train_call *c, const json_t *record) {
+  bool stopped = json_is_true(json_object_get(record, "stopped"));
+  cli_event("done", json_pack("{s:s, s:O, s:s, s:O}", "outcome", stopped ? "stopped" : "finished",
+                              "kept_epoch", json_object_get(record, "kept_epoch"), "weights",
+                              c->options.weights_path, "record", record));
+}
+
 static int train(const train_call *c, const char *model_path, cli_progress *progress,
                  outcome *out) {
   webml_model *described = NULL, *model = NULL;
@@ -184,22 +236,15 @@ static int train(const train_call *c, const char *model_path, cli_progress *prog
   if (status == WEBML_OK)
     status = webml_trainer_create(model, dataset, device, &c->options, &trainer);
   if (status == WEBML_OK) {
-    running = trainer;
-    struct sigaction action = {.sa_handler = on_interrupt};
-    action.sa_flags = (int)SA_RESETHAND; /* a second ^C ends at once */
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    listen(trainer);
     status = webml_trainer_run(trainer);
     code = finish(trainer, status, c, progress, out);
-    running = NULL;
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
+    listen_no_more();
   } else
     cli_fail_last();
   webml_trainer_destroy(trainer);
   if (code == CLI_DONE) code = report(c, dataset, device, progress, out);
-  if (code == CLI_DONE && progress->mode == CLI_PROGRESS_JSON)
-    print_event("done", "record", out->record, "weights", c->options.weights_path);
+  if (code == CLI_DONE && progress->mode == CLI_PROGRESS_JSON) tell_done(c, out->record);
   webml_device_destroy(device);
   webml_model_destroy(model);
   webml_model_destroy(described);
@@ -225,7 +270,7 @@ static void print_folds(const json_t *evaluations, const cli_progress *progress)
     json_decref(metrics);
   }
   if (progress->mode == CLI_PROGRESS_JSON)
-    print_event("folds", "figures", figures, "of", "validation");
+    cli_event("folds", json_pack("{s:s, s:O}", "of", "validation", "figures", figures));
   else if (progress->mode != CLI_PROGRESS_NONE) {
     printf("\n%zu folds\n", n);
     json_object_foreach(figures, key, value) {
@@ -236,7 +281,7 @@ static void print_folds(const json_t *evaluations, const cli_progress *progress)
         square += d * d;
       }
       printf("%-24s mean %.4f  deviation %.4f\n", key, sum / (double)n,
-             sqrt(square / (double)(n - 1)));
+             n > 1 ? sqrt(square / (double)(n - 1)) : 0.0);
     }
   }
   json_decref(figures);
@@ -254,7 +299,7 @@ static char *fold_path(const char *path, int64_t fold) {
 static int train_folds(const train_call *c, const char *model_path, cli_progress *progress) {
   json_t *evaluations = json_array();
   int code = CLI_DONE;
-  for (int64_t k = 0; k < c->folds && code == CLI_DONE; k++) {
+  for (int64_t k = 0; k < c->folds && code == CLI_DONE && !stop_wanted; k++) {
     train_call fold = *c;
     outcome out = {NULL, NULL};
     char name[32], *weights = fold_path(c->options.weights_path, k), *folder = NULL;
@@ -265,7 +310,7 @@ static int train_folds(const train_call *c, const char *model_path, cli_progress
     fold.data.options.fold = (int)k;
     fold.options.weights_path = weights;
     fold.report = folder;
-    if (progress->mode == CLI_PROGRESS_BAR || progress->mode == CLI_PROGRESS_PLAIN)
+    if (for_people(progress))
       printf("%sfold %lld of %lld\n", k ? "\n" : "", (long long)k + 1, (long long)c->folds);
     if (code == CLI_DONE) code = weights ? train(&fold, model_path, progress, &out) : CLI_FAILED;
     if (out.evaluation) json_array_append(evaluations, out.evaluation);
@@ -297,7 +342,10 @@ static int run(int argc, char **argv) {
       {"out", CLI_TEXT, &o->weights_path, "FILE", "weights file to write (MODEL.safetensors)"},
       {"resume", CLI_FLAG, &o->resume, NULL, "go on from FILE.checkpoint"},
       {"weights", CLI_TEXT, &o->initial_weights, "FILE", "start from these weights"},
+      {"all-weights", CLI_FLAG, &o->all_weights, NULL, "refuse them where a layer does not fit"},
       {"progress", CLI_TEXT, &c.progress, "HOW", "auto, plain, json or none"},
+      {"progress-detail", CLI_FLAG, &o->progress_detail, NULL,
+       "json: confusion and mistakes of each epoch"},
       {"learning-rate", CLI_NUMBER, &o->learning_rate, "R", "instead of the description's"},
       {"schedule", CLI_TEXT, &c.schedule, "S", "constant, step or cosine"},
       {"warmup-epochs", CLI_NUMBER, &o->warmup_epochs, "E",
@@ -332,6 +380,7 @@ static int run(int argc, char **argv) {
   if (code != CLI_DONE) return code;
   char *output = o->weights_path ? NULL : default_output(argv[0]);
   if (output) o->weights_path = output;
+  await_stop();
   o->progress = cli_show_progress;
   o->message = cli_show_message;
   o->user = &progress;

@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 /* Raised with every change of a structure or a meaning below; checked when a module is opened. */
-#define WML_BACKEND_VERSION 7u
+#define WML_BACKEND_VERSION 8u
 
 typedef enum wml_result {
   WML_OK = 0,

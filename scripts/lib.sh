@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 packages_libraries="libdnnl-dev libcsv-dev libpng-dev libjpeg62-turbo-dev zlib1g-dev libzip-dev libjansson-dev libcairo2-dev"
 packages_build="gcc g++ cmake ninja-build pkg-config $packages_libraries libh2o-evloop-dev libsodium-dev libsqlite3-dev libssl-dev"
 packages_quickstart="dataset-fashion-mnist python3 python3-numpy python3-pil"
-packages_test="python3 python3-numpy python3-pil python3-scipy python3-sklearn python3-pandas imagemagick dataset-fashion-mnist curl openssl nghttp2-client python3-httpx python3-h2 python3-pytest"
+packages_test="python3 python3-numpy python3-pil python3-scipy python3-sklearn python3-pandas imagemagick dataset-fashion-mnist curl openssl nghttp2-client python3-httpx python3-h2 python3-pytest python3-jsonschema"
 
 # need PACKAGE...: installs those that are not installed yet.
 need() {

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -27,7 +28,7 @@
 enum { LOG_FILES = 8 };
 
 typedef struct options {
-  const char *listen, *data_dir, *certificate, *key, *origin, *restore, *sandbox;
+  const char *listen, *data_dir, *certificate, *key, *origin, *proxies, *restore, *sandbox;
   int threads, jobs, timeout, log_bytes;
   json_t *file; /* of --config; the texts above may be in it */
 } options;
@@ -40,6 +41,8 @@ static const char usage[] =
     "  --tls-cert FILE       certificate chain, PEM: HTTPS, HTTP/2 over TLS\n"
     "  --tls-key FILE        its key, PEM\n"
     "  --cors-origin ORIGIN  lets pages of this origin call the server\n"
+    "  --trusted-proxy LIST  addresses and networks of proxies whose Forwarded or\n"
+    "                        X-Forwarded-For names the client: 10.0.0.1, fd00::/8\n"
     "  --threads N           event loops; 0: one per core (0)\n"
     "  --jobs N              trainings at a time on one device (1)\n"
     "  --timeout N           seconds for a request to come, body and all (120)\n"
@@ -51,8 +54,8 @@ static const char usage[] =
     "\n"
     "Each option can be given in the environment, too: WEBML_LISTEN,\n"
     "WEBML_DATA_DIR, WEBML_TLS_CERT, WEBML_TLS_KEY, WEBML_CORS_ORIGIN,\n"
-    "WEBML_THREADS, WEBML_JOBS, WEBML_TIMEOUT, WEBML_LOG_BYTES, WEBML_SANDBOX,\n"
-    "WEBML_CONFIG.\n"
+    "WEBML_TRUSTED_PROXY, WEBML_THREADS, WEBML_JOBS, WEBML_TIMEOUT,\n"
+    "WEBML_LOG_BYTES, WEBML_SANDBOX, WEBML_CONFIG.\n"
     "An option comes before the environment, and that before the file. SIGHUP\n"
     "reads the certificate again; SIGTERM answers what has begun and ends;\n"
     "trainings go on without the server.\n";
@@ -72,6 +75,7 @@ static const option_place places[] = {
     PLACE("tls-cert", "WEBML_TLS_CERT", NULL, certificate, false),
     PLACE("tls-key", "WEBML_TLS_KEY", NULL, key, false),
     PLACE("cors-origin", "WEBML_CORS_ORIGIN", NULL, origin, false),
+    PLACE("trusted-proxy", "WEBML_TRUSTED_PROXY", NULL, proxies, false),
     PLACE("sandbox", "WEBML_SANDBOX", "on", sandbox, false),
     PLACE("restore", NULL, NULL, restore, false),
     PLACE("threads", "WEBML_THREADS", "0", threads, true),
@@ -253,11 +257,11 @@ static bool greet(api *a) {
 /* The store, as it is or as a backup has it. False with a sentence. */
 static bool open_store(const options *o, api *a, char *error, size_t size) {
   char path[CONTEXT_PATH];
-  snprintf(path, sizeof path, "%s/webml.sqlite", o->data_dir);
+  snprintf(path, sizeof path, "%s/webml.sqlite", a->context.data_dir);
   a->context.store = store_open(path, error, size);
   return a->context.store &&
-         (!o->restore || backup_prepare(o->data_dir, o->restore, error, size)) &&
-         (!backup_is_prepared(o->data_dir) || backup_apply(&a->context, error, size));
+         (!o->restore || backup_prepare(a->context.data_dir, o->restore, error, size)) &&
+         (!backup_is_prepared(a->context.data_dir) || backup_apply(&a->context, error, size));
 }
 
 /* Whether strangers' files are read behind bars, for the log. */
@@ -283,11 +287,11 @@ static bool start_rooms(api *a) {
 
 static int serve(const options *o, api *a, const http_options *http) {
   char error[512], path[CONTEXT_PATH], address[128];
-  snprintf(path, sizeof path, "%s/log", o->data_dir);
+  snprintf(path, sizeof path, "%s/log", a->context.data_dir);
   if (!journal_open(path, (size_t)o->log_bytes, LOG_FILES, error, sizeof error) ||
       !open_store(o, a, error, sizeof error))
     return fprintf(stderr, "webml-server: %s\n", error), 1;
-  snprintf(path, sizeof path, "%s/token.key", o->data_dir);
+  snprintf(path, sizeof path, "%s/token.key", a->context.data_dir);
   a->key = token_key_open(path, error, sizeof error);
   if (a->key) running = a->server = http_server_create(http, error, sizeof error);
   if (!a->server) return fprintf(stderr, "webml-server: %s\n", error), 1;
@@ -351,6 +355,10 @@ static int run(const options *o) {
   block_hangup();
   int lock = take_directory(o->data_dir);
   if (lock < 0) return 1;
+  char data_dir[PATH_MAX]; /* absolute: processes run elsewhere */
+  if (!realpath(o->data_dir, data_dir))
+    return fprintf(stderr, "webml-server: cannot use %s: %s\n", o->data_dir, strerror(errno)), 1;
+  a.context.data_dir = data_dir;
   if (!secrets_start())
     return fprintf(stderr, "webml-server: no random numbers on this machine\n"), 1;
   http_options http = {.host = host,
@@ -360,7 +368,12 @@ static int run(const options *o) {
                        .certificate = o->certificate,
                        .key = o->key,
                        .handle = api_handle,
-                       .user = &a};
+                       .user = &a,
+                       .body_limit = api_body_limit,
+                       .may_send = api_may_send,
+                       .body = uploads_body,
+                       .spool_folder = data_dir,
+                       .trusted_proxies = o->proxies};
   int code = serve(o, &a, &http);
   end(&a);
   close(lock);

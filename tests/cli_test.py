@@ -186,5 +186,5 @@ try:
 except subprocess.TimeoutExpired:
     p.send_signal(2)
 _, err = p.communicate(timeout=60)
-check(p.returncode == 1 and "--resume" in err and os.path.exists(path("c.safetensors.checkpoint")), "interrupt: " + err)
+check(p.returncode == 3 and "--resume" in err and os.path.exists(path("c.safetensors.checkpoint")), "interrupt: " + err)
 report()

@@ -313,6 +313,46 @@ static void test_warp(void) {
   near("share of flips", flips / 2000, 0.5, 0.05);
 }
 
+/* The rows that stand in SciPy's documentation, and the range of a channel shift. */
+static void test_fills(void) {
+  static const struct {
+    wml_fill fill;
+    float row[10];
+  } cases[] = {{WML_FILL_NEAREST, {10, 10, 10, 10, 20, 30, 40, 40, 40, 40}},
+               {WML_FILL_CONSTANT, {7, 7, 7, 10, 20, 30, 40, 7, 7, 7}},
+               {WML_FILL_REFLECT, {30, 20, 10, 10, 20, 30, 40, 40, 30, 20}},
+               {WML_FILL_WRAP, {10, 20, 30, 10, 20, 30, 40, 20, 30, 40}}};
+  static const uint8_t row[] = {10, 20, 30, 40};
+  float out[4];
+  for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
+    for (int shift = -3; shift <= 3; shift++) {
+      wml_warp w = wml_warp_of(0, 0, 1, 1, false);
+      w.fill = cases[k].fill, w.fill_value = 7.0f, w.trivial = false;
+      w.dx = (float)shift + (shift < 0 ? 1e-5f : -1e-5f); /* rounding does not leave the picture */
+      wml_warp_image(&w, row, 1, 4, 1, 1.0f, out);
+      for (int i = 0; i < 4; i++) {
+        bool ours = cases[k].fill != WML_FILL_WRAP || (i + shift > -3 && i + shift < 7);
+        if (ours) near("fill", (double)out[i], (double)cases[k].row[i + shift + 3], 1e-2);
+      }
+    }
+  wml_warp w = wml_warp_of(0, 0, 1, 1, false);
+  w.shift = 15.0f;
+  wml_warp_image(&w, row, 1, 4, 1, 0.5f, out);
+  static const float shifted[] = {12.5f, 17.5f, 20.0f, 20.0f};
+  for (int i = 0; i < 4; i++) near("channel shift", (double)out[i], (double)shifted[i], 1e-5);
+  wml_augment a = {.channel_shift = 30, .fill = WML_FILL_WRAP, .fill_value = 3};
+  double low = 0, least = 0, most = 0;
+  for (uint64_t i = 0; i < 2000; i++) {
+    w = wml_augment_sample(&a, 1, 2, i, 4, 4);
+    CHECK(w.trivial && w.fill == WML_FILL_WRAP && w.fill_value == 3.0f && w.gain == 1.0f);
+    low += w.shift < 0;
+    least = fmin(least, (double)w.shift);
+    most = fmax(most, (double)w.shift);
+  }
+  near("share of darker pictures", low / 2000, 0.5, 0.05);
+  CHECK(least >= -30 && least < -29 && most <= 30 && most > 29);
+}
+
 /* Shifts, crops, vertical flips and brightness. */
 static void test_more_augmentation(void) {
   uint8_t picture[16];
@@ -355,6 +395,7 @@ static void test_more_augmentation(void) {
 
 int main(void) {
   test_more_augmentation();
+  test_fills();
   test_activations();
   test_derivatives();
   test_sparsemax();

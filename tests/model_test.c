@@ -207,7 +207,35 @@ static void test_errors(void) {
   webml_model_destroy(NULL);
 }
 
+/* Options are written as they were read, and wrong ones are told. */
+static void test_values(void) {
+  webml_model *m =
+      load("{\"size\":[4],\"optimizer\":\"adam\",\"loss\":\"mse\",\"layers\":[{\"type\":"
+           "\"Dense\",\"layer\":{\"units\":2,\"kernel_initializer\":{\"name\":"
+           "\"glorot_uniform\",\"scale\":3},\"activation\":{\"class_name\":\"leaky_relu\","
+           "\"config\":{\"name\":\"x\",\"alpha\":0.3}}}}]}");
+  char *text = NULL;
+  CHECK_OK(webml_model_to_json(m, &text));
+  webml_model_destroy(m);
+  m = load(text);
+  CHECKF(m->layers[0].kernel_initializer.a == 3.0f, "%s", text);
+  CHECKF(m->layers[0].activation.alpha == 0.3f, "%s", text);
+  webml_free(text);
+  webml_model_destroy(m);
+  const char *json =
+      "{\"size\":[4],\"optimizer\":\"adam\",\"loss\":{\"name\":\"huber\",\"delta\":-1},\"layers\":["
+      "{"
+      "\"type\":\"Dense\",\"layer\":{\"units\":2,\"kernel_regularizer\":{\"l1\":\"x\"},"
+      "\"bias_initializer\":{\"name\":\"constant\",\"val\":1}}}]}";
+  m = NULL;
+  CHECK_STATUS(WEBML_ERROR_MODEL, webml_model_parse(json, strlen(json), &m));
+  CHECK_ERROR("loss.delta: -1 is out of range");
+  CHECK_ERROR("layers[0].layer.kernel_regularizer.l1: must be a number");
+  CHECK_ERROR("layers[0].layer.bias_initializer.val: unknown key, did you mean \"value\"?");
+}
+
 int main(void) {
+  test_values();
   test_json();
   test_numbers();
   test_dissertation();

@@ -293,7 +293,8 @@ enum { LONG_STEPS = 1402, ORDER_STRIDE = 2 };
 enum { ROWS = 8, ROW = 9 * 7 * 3 };
 
 /* The gradient of a layer behind augmented bytes. */
-static float *augmented_gradient(const subject *s, int threads, const webml_model *model) {
+static float *augmented_gradient(const subject *s, int threads, const webml_model *model,
+                                 const wml_augment *augment) {
   uint8_t pixels[ROWS * ROW];
   float target[ROWS * 4], rate = 0.0f;
   int64_t rows[] = {7, 0, 3, 3, 5};
@@ -309,7 +310,7 @@ static float *augmented_gradient(const subject *s, int threads, const webml_mode
                         .target = WML_F32,
                         .target_width = 4,
                         .precision = s->precision,
-                        .augment = {40, 20, 0.3f, 0.2f, 0.1f, 0.3f, 0.4f, true, true}};
+                        .augment = *augment};
   CHECK(r.backend->open(&wml_library_host, &config, &r.device) == WML_OK &&
         r.backend->store_create(r.device, &r.store) == WML_OK);
   CHECK(wml_step_build(&spec, &r.step[0]) == WEBML_OK &&
@@ -341,15 +342,24 @@ static void compare_augmentation(const subject *s) {
       "{'size':[9,7,3],'optimizer':'sgd','loss':'mse','layers':[{'type':'Flatten'},"
       "{'type':'Dense','layer':{'units':4}}]}",
       true};
+  static const wml_augment augments[] = {
+      {40, 20, 0.3f, 0.2f, 0.1f, 0.3f, 0.4f, true, true, 0.0f, WML_FILL_NEAREST, 0.0f},
+      {.rotation = 90, .width_shift = 0.4f, .fill = WML_FILL_CONSTANT, .fill_value = 77},
+      {.zoom = 0.9f, .height_shift = 0.4f, .channel_shift = 100, .fill = WML_FILL_REFLECT},
+      {.shear = 30, .zoom = 0.9f, .brightness = 0.5f, .channel_shift = 60, .fill = WML_FILL_WRAP},
+      {.channel_shift = 200, .flip = true}};
   webml_model *model = op_case_model(&c);
-  float *ref = augmented_gradient(&reference, 1, model), *one = augmented_gradient(s, 1, model),
-        *two = augmented_gradient(s, 2, model);
-  double d = test_difference(one, ref, ROW * 4);
-  CHECKF(d < s->tolerance, "%s: augmented pictures differ by %g", s->name, d);
-  CHECK(test_difference(two, one, ROW * 4) < 1e-6);
-  free(ref);
-  free(one);
-  free(two);
+  for (size_t i = 0; i < sizeof augments / sizeof *augments; i++) {
+    float *ref = augmented_gradient(&reference, 1, model, &augments[i]),
+          *one = augmented_gradient(s, 1, model, &augments[i]),
+          *two = augmented_gradient(s, 2, model, &augments[i]);
+    double d = test_difference(one, ref, ROW * 4);
+    CHECKF(d < s->tolerance, "%s: augmented pictures %zu differ by %g", s->name, i, d);
+    CHECK(test_difference(two, one, ROW * 4) < 1e-6);
+    free(ref);
+    free(one);
+    free(two);
+  }
   webml_model_destroy(model);
 }
 

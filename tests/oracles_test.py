@@ -55,6 +55,23 @@ for theta, shear, zx, zy, flip in [(30, 0, 1, 1, 0), (0, 25, 1, 1, 0), (0, 0, 0.
     theirs = theirs[:, ::-1] if flip else theirs
     check(np.abs(ours - theirs).max() < 2e-2, f"warp {theta, shear, zx, zy, flip}: {np.abs(ours - theirs).max()} from SciPy")
 
+# Shifts, fill modes, channel shift and brightness: Keras's order is warp, channel shift, flips, brightness; a channel shift is
+# kept between the least and the greatest value of the warped picture.
+for fill, mode in enumerate(["nearest", "constant", "reflect", "wrap"]):
+    for theta, shear, zx, zy, flip, dx, dy, value, shift, gain in [(0, 0, 1, 1, 0, 9.3, -7.6, 40, 0, 1), (30, 10, 1.3, 1.4, 0, 3.2, 2.1, 200, 0, 1), (-140, 12, 1.7, 0.9, 1, -40.7, 33.3, 7.5, 0, 1),
+                                                                   (0, 0, 1, 1, 1, 0, 0, 0, 60.5, 1), (12, 0, 1.5, 1.5, 0, 2.4, 0, 90, -75.25, 1), (25, 5, 1.1, 1.2, 1, -5.5, 4.5, 128, 33, 1.4),
+                                                                   (0, 0, 1, 1, 0, 0, 0, 0, -50, 0.6), (0, 0, 2.6, 2.9, 0, 0.3, 0.2, 255, 0, 1)]:
+        code, out, err = run(dump, path("rgb.png"), 23, 31, 3, theta, shear, zx, zy, flip, dx, dy, fill, value, shift, gain, text=False)
+        ours = np.frombuffer(out, "<f4").reshape(23, 31, 3)
+        t, s = np.deg2rad(theta), np.deg2rad(shear)
+        m = np.array([[np.cos(t), -np.sin(t)], [np.sin(t), np.cos(t)]]) @ np.array([[1, -np.sin(s)], [0, np.cos(s)]]) @ np.diag([zx, zy])
+        swapped, centre = m[::-1, ::-1], np.array([11.0, 15.0])
+        offset = centre - swapped @ centre + np.array([dy, dx])
+        theirs = np.stack([affine_transform(picture[..., k], swapped, offset, order=1, mode=mode, cval=value) for k in range(3)], -1)
+        theirs = np.clip(theirs + shift, theirs.min(), theirs.max())
+        theirs = np.minimum((theirs[:, ::-1] if flip else theirs) * gain, 255)
+        check(np.abs(ours - theirs).max() < 3e-2, f"{mode} {theta, shear, zx, zy, flip, dx, dy, value, shift, gain}: {np.abs(ours - theirs).max()} from SciPy")
+
 # The pipeline of a table against scikit-learn's.
 rows = [(rng.normal(5, 2), int(rng.integers(0, 4)), str(rng.choice(["red", "Blue", "10", "9", "äpfel"])), 3.0, int(rng.integers(0, 2))) for _ in range(200)]
 with open(path("t.csv"), "w", newline="") as f:

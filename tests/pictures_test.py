@@ -259,6 +259,33 @@ for name, pack in [("plain", lambda b: b), ("gzip", gzip.compress)]:
     q = inspect(path("idx-" + name))
     check((q["training"], q["validation"], q["classes"], q["sizes"]["least"]) == (40, 10, list("abcde"), [11, 9]), str(q))
 
+write("idx-bomb/train-images-idx3-ubyte.gz", gzip.compress(struct.pack(">HBBIII", 0, 8, 3, 300_000, 28, 28) + bytes(235_200_000), 9))
+write("idx-bomb/train-labels-idx1-ubyte.gz", gzip.compress(idx(np.arange(300_000) % 5)))
+refuses(path("idx-bomb"), "decompresses to more than 400 times its size")
+
+# ---- very many classes ----
+
+# Names were looked up one by one: 100,000 folders took minutes.
+count = 100_000
+dot = picture("red", 1)
+with zipfile.ZipFile(path("many.zip"), "w") as z:
+    for i in range(count):
+        z.writestr(f"c{i:06}/a.png", dot)
+start = time.time()
+q = inspect(path("many.zip"), "--cache", "none")
+check(len(q["classes"]) == q["training"] == count and sum(q["training_per_class"]) == count, "classes of a zip file")
+check(time.time() - start < 20, f"{count} classes took {time.time() - start:.1f} s")
+# A list of classes names each of them, in another order.
+few = 3_000
+for i in range(few):
+    write(f"many/c{i:06}/a.png", dot)
+write("many/classes.txt", "".join(f"c{i:06}\n" for i in reversed(range(few))))
+start = time.time()
+q = inspect(path("many"))
+check(q["classes"] == [f"c{i:06}" for i in reversed(range(few))] and q["training_per_class"] == [1] * few, "classes of a folder, by a list")
+check(time.time() - start < 20, f"{few} classes by a list took {time.time() - start:.1f} s")
+shutil.rmtree(path("many"))
+
 # ---- what is wrong with a set ----
 
 shutil.copytree(path("set"), path("sick"))
@@ -318,7 +345,7 @@ scans = kinds["progressive"]
 first = scans.index(b"\xff\xda")
 hostile = {"huge.png": header(2 ** 31 - 1, 2 ** 31 - 1), "wide.png": header(32768, 32768) + chunk(b"IDAT", zlib.compress(bytes(10_000_000))), "zeros.png": header(11000, 11000) + chunk(b"IDAT", zlib.compress(bytes(1000))),
            "text.png": header(4, 4) + chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(50_000_000))) + chunk(b"IDAT", zlib.compress(bytes(68))) + chunk(b"IEND", b""), "huge.jpg": huge,
-           "scans.jpg": scans[:first] + scans[first:-2] * 3000, "noise.png": header(64, 64) + rng.bytes(5000), "nothing.jpg": b"\xff\xd8\xff"}
+           "flat.png": header(11000, 11000) + chunk(b"IDAT", zlib.compress(bytes(11000 * 44001))) + chunk(b"IEND", b""), "scans.jpg": scans[:first] + scans[first:-2] * 3000, "noise.png": header(64, 64) + rng.bytes(5000), "nothing.jpg": b"\xff\xd8\xff"}
 for name, content in hostile.items():
     write(f"hostile/{name}/a/1{name[-4:]}", content)
     write(f"hostile/{name}/b/2.png", picture("red", 1))

@@ -344,8 +344,10 @@ static webml_status small_table_life(void) {
   webml_status status = open_world(&w, mlp, csv_path, 0.25);
   if (status == WEBML_OK)
     status = train(
-        &w, (webml_train_options){.epochs = 1, .batch_size = 100, .weights_path = weights_path}, &c,
-        NULL);
+        &w,
+        (webml_train_options){
+            .epochs = 1, .batch_size = 100, .weights_path = weights_path, .progress_detail = true},
+        &c, NULL);
   if (status == WEBML_OK) status = webml_predictor_load(weights_path, w.device, 4, &p);
   if (status == WEBML_OK)
     status = webml_predictor_row(p, "{\"x\":0.4,\"y\":0.4,\"colour\":\"red\"}", &json);

@@ -21,15 +21,53 @@ static __global__ void warp_pictures(const cuda_state *state, int feed, wml_augm
   if (pixel >= h * w) return;
   const uint8_t *in =
       (const uint8_t *)state->base[feed] + place_of(state, feed, batch, i) * h * w * c;
-  int64_t row = pixel / w, column = pixel % w;
   float value[4];
-  if (warp.trivial) {
-    int64_t y = warp.vertical_flip ? h - 1 - row : row, x = warp.flip ? w - 1 - column : column;
-    for (int k = 0; k < c; k++)
-      value[k] = wml_warp_value(&warp, (float)in[(y * w + x) * c + k], scale);
-  } else
-    wml_warp_pixel(&warp, in, (long)h, (long)w, (long)c, (long)row, (long)column, scale, value);
+  wml_warp_pixel(&warp, in, (long)h, (long)w, (long)c, (long)(pixel / w), (long)(pixel % w), scale,
+                 value);
   for (int k = 0; k < c; k++) view_set(out, (i * h * w + pixel) * c + k, value[k]);
+}
+
+/* With a channel shift, which needs the range of the warped picture first: a block per picture goes
+ * over its pixels twice. */
+static __global__ void shift_pictures(const cuda_state *state, int feed, wml_augment augment,
+                                      float scale, int64_t batch, int64_t h, int64_t w, int64_t c,
+                                      cuda_view out) {
+  __shared__ wml_warp warp;
+  __shared__ float lowest[CUDA_THREADS], highest[CUDA_THREADS];
+  int64_t i = blockIdx.x;
+  if (threadIdx.x == 0)
+    warp = wml_augment_sample(&augment, state->seed, state->epoch,
+                              (uint64_t)state->sample[state->index * batch + i], (long)h, (long)w);
+  __syncthreads();
+  const uint8_t *in =
+      (const uint8_t *)state->base[feed] + place_of(state, feed, batch, i) * h * w * c;
+  wml_warp own = warp;
+  float value[4], low = INFINITY, high = -INFINITY;
+  own.shift = 0.0f;
+  own.gain = 1.0f;
+  for (int64_t pixel = threadIdx.x; pixel < h * w; pixel += blockDim.x) {
+    wml_warp_pixel(&own, in, (long)h, (long)w, (long)c, (long)(pixel / w), (long)(pixel % w), 1.0f,
+                   value);
+    for (int k = 0; k < c; k++) {
+      low = value[k] < low ? value[k] : low;
+      high = value[k] > high ? value[k] : high;
+    }
+  }
+  lowest[threadIdx.x] = low;
+  highest[threadIdx.x] = high;
+  __syncthreads();
+  own = warp;
+  for (int k = 0; k < CUDA_THREADS; k++) {
+    low = lowest[k] < low ? lowest[k] : low;
+    high = highest[k] > high ? highest[k] : high;
+  }
+  own.lowest = low;
+  own.highest = high;
+  for (int64_t pixel = threadIdx.x; pixel < h * w; pixel += blockDim.x) {
+    wml_warp_pixel(&own, in, (long)h, (long)w, (long)c, (long)(pixel / w), (long)(pixel % w), scale,
+                   value);
+    for (int k = 0; k < c; k++) view_set(out, (i * h * w + pixel) * c + k, value[k]);
+  }
 }
 
 static __global__ void scale_bytes(const cuda_state *state, int feed, float scale, int64_t batch,
@@ -87,6 +125,9 @@ static void run_gather(cuda_call *call, const cuda_node *node) {
   if (g->widths)
     CUDA_LAUNCH(expand_rows, blocks, CUDA_THREADS, call->stream, state, feed, batch, n, width,
                 (const cuda_column *)node->constant, out);
+  else if (t->dtype == WML_U8 && g->augment.channel_shift != 0.0f)
+    CUDA_LAUNCH_TOGETHER(shift_pictures, batch, CUDA_THREADS, call->stream, state, feed, g->augment,
+                         g->scale, batch, t->dim[1], t->dim[2], t->dim[3], out);
   else if (t->dtype == WML_U8 && wml_augment_is_on(&g->augment)) {
     int64_t h = t->dim[1], w = t->dim[2], tiles = (h * w + CUDA_THREADS - 1) / CUDA_THREADS;
     CUDA_LAUNCH_TOGETHER(warp_pictures, batch * tiles, CUDA_THREADS, call->stream, state, feed,

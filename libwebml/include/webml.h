@@ -181,6 +181,14 @@ WEBML_API void webml_dataset_destroy(webml_dataset *dataset);
  * {"format":"images","classes":[...],...}. Free with webml_free(). */
 WEBML_API webml_status webml_dataset_properties(const webml_dataset *dataset, char **json);
 
+/* What an augmented picture shows beyond the edges of the original; SciPy's names. */
+typedef enum webml_fill {
+  WEBML_FILL_NEAREST,  /* the nearest pixel */
+  WEBML_FILL_CONSTANT, /* fill_value */
+  WEBML_FILL_REFLECT,  /* the mirror image */
+  WEBML_FILL_WRAP      /* the other side */
+} webml_fill;
+
 /* Augmentation of pictures, drawn anew for each picture and epoch as a function of the seed; all 0:
  * none. Angles in degrees, shear too: a shear_range of 0.2 is next to nothing. */
 typedef struct webml_augmentation {
@@ -190,6 +198,10 @@ typedef struct webml_augmentation {
   double random_crop; /* windows of 1 - c to 1 of the sides, enlarged to the whole; below 1 */
   double brightness;  /* factors from 1 - b to 1 + b; up to 1 */
   bool horizontal_flip, vertical_flip; /* every other picture */
+  double channel_shift; /* added to all channels, from -c to c of 255; the picture's least and
+                           greatest value stay what they are, as in Keras */
+  webml_fill fill;
+  double fill_value; /* of WEBML_FILL_CONSTANT, 0 to 255 */
 } webml_augmentation;
 
 /* The same with all that only a look at every cell and picture tells: for tables a "histogram" of
@@ -247,6 +259,14 @@ WEBML_API webml_status webml_device_check(const webml_device *device, webml_prec
 
 enum { WEBML_MAX_METRICS = 16 };
 
+/* A sample of the validation part that was taken for another class. */
+typedef struct webml_mistake {
+  int64_t sample;     /* pictures: the number for webml_dataset_picture(); tables: of the row within
+                         the validation part, from 0 */
+  int truth, said;    /* classes */
+  double probability; /* that the network gave what it said: its output */
+} webml_mistake;
+
 /* What a progress callback sees. Names and pointers are valid during the call only. */
 typedef struct webml_progress {
   int64_t epoch, epochs;        /* 1-based */
@@ -261,6 +281,14 @@ typedef struct webml_progress {
   double samples_per_second; /* of training steps */
   double seconds_left;       /* estimate for all that remains */
   bool improved;             /* this epoch's weights are the best so far */
+  /* At the end of an epoch, with progress_detail, of the validation part of a classification; else 0
+   * and NULL. */
+  int n_classes;
+  const char *const *class_names; /* [n_classes] */
+  const int64_t *confusion;       /* [n_classes, n_classes] samples by truth and by what was said;
+                                     NULL above 128 classes */
+  int n_mistakes;                 /* at most 16 */
+  const webml_mistake *mistakes;  /* the surest first */
 } webml_progress;
 
 typedef enum webml_schedule {
@@ -295,7 +323,8 @@ typedef struct webml_train_options {
   bool balance_classes;        /* class weights n / (classes * count of the class) */
   const double *class_weights; /* [n_class_weights] or NULL */
   size_t n_class_weights;
-  const char *initial_weights; /* a weights file to start from; layers match by name and shape */
+  const char *initial_weights; /* a weights file to start from; layers match by name and shape, and
+                                  a message tells which do not */
   const char *weights_path;    /* written when training ends, atomically; NULL: nowhere */
   const char
       *checkpoint_path;      /* NULL: weights_path with ".checkpoint" behind; none without either */
@@ -305,6 +334,9 @@ typedef struct webml_train_options {
   double progress_seconds; /* least time between calls within an epoch; 0: 0.1 */
   void (*message)(const char *text, void *user); /* one sentence: what was chosen or noticed */
   void *user;
+  bool all_weights;     /* initial_weights must fit every layer: WEBML_ERROR_MISMATCH says which does
+                           not, and how */
+  bool progress_detail; /* confusion and mistakes with the progress at the end of an epoch */
 } webml_train_options;
 
 /* What a training will take. */
@@ -338,15 +370,99 @@ WEBML_API webml_status webml_trainer_create(const webml_model *model, const webm
                                             webml_device *device,
                                             const webml_train_options *options,
                                             webml_trainer **trainer);
-/* Trains to the end, then writes the weights file. WEBML_ERROR_CANCELLED after
- * webml_trainer_cancel() (the checkpoint is written), WEBML_ERROR_NOT_FINITE (the step is named,
- * the best weights so far are written), _IO. */
+/* Trains to the end or to webml_trainer_stop(), then writes the weights file. WEBML_ERROR_CANCELLED
+ * after webml_trainer_cancel() (the checkpoint is written), WEBML_ERROR_NOT_FINITE (the step is
+ * named, the best weights so far are written), _IO. */
 WEBML_API webml_status webml_trainer_run(webml_trainer *trainer);
-/* Any thread, signal handlers too: the running step is finished, then the training stops. */
+/* A pause: the running step is finished and a checkpoint written, from which a training with
+ * `resume` goes on to the same bits. Any thread, signal handlers too. */
 WEBML_API void webml_trainer_cancel(webml_trainer *trainer);
-/* {"history":{"loss":[...],...},"best_epoch","seconds",...}. Free with webml_free(). */
+/* An end before its time: the running step is finished, then the weights file gets the weights of
+ * the best epoch (of this moment before the end of the first, or with keep_last), as after an early
+ * stop. The checkpoint counts as finished, too. Any thread, signal handlers too. */
+WEBML_API void webml_trainer_stop(webml_trainer *trainer);
+/* {"history":{"loss":[...],...},"best_epoch","kept_epoch","stopped","seconds",...}: kept_epoch is
+ * whose weights the file holds, null where they are not those of the end of an epoch; stopped: by
+ * webml_trainer_stop(). Free with webml_free(). */
 WEBML_API webml_status webml_trainer_record(const webml_trainer *trainer, char **json);
 WEBML_API void webml_trainer_destroy(webml_trainer *trainer);
+
+/* ---- tables and checks ---------------------------------------------------------------------- */
+
+/* What a description and a training may say, as JSON, from the tables that they are checked
+ * against:
+ *   {"version",
+ *    "model": [OPTION],            keys of a description
+ *    "layers": [{"name","description","takes","options":[OPTION]}],
+ *    "activations","initializers","regularizers","losses","optimizers","metrics":
+ *        [{"name","description","aliases":[..],"options":[OPTION]}],
+ *    "training": [OPTION], "augmentation": [OPTION]}
+ * where OPTION is {"name","type","description","required","nullable"} with "default", "minimum",
+ * "maximum", "choices" and "suggested" where there are such. type: "integer", "number", "boolean",
+ * "pair" (an integer or [height, width]), "choice", "string", "activation", "initializer",
+ * "regularizer", "value" (of a key of a description). An option of a training has its words for the
+ * command line, too: "command_line": "--batch-size"; "choices" of numbers are their names there.
+ * Free with webml_free(). WEBML_ERROR_ARGUMENT, _MEMORY. Any thread. */
+WEBML_API webml_status webml_schema(char **json);
+
+/* How fast a device computes, as webml_model_check() takes it for its forecasts. */
+typedef struct webml_speed {
+  double convolution;       /* floating-point operations a second, of more than 8 channels */
+  double first_convolution; /* the same, of pictures' 1 to 8 channels */
+  double dense;             /* the same, of dense layers */
+  double weights;           /* bytes a second that dense layers and the update move */
+  double bytes;             /* the same of all other operations */
+  double operation;         /* seconds that an operation takes before it does anything */
+} webml_speed;
+
+/* Measures it by training steps of six small networks: 0.1 to 0.5 s, once per device and
+ * precision, then from memory. Where other programs compute at the same time, the figures are
+ * lower. WEBML_ERROR_ARGUMENT, _UNSUPPORTED (webml_device_check), _MEMORY, _DEVICE. Any thread. */
+WEBML_API webml_status webml_device_speed(webml_device *device, webml_precision precision,
+                                          webml_speed *speed);
+
+/* A device that webml_model_check() tells about. */
+typedef struct webml_check_device {
+  const char *name;         /* how it is named in the answer */
+  webml_device *device;     /* its own plans are asked; NULL: a GPU that is not opened, estimated */
+  const webml_speed *speed; /* NULL: no time is forecast */
+  size_t available;         /* bytes of its memory that are free; 0: the device is asked */
+} webml_check_device;
+
+typedef struct webml_check_options {
+  size_t struct_size;
+  const char *properties; /* of the data set, as webml_dataset_properties() gives them; NULL: the
+                             model is checked by itself */
+  const webml_train_options *training; /* batch size, precision, ...; NULL: the defaults */
+  int64_t samples, validation_samples; /* of an epoch; 0: those of the properties */
+  const webml_check_device *devices;   /* [n_devices] or NULL */
+  size_t n_devices;
+} webml_check_options;
+
+/* Checks a description that may be wrong anywhere, as it is typed, and tells all that can be told.
+ * WEBML_OK also where it is wrong: *result says how. Options NULL: defaults.
+ *   {"valid": no errors,
+ *    "errors": [ISSUE], "warnings": [ISSUE],
+ *    "name","input_shape","layers","parameters","trainable","flops","optimizer","loss":
+ *        as webml_model_summary(); an output_shape is null where the type of the layer is unknown,
+ *    "chosen": [what shaping to the data set chooses, a sentence each],
+ *    "samples","validation_samples": of an epoch; null where they are not known,
+ *    "devices": [{"device",
+ *        "training": webml_training_memory, null where the model is not complete,
+ *        "prediction": webml_memory of one row; null where the device was not opened,
+ *        "available","fits","reason": fits is null where one of the two sizes is not known,
+ *        "seconds_per_epoch": [low, high] or null}]}
+ * ISSUE is {"path","line","text","cure"}: a JSON pointer into the text (RFC 6901), the line or
+ * null, a sentence, and null or {"text","patch"}: what to do, and the same as a JSON patch (RFC
+ * 6902) or null. Errors are what a training would refuse; warnings it takes, but they are likely
+ * not meant. Two layers that do not fit are reported at the second.
+ * The forecast: operations and bytes of the steps of an epoch by the speed of the device; the
+ * interval is that figure divided and multiplied by a factor within which trainings were measured
+ * (docs/model.md). Reading of data, checkpoints and waiting for other programs are not in it.
+ * Below 5 ms for networks of some million weights. WEBML_ERROR_ARGUMENT, _PARSE (the properties),
+ * _MEMORY, _DEVICE. Any thread. */
+WEBML_API webml_status webml_model_check(const char *json, size_t length,
+                                         const webml_check_options *options, char **result);
 
 /* ---- prediction ----------------------------------------------------------------------------- */
 
@@ -408,10 +524,23 @@ typedef enum webml_part {
   WEBML_PART_TEST
 } webml_part;
 
+typedef struct webml_evaluate_options {
+  size_t struct_size;
+  webml_part part;
+  /* How many samples have been computed, now and then, and at the end. */
+  void (*progress)(int64_t done, int64_t samples, void *user);
+  double progress_seconds; /* least time between calls; 0: 0.1 */
+  void *user;
+} webml_evaluate_options;
+
 /* Metrics and report over one part of a data set (opened with the options it was trained with):
- * {"samples", "loss", metrics, "classes", "confusion", "per_class"}, for pictures also "mistakes":
- * [{"picture","file","class","said","probability"}], the surest first, at most 25; or
- * {"outputs":[{"name","mae","rmse","r2"}]}. WEBML_ERROR_DATA where the part is empty. */
+ * {"part", "samples", "loss", "metrics", "confusion", "per_class"} (the last two up to 4,096
+ * classes), for pictures also "mistakes": [{"picture","file","class","said","probability"}], the
+ * surest first, at most 25; or {"outputs":[{"name","mae","rmse","r2"}]}. Options NULL: defaults. WEBML_ERROR_DATA where the part
+ * is empty. */
+WEBML_API webml_status webml_evaluate(webml_predictor *predictor, const webml_dataset *dataset,
+                                      const webml_evaluate_options *options, char **json);
+/* The same of `part` with the other defaults. */
 WEBML_API webml_status webml_predictor_evaluate(webml_predictor *predictor,
                                                 const webml_dataset *dataset, webml_part part,
                                                 char **json);

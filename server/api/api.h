@@ -15,6 +15,7 @@
 #include "predict/serve.h"
 #include "security/secrets.h"
 #include "security/throttle.h"
+#include "shape.h"
 #include "store/cache.h"
 
 #include <jansson.h>
@@ -41,12 +42,13 @@ typedef enum api_type {
 } api_type;
 
 enum {
-  API_RAW = 1,       /* the body is not JSON: the handler reads it */
-  API_INLINE = 2,    /* runs on the event loop: must not block */
-  API_TOOL = 4,      /* starts a process and waits for it: runs in that lane */
-  API_PASSWORD = 8,  /* computes a password's hash: runs in that lane */
-  API_LARGE = 16,    /* the body may have API_LARGE_BODY bytes, else API_SMALL_BODY */
-  API_ESSENTIAL = 32 /* works on a full disk */
+  API_RAW = 1,        /* the body is not JSON: the handler reads it */
+  API_INLINE = 2,     /* runs on the event loop: must not block */
+  API_TOOL = 4,       /* starts a process and waits for it: runs in that lane */
+  API_PASSWORD = 8,   /* computes a password's hash: runs in that lane */
+  API_LARGE = 16,     /* the body may have API_LARGE_BODY bytes, else API_SMALL_BODY */
+  API_ESSENTIAL = 32, /* works on a full disk */
+  API_ENDLESS = 64    /* the body is handed on while it comes, and may have any size */
 };
 
 enum { API_SMALL_BODY = 64 << 10, API_LARGE_BODY = 16 << 20 };
@@ -65,6 +67,7 @@ typedef struct api_field {
 typedef struct api_call api_call;
 
 typedef struct api_route {
+  const char *id; /* the operation's name in the OpenAPI document; unique */
   /* "{id}" stands for a whole number, "{key}" for up to 64 letters, digits, "-" and "_",
    * "{name}" for up to 100 bytes without "/". */
   const char *method, *path;
@@ -76,12 +79,25 @@ typedef struct api_route {
   /* Is tried on the event loop first, by what is known already: must not block. False: not
    * answered, and as it was before. NULL: there is none. */
   bool (*try_fast)(api_call *call);
+  const answer_shape *answer; /* of success; NULL: it has no JSON */
+  const char *content;        /* its content type then; NULL: nothing at all (204) */
 } api_route;
 
 typedef struct api_resource {
   const char *name, *about;
   const api_route *routes; /* ends with a method of NULL */
 } api_resource;
+
+/* An event and its data. */
+typedef struct api_event {
+  const char *kind, *about;
+  const answer_shape *data;
+} api_event;
+
+extern const api_event api_event_kinds[]; /* ends with a kind of NULL */
+extern const char *const api_session_states[];
+extern const answer_shape api_problem_shape, api_protocol_error_shape, api_device_shape,
+    api_devices_shape;
 
 extern const api_resource *const api_resources[]; /* ends with NULL */
 extern const api_resource api_auth, api_users, api_datasets, api_uploads, api_models, api_sessions,
@@ -113,6 +129,8 @@ bool api_start(api *a);
 void api_stop(api *a);
 /* For http_options; user is the api. */
 void api_handle(http_request *request, void *user);
+size_t api_body_limit(const char *method, const char *path, void *user);
+int api_may_send(const char *method, const char *path, const char *authorization, void *user);
 
 /* ---- a call ---- */
 
@@ -144,10 +162,11 @@ struct api_call {
   const char *refusal; /* for the log */
 };
 
-/* Exactly one of these ends a call. `json` is the call's from here on. */
+/* Exactly one of these ends a call. `json` is the call's from here on, and is written by the shape
+ * of the route's answer. */
 void api_reply(api_call *call, int status, json_t *json);
 void api_reply_empty(api_call *call);
-/* {key: rows}, each as `present` makes it (NULL: as it is); rows NULL: the store has failed. */
+/* {key: rows}, each as `present` makes it (NULL: by its shape); rows NULL: the store has failed. */
 void api_reply_rows(api_call *call, const char *key, json_t *rows, json_t *(*present)(json_t *row));
 void api_reply_bytes(api_call *call, int status, const char *content_type, const void *bytes,
                      size_t size);
@@ -214,6 +233,10 @@ typedef enum api_verdict {
   API_UNKNOWN  /* only reading the store can tell */
 } api_verdict;
 api_verdict api_authenticate(api_call *call, bool on_loop);
+/* The account of an Authorization header (NULL: none). Blocks for the store. */
+bool api_user_of(api *a, const char *authorization, api_user *user);
+/* Bytes that a body may have. */
+size_t api_most_body(const api_route *r);
 
 /* fields.c: checks the body and query of the call; false: it has been answered. */
 bool api_check_fields(api_call *call);

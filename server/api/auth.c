@@ -256,22 +256,118 @@ static const api_field password_fields[] = {
     PASSWORD("new_password", "at least ten bytes"),
     {0}};
 
-static const api_route routes[] = {
-    {"POST", "/api/v1/auth/login", API_ANYONE, "log in: a token for 15 minutes and its renewal",
-     log_in_fields, log_in, API_PASSWORD | API_ESSENTIAL, NULL},
-    {"POST", "/api/v1/auth/renew", API_ANYONE, "a new token for a renewal", renewal_fields, renew,
-     API_ESSENTIAL, NULL},
-    {"POST", "/api/v1/auth/logout", API_ACCOUNT, "end this log-in, or all of the account",
-     log_out_fields, log_out, API_ESSENTIAL, NULL},
-    {"GET", "/api/v1/auth/logins", API_ACCOUNT, "where the account is logged in", NULL, list_logins,
-     0, NULL},
-    {"DELETE", "/api/v1/auth/logins/{id}", API_ACCOUNT, "end one of these log-ins", NULL, end_login,
-     API_ESSENTIAL, NULL},
-    {"POST", "/api/v1/auth/register", API_ANYONE, "make an account with a one-time key",
-     registration_fields, enrol, API_PASSWORD, NULL},
-    {"POST", "/api/v1/auth/password", API_ACCOUNT, "change the password; other log-ins end",
-     password_fields, change_password, API_PASSWORD, NULL},
-    {"GET", "/api/v1/auth/me", API_ACCOUNT, "the account of this token", NULL, whoami, 0, NULL},
+/* ---- answers ---- */
+
+static const char *const role_names[] = {"admin", "user", "node", NULL};
+static const shape_member person_shape_members[] = {{"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+                                                    {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+                                                    {"role", SHAPE_TEXT, 0, NULL, NULL, role_names},
+                                                    {0}};
+static const answer_shape person_shape = {"Person", person_shape_members, NULL};
+static const shape_member token_shape_members[] = {
+    {"token", SHAPE_TEXT, 0, "for Authorization: Bearer", NULL, NULL},
+    {"expires", SHAPE_TIME, 0, "of the token; the renewal gets another one", NULL, NULL},
+    {"renewal", SHAPE_TEXT, 0, "good for one use", NULL, NULL},
+    {"login", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"user", SHAPE_OBJECT, 0, NULL, &person_shape, NULL},
     {0}};
+static const answer_shape token_shape = {"Token", token_shape_members, NULL};
+static const shape_member registered_members[] = {
+    {"token", SHAPE_TEXT, SHAPE_OPTIONAL, "as of a log-in", NULL, NULL},
+    {"expires", SHAPE_TIME, SHAPE_OPTIONAL, NULL, NULL, NULL},
+    {"renewal", SHAPE_TEXT, SHAPE_OPTIONAL, NULL, NULL, NULL},
+    {"login", SHAPE_INTEGER, SHAPE_OPTIONAL, NULL, NULL, NULL},
+    {"user", SHAPE_OBJECT, SHAPE_OPTIONAL, NULL, &person_shape, NULL},
+    {"state", SHAPE_TEXT, SHAPE_OPTIONAL, "instead of all this: who has to let one in", NULL, NULL},
+    {0}};
+static const answer_shape registered_shape = {"Registered", registered_members, NULL};
+static const shape_member me_shape_members[] = {{"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+                                                {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+                                                {"role", SHAPE_TEXT, 0, NULL, NULL, role_names},
+                                                {"login", SHAPE_INTEGER,
+                                                 SHAPE_NULLABLE | SHAPE_OPTIONAL,
+                                                 "the log-in of this token", NULL, NULL},
+                                                {"expires", SHAPE_TIME, 0, NULL, NULL, NULL},
+                                                {0}};
+static const answer_shape me_shape = {"Me", me_shape_members, NULL};
+static const shape_member login_shape_members[] = {
+    {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"address", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"agent", SHAPE_TEXT, 0, "User-Agent of the browser or script", NULL, NULL},
+    {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
+    {"used", SHAPE_TIME, 0, NULL, NULL, NULL},
+    {"current", SHAPE_BOOLEAN, 0, "the one that asks", NULL, NULL},
+    {0}};
+static const answer_shape login_shape = {"LogIn", login_shape_members, NULL};
+static const shape_member logins_shape_members[] = {
+    {"logins", SHAPE_LIST, 0, NULL, &login_shape, NULL}, {0}};
+static const answer_shape logins_shape = {"LogIns", logins_shape_members, NULL};
+
+static const api_route routes[] = {{.id = "logIn",
+                                    .method = "POST",
+                                    .path = "/api/v1/auth/login",
+                                    .right = API_ANYONE,
+                                    .about = "log in: a token for 15 minutes and its renewal",
+                                    .fields = log_in_fields,
+                                    .run = log_in,
+                                    .how = API_PASSWORD | API_ESSENTIAL,
+                                    .answer = &token_shape},
+                                   {.id = "renewLogIn",
+                                    .method = "POST",
+                                    .path = "/api/v1/auth/renew",
+                                    .right = API_ANYONE,
+                                    .about = "a new token for a renewal",
+                                    .fields = renewal_fields,
+                                    .run = renew,
+                                    .how = API_ESSENTIAL,
+                                    .answer = &token_shape},
+                                   {.id = "logOut",
+                                    .method = "POST",
+                                    .path = "/api/v1/auth/logout",
+                                    .right = API_ACCOUNT,
+                                    .about = "end this log-in, or all of the account",
+                                    .fields = log_out_fields,
+                                    .run = log_out,
+                                    .how = API_ESSENTIAL},
+                                   {.id = "listLogIns",
+                                    .method = "GET",
+                                    .path = "/api/v1/auth/logins",
+                                    .right = API_ACCOUNT,
+                                    .about = "where the account is logged in",
+                                    .run = list_logins,
+                                    .answer = &logins_shape},
+                                   {.id = "endLogIn",
+                                    .method = "DELETE",
+                                    .path = "/api/v1/auth/logins/{id}",
+                                    .right = API_ACCOUNT,
+                                    .about = "end one of these log-ins",
+                                    .run = end_login,
+                                    .how = API_ESSENTIAL},
+                                   {.id = "register",
+                                    .method = "POST",
+                                    .path = "/api/v1/auth/register",
+                                    .right = API_ANYONE,
+                                    .about = "make an account with a one-time key",
+                                    .fields = registration_fields,
+                                    .run = enrol,
+                                    .how = API_PASSWORD,
+                                    .answer = &registered_shape},
+                                   {.id = "changePassword",
+                                    .method = "POST",
+                                    .path = "/api/v1/auth/password",
+                                    .right = API_ACCOUNT,
+                                    .about = "change the password; other log-ins end",
+                                    .fields = password_fields,
+                                    .run = change_password,
+                                    .how = API_PASSWORD,
+                                    .answer = &token_shape},
+                                   {.id = "getMe",
+                                    .method = "GET",
+                                    .path = "/api/v1/auth/me",
+                                    .right = API_ACCOUNT,
+                                    .about = "the account of this token",
+                                    .run = whoami,
+                                    .answer = &me_shape},
+                                   {0}};
 
 const api_resource api_auth = {"auth", "Logging in, tokens and passwords.", routes};

@@ -28,22 +28,23 @@ static bool read_account(const api *a, const char *text, api_user *out) {
   return ok;
 }
 
-static api_verdict find_user(api_call *call, const char *text, bool on_loop) {
-  api *a = call->api;
-  api_user found;
-  _Static_assert(sizeof found <= CACHE_BYTES, "it is kept in the table of what is known");
+/* Of an Authorization header. on_loop: the store is not asked. */
+static api_verdict find_user(api *a, const char *text, bool on_loop, api_user *found) {
+  _Static_assert(sizeof *found <= CACHE_BYTES, "it is kept in the table of what is known");
   if (strncmp(text, "Bearer ", 7) != 0) return API_REFUSED;
   text += 7;
-  bool is_known = cache_find(a->cache, 'a', text, strlen(text), &found, sizeof found);
+  bool is_known = cache_find(a->cache, 'a', text, strlen(text), found, sizeof *found);
   if (!is_known && on_loop) return API_UNKNOWN;
   if (!is_known) {
     uint64_t version = store_version(a->context.store);
-    if (!read_account(a, text, &found)) return API_REFUSED;
-    cache_keep(a->cache, 'a', text, strlen(text), &found, sizeof found, version);
+    if (!read_account(a, text, found)) return API_REFUSED;
+    cache_keep(a->cache, 'a', text, strlen(text), found, sizeof *found, version);
   }
-  if (found.expires <= context_now()) return API_REFUSED;
-  call->user = found;
-  return API_PASSED;
+  return found->expires > context_now() ? API_PASSED : API_REFUSED;
+}
+
+bool api_user_of(api *a, const char *authorization, api_user *user) {
+  return authorization && find_user(a, authorization, false, user) == API_PASSED;
 }
 
 /* What an account of its kind may not do. */
@@ -61,7 +62,7 @@ api_verdict api_authenticate(api_call *call, bool on_loop) {
   if (call->knows_user || call->route->right == API_ANYONE) return API_PASSED;
   const char *text = http_header(call->request, "authorization");
   if (!text && call->route->right == API_OPTIONAL) return API_PASSED;
-  api_verdict v = text ? find_user(call, text, on_loop) : API_REFUSED;
+  api_verdict v = text ? find_user(call->api, text, on_loop, &call->user) : API_REFUSED;
   if (v == API_UNKNOWN) return v;
   if (v == API_REFUSED)
     api_fail(call, 401,
@@ -71,4 +72,27 @@ api_verdict api_authenticate(api_call *call, bool on_loop) {
     v = check_role(call);
   if (v == API_PASSED) call->knows_user = true; /* else the answer has freed the call */
   return v;
+}
+
+/* ---- before the body has come; on the loop ---- */
+
+int api_may_send(const char *method, const char *path, const char *authorization, void *user) {
+  api *a = user;
+  api_call call = {0};
+  token t;
+  const api_route *r = api_find_route(method, path, &call);
+  if (!r || r->right == API_ANYONE || r->right == API_OPTIONAL) return 0;
+  if (!authorization || strncmp(authorization, "Bearer ", 7) != 0) return 401;
+  return token_read(a->key, authorization + 7, context_now(), &t) ? 0 : 401;
+}
+
+size_t api_body_limit(const char *method, const char *path, void *user) {
+  (void)user;
+  api_call call = {0};
+  const api_route *r = api_find_route(method, path, &call);
+  return r ? api_most_body(r) : API_SMALL_BODY;
+}
+
+size_t api_most_body(const api_route *r) {
+  return r->how & API_ENDLESS ? SIZE_MAX : r->how & API_LARGE ? API_LARGE_BODY : API_SMALL_BODY;
 }

@@ -177,17 +177,56 @@ static void restore(api_call *call) {
     api_fail(call, 422, "%s", error);
 }
 
+/* ---- answers ---- */
+
+static const shape_member backup_shape_members[] = {{"backup", SHAPE_TEXT, 0, NULL, NULL, NULL},
+                                                    {"bytes", SHAPE_BYTES, 0, NULL, NULL, NULL},
+                                                    {"made", SHAPE_TIME, 0, NULL, NULL, NULL},
+                                                    {0}};
+static const answer_shape backup_shape = {"Backup", backup_shape_members, NULL};
+static const shape_member backups_shape_members[] = {
+    {"backups", SHAPE_LIST, 0, NULL, &backup_shape, NULL}, {0}};
+static const answer_shape backups_shape = {"Backups", backups_shape_members, NULL};
+static const shape_member state_shape_members[] = {
+    {"backup", SHAPE_TEXT, 0, NULL, NULL, NULL}, {"state", SHAPE_TEXT, 0, NULL, NULL, NULL}, {0}};
+static const answer_shape state_shape = {"BackupState", state_shape_members, NULL};
+
 static const api_route routes[] = {
-    {"GET", "/api/v1/system/backups", API_ADMIN, "the backups on this server", NULL, list, 0, NULL},
-    {"POST", "/api/v1/system/backups", API_ADMIN,
-     "make one while everything goes on; the event backup says when it is ready", NULL, make, 0,
-     NULL},
-    {"GET", "/api/v1/system/backups/{key}/file", API_ADMIN, "the backup as a zip file", NULL,
-     download, 0, NULL},
-    {"POST", "/api/v1/system/backups/{key}/restore", API_ADMIN,
-     "put it back in place of everything that is there", NULL, restore, 0, NULL},
-    {"DELETE", "/api/v1/system/backups/{key}", API_ADMIN, "delete it", NULL, erase, API_ESSENTIAL,
-     NULL},
+    {.id = "listBackups",
+     .method = "GET",
+     .path = "/api/v1/system/backups",
+     .right = API_ADMIN,
+     .about = "the backups on this server",
+     .run = list,
+     .answer = &backups_shape},
+    {.id = "makeBackup",
+     .method = "POST",
+     .path = "/api/v1/system/backups",
+     .right = API_ADMIN,
+     .about = "make one while everything goes on; the event backup says when it is ready",
+     .run = make,
+     .answer = &state_shape},
+    {.id = "downloadBackup",
+     .method = "GET",
+     .path = "/api/v1/system/backups/{key}/file",
+     .right = API_ADMIN,
+     .about = "the backup as a zip file",
+     .run = download,
+     .content = "application/zip"},
+    {.id = "restoreBackup",
+     .method = "POST",
+     .path = "/api/v1/system/backups/{key}/restore",
+     .right = API_ADMIN,
+     .about = "put it back in place of everything that is there",
+     .run = restore,
+     .answer = &state_shape},
+    {.id = "deleteBackup",
+     .method = "DELETE",
+     .path = "/api/v1/system/backups/{key}",
+     .right = API_ADMIN,
+     .about = "delete it",
+     .run = erase,
+     .how = API_ESSENTIAL},
     {0}};
 
 const api_resource api_backups = {"backups", "Everything in one file.", routes};

@@ -51,25 +51,16 @@ static json_t *find(api_call *call, bool change) {
   return NULL;
 }
 
-static json_t *present(json_t *row) {
-  json_object_del(row, "file");
-  json_object_set_new(row, "public", json_boolean(store_integer(row, "public")));
-  return row;
-}
-
 static void list(api_call *call) {
   api_reply_rows(call, "datasets", datasets_list(call->store, call->user.id, call->user.admin),
-                 present);
+                 NULL);
 }
 
 static void one(api_call *call) {
   json_t *row = find(call, false);
   if (!row) return;
-  const char *text = store_text(row, "properties");
-  json_t *properties = text ? json_loads(text, 0, NULL) : NULL;
-  json_object_set_new(row, "properties", properties ? properties : json_null());
   api_add_version(call, row);
-  api_reply(call, 200, present(row));
+  api_reply(call, 200, row);
 }
 
 static void download(api_call *call) {
@@ -246,22 +237,112 @@ static const api_field save_fields[] = {
      "true: everybody may see and use it; for administrators", NULL},
     {0}};
 
+/* ---- answers ---- */
+
+static const char *const state_names[] = {"checking", "ready", "broken", NULL};
+static const shape_member dataset_shape_members[] = {
+    {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"owner", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"owner_name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"about", SHAPE_TEXT, 0, "in words", NULL, NULL},
+    {"public", SHAPE_BOOLEAN, 0, NULL, NULL, NULL},
+    {"state", SHAPE_TEXT, 0, NULL, NULL, state_names},
+    {"format", SHAPE_TEXT, SHAPE_NULLABLE, "csvdata or images", NULL, NULL},
+    {"bytes", SHAPE_BYTES, 0, NULL, NULL, NULL},
+    {"error", SHAPE_TEXT, SHAPE_NULLABLE, "why it is broken", NULL, NULL},
+    {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
+    {"version", SHAPE_INTEGER, 0, "as in ETag", NULL, NULL},
+    {0}};
+static const answer_shape dataset_shape = {"Dataset", dataset_shape_members, NULL};
+static const shape_member datasets_shape_members[] = {
+    {"datasets", SHAPE_LIST, 0, NULL, &dataset_shape, NULL}, {0}};
+static const answer_shape datasets_shape = {"Datasets", datasets_shape_members, NULL};
+static const shape_member whole_shape_members[] = {
+    {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"owner", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"owner_name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"about", SHAPE_TEXT, 0, "in words", NULL, NULL},
+    {"public", SHAPE_BOOLEAN, 0, NULL, NULL, NULL},
+    {"state", SHAPE_TEXT, 0, NULL, NULL, state_names},
+    {"format", SHAPE_TEXT, SHAPE_NULLABLE, "csvdata or images", NULL, NULL},
+    {"bytes", SHAPE_BYTES, 0, NULL, NULL, NULL},
+    {"error", SHAPE_TEXT, SHAPE_NULLABLE, "why it is broken", NULL, NULL},
+    {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
+    {"version", SHAPE_INTEGER, 0, "as in ETag", NULL, NULL},
+    {"properties", SHAPE_JSON, SHAPE_NULLABLE, "what looking at it has shown: docs/data.md", NULL,
+     NULL},
+    {0}};
+static const answer_shape whole_shape = {"DatasetWhole", whole_shape_members, NULL};
+static const shape_member class_shape_members[] = {
+    {"class", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"training", SHAPE_INTEGER, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"validation", SHAPE_INTEGER, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"sample", SHAPE_TEXT, SHAPE_NULLABLE, "path of one picture", NULL, NULL},
+    {0}};
+static const answer_shape class_shape = {"ClassPreview", class_shape_members, NULL};
+static const shape_member preview_shape_members[] = {
+    {"format", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"columns", SHAPE_TEXTS, SHAPE_OPTIONAL, NULL, NULL, NULL},
+    {"rows", SHAPE_JSON, SHAPE_OPTIONAL, "lists of values, one for each row", NULL, NULL},
+    {"classes", SHAPE_LIST, SHAPE_OPTIONAL, NULL, &class_shape, NULL},
+    {0}};
+static const answer_shape preview_shape = {"Preview", preview_shape_members, NULL};
+
 static const api_route routes[] = {
-    {"GET", "/api/v1/datasets", API_USER, "your data sets and the public ones", NULL, list, 0,
-     NULL},
-    {"GET", "/api/v1/datasets/{id}", API_USER, "one data set with its properties", NULL, one, 0,
-     NULL},
-    {"GET", "/api/v1/datasets/{id}/file", API_USER, "the file as it was uploaded", NULL, download,
-     0, NULL},
-    {"GET", "/api/v1/datasets/{id}/preview", API_USER,
-     "some rows of a table, or the classes of pictures with a link to one each", NULL, preview, 0,
-     NULL},
-    {"GET", "/api/v1/datasets/{id}/sample", API_USER, "one picture of a class, as PNG",
-     sample_fields, sample, API_TOOL, NULL},
-    {"PATCH", "/api/v1/datasets/{id}", API_USER,
-     "rename or describe it; administrators publish it and take it back", save_fields, save, 0,
-     NULL},
-    {"DELETE", "/api/v1/datasets/{id}", API_USER, "delete it", NULL, erase, API_ESSENTIAL, NULL},
+    {.id = "listDatasets",
+     .method = "GET",
+     .path = "/api/v1/datasets",
+     .right = API_USER,
+     .about = "your data sets and the public ones",
+     .run = list,
+     .answer = &datasets_shape},
+    {.id = "getDataset",
+     .method = "GET",
+     .path = "/api/v1/datasets/{id}",
+     .right = API_USER,
+     .about = "one data set with its properties",
+     .run = one,
+     .answer = &whole_shape},
+    {.id = "downloadDataset",
+     .method = "GET",
+     .path = "/api/v1/datasets/{id}/file",
+     .right = API_USER,
+     .about = "the file as it was uploaded",
+     .run = download,
+     .content = "application/octet-stream"},
+    {.id = "previewDataset",
+     .method = "GET",
+     .path = "/api/v1/datasets/{id}/preview",
+     .right = API_USER,
+     .about = "some rows of a table, or the classes of pictures with a link to one each",
+     .run = preview,
+     .answer = &preview_shape},
+    {.id = "getSample",
+     .method = "GET",
+     .path = "/api/v1/datasets/{id}/sample",
+     .right = API_USER,
+     .about = "one picture of a class, as PNG",
+     .fields = sample_fields,
+     .run = sample,
+     .how = API_TOOL,
+     .content = "image/png"},
+    {.id = "changeDataset",
+     .method = "PATCH",
+     .path = "/api/v1/datasets/{id}",
+     .right = API_USER,
+     .about = "rename or describe it; administrators publish it and take it back",
+     .fields = save_fields,
+     .run = save,
+     .answer = &whole_shape},
+    {.id = "deleteDataset",
+     .method = "DELETE",
+     .path = "/api/v1/datasets/{id}",
+     .right = API_USER,
+     .about = "delete it",
+     .run = erase,
+     .how = API_ESSENTIAL},
     {0}};
 
 const api_resource api_datasets = {"datasets", "Tables and sets of pictures.", routes};

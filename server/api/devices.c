@@ -34,16 +34,16 @@ static void change(api_call *call) {
   json_t *device = find(call);
   if (!device) return;
   const char *uuid = store_text(device, "uuid");
-  bool closed = api_boolean(call, "closed", true),
-       done = device_set_closed(call->store, uuid ? uuid : "cpu", closed);
-  json_decref(device);
-  if (!done) {
+  bool closed = api_boolean(call, "closed", true);
+  if (!device_set_closed(call->store, uuid ? uuid : "cpu", closed)) {
+    json_decref(device);
     api_fail_store(call);
     return;
   }
   api_log("device", call, call->user.id, call->name, closed ? "closed" : "opened");
   monitor_wake(call->api->monitor);
-  api_reply_empty(call);
+  json_object_set_new(device, "closed", json_boolean(closed)); /* the next look sees it, too */
+  api_reply(call, 200, device);
 }
 
 static json_t *device_json(const device_state *d, const training_need *need) {
@@ -93,16 +93,106 @@ static const api_field choose_fields[] = {
 static const api_field change_fields[] = {
     {"closed", API_BOOLEAN, true, false, 0, 0, "true: no new training gets it", NULL}, {0}};
 
+/* ---- answers ---- */
+
+static const shape_member memory_shape_members[] = {
+    {"total", SHAPE_BYTES, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"used", SHAPE_BYTES, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"free", SHAPE_BYTES, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {0}};
+static const answer_shape memory_shape = {"Memory", memory_shape_members, NULL};
+static const shape_member process_shape_members[] = {
+    {"pid", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"user", SHAPE_TEXT, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"command", SHAPE_TEXT, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"memory", SHAPE_BYTES, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"session", SHAPE_INTEGER, SHAPE_NULLABLE, "the training that it is", NULL, NULL},
+    {0}};
+static const answer_shape process_shape = {"Process", process_shape_members, NULL};
+static const shape_member api_device_shape_members[] = {
+    {"name", SHAPE_TEXT, 0, "cpu, cuda:0, ...", NULL, NULL},
+    {"kind", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"description", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"uuid", SHAPE_TEXT, SHAPE_OPTIONAL, NULL, NULL, NULL},
+    {"bus_id", SHAPE_TEXT, SHAPE_OPTIONAL, NULL, NULL, NULL},
+    {"threads", SHAPE_INTEGER, SHAPE_OPTIONAL, NULL, NULL, NULL},
+    {"bfloat16", SHAPE_BOOLEAN, SHAPE_NULLABLE, "whether it computes in it", NULL, NULL},
+    {"load", SHAPE_NUMBER, SHAPE_OPTIONAL, "share of all cores", NULL, NULL},
+    {"memory", SHAPE_OBJECT, 0, NULL, &memory_shape, NULL},
+    {"disk", SHAPE_OBJECT, SHAPE_OPTIONAL, NULL, &memory_shape, NULL},
+    {"utilisation", SHAPE_INTEGER, SHAPE_NULLABLE | SHAPE_OPTIONAL, "percent", NULL, NULL},
+    {"memory_utilisation", SHAPE_INTEGER, SHAPE_NULLABLE | SHAPE_OPTIONAL, "percent", NULL, NULL},
+    {"temperature", SHAPE_INTEGER, SHAPE_NULLABLE | SHAPE_OPTIONAL, "degrees Celsius", NULL, NULL},
+    {"power", SHAPE_NUMBER, SHAPE_NULLABLE | SHAPE_OPTIONAL, "watts", NULL, NULL},
+    {"power_limit", SHAPE_NUMBER, SHAPE_NULLABLE | SHAPE_OPTIONAL, "watts", NULL, NULL},
+    {"compute_capability", SHAPE_TEXT, SHAPE_NULLABLE | SHAPE_OPTIONAL, NULL, NULL, NULL},
+    {"fan", SHAPE_INTEGER, SHAPE_NULLABLE | SHAPE_OPTIONAL, "percent", NULL, NULL},
+    {"sm_clock", SHAPE_INTEGER, SHAPE_NULLABLE | SHAPE_OPTIONAL, "MHz", NULL, NULL},
+    {"memory_clock", SHAPE_INTEGER, SHAPE_NULLABLE | SHAPE_OPTIONAL, "MHz", NULL, NULL},
+    {"processes", SHAPE_LIST, SHAPE_OPTIONAL, NULL, &process_shape, NULL},
+    {"sessions", SHAPE_NUMBERS, 0, "numbers of the trainings on it", NULL, NULL},
+    {"closed", SHAPE_BOOLEAN, 0, "no new training gets it", NULL, NULL},
+    {"reservation", SHAPE_JSON, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {0}};
+const answer_shape api_device_shape = {"Device", api_device_shape_members, NULL};
+static const shape_member unavailable_shape_members[] = {
+    {"kind", SHAPE_TEXT, 0, NULL, NULL, NULL}, {"reason", SHAPE_TEXT, 0, NULL, NULL, NULL}, {0}};
+static const answer_shape unavailable_shape = {"Unavailable", unavailable_shape_members, NULL};
+static const shape_member devices_members[] = {
+    {"devices", SHAPE_LIST, 0, NULL, &api_device_shape, NULL},
+    {"unavailable", SHAPE_LIST, 0, NULL, &unavailable_shape, NULL},
+    {0}};
+const answer_shape api_devices_shape = {"Devices", devices_members, NULL};
+static const shape_member candidate_shape_members[] = {
+    {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"uuid", SHAPE_TEXT, SHAPE_OPTIONAL, NULL, NULL, NULL},
+    {"fits", SHAPE_BOOLEAN, 0, NULL, NULL, NULL},
+    {"free", SHAPE_BYTES, 0, NULL, NULL, NULL},
+    {"needed", SHAPE_BYTES, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"estimated", SHAPE_BOOLEAN, 0, "no GPU was opened for it", NULL, NULL},
+    {"reason", SHAPE_TEXT, SHAPE_NULLABLE, "why it does not fit", NULL, NULL},
+    {0}};
+static const answer_shape candidate_shape = {"Candidate", candidate_shape_members, NULL};
+static const shape_member choice_shape_members[] = {
+    {"device", SHAPE_TEXT, SHAPE_NULLABLE, "the one that it would get now", NULL, NULL},
+    {"uuid", SHAPE_TEXT, SHAPE_OPTIONAL, NULL, NULL, NULL},
+    {"waiting_helps", SHAPE_BOOLEAN, 0, NULL, NULL, NULL},
+    {"devices", SHAPE_LIST, 0, NULL, &candidate_shape, NULL},
+    {0}};
+static const answer_shape choice_shape = {"DeviceChoice", choice_shape_members, NULL};
+
 static const api_route routes[] = {
-    {"GET", "/api/v1/devices", API_ACCOUNT,
-     "processors and GPUs, what they do and for whom, and why there is no GPU", NULL, list, 0,
-     NULL},
-    {"GET", "/api/v1/devices/{name}", API_ACCOUNT, "one of them", NULL, one, 0, NULL},
-    {"PATCH", "/api/v1/devices/{name}", API_ADMIN, "close it for trainings, or open it again",
-     change_fields, change, 0, NULL},
-    {"POST", "/api/v1/devices/select", API_USER,
-     "which device a training would get now, and why not the others", choose_fields, choose,
-     API_TOOL, NULL},
+    {.id = "listDevices",
+     .method = "GET",
+     .path = "/api/v1/devices",
+     .right = API_ACCOUNT,
+     .about = "processors and GPUs, what they do and for whom, and why there is no GPU",
+     .run = list,
+     .answer = &api_devices_shape},
+    {.id = "getDevice",
+     .method = "GET",
+     .path = "/api/v1/devices/{name}",
+     .right = API_ACCOUNT,
+     .about = "one of them",
+     .run = one,
+     .answer = &api_device_shape},
+    {.id = "changeDevice",
+     .method = "PATCH",
+     .path = "/api/v1/devices/{name}",
+     .right = API_ADMIN,
+     .about = "close it for trainings, or open it again",
+     .fields = change_fields,
+     .run = change,
+     .answer = &api_device_shape},
+    {.id = "selectDevice",
+     .method = "POST",
+     .path = "/api/v1/devices/select",
+     .right = API_USER,
+     .about = "which device a training would get now, and why not the others",
+     .fields = choose_fields,
+     .run = choose,
+     .how = API_TOOL,
+     .answer = &choice_shape},
     {0}};
 
 const api_resource api_devices = {"devices", "Processors and GPUs.", routes};

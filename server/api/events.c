@@ -123,13 +123,74 @@ static const api_field fields[] = {
     {"after", API_ID, false, true, 0, 0, "go on after this event, as Last-Event-ID does", NULL},
     {0}};
 
+/* ---- kinds of events ---- */
+
+static const char *const outcome_names[] = {"ready", "broken", NULL};
+static const char *const backup_states[] = {"ready", "failed", NULL};
+static const shape_member session_members[] = {
+    {"session", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"state", SHAPE_TEXT, 0, NULL, NULL, api_session_states},
+    {"error", SHAPE_TEXT, SHAPE_OPTIONAL, NULL, NULL, NULL},
+    {"waits_for", SHAPE_TEXT, SHAPE_OPTIONAL, "what is in its way, device by device", NULL, NULL},
+    {0}};
+static const shape_member dataset_members[] = {
+    {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"state", SHAPE_TEXT, 0, NULL, NULL, outcome_names},
+    {"error", SHAPE_TEXT, SHAPE_OPTIONAL, NULL, NULL, NULL},
+    {0}};
+static const shape_member notice_members[] = {{"from", SHAPE_TEXT, 0, "an account", NULL, NULL},
+                                              {"text", SHAPE_TEXT, 0, NULL, NULL, NULL},
+                                              {0}};
+static const shape_member registration_members[] = {
+    {"user", SHAPE_INTEGER, 0, NULL, NULL, NULL}, {"name", SHAPE_TEXT, 0, NULL, NULL, NULL}, {0}};
+static const shape_member backup_members[] = {
+    {"backup", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"state", SHAPE_TEXT, 0, NULL, NULL, backup_states},
+    {"error", SHAPE_TEXT, SHAPE_OPTIONAL, NULL, NULL, NULL},
+    {0}};
+static const shape_member reset_members[] = {
+    {"last", SHAPE_INTEGER, 0, "the event to go on from", NULL, NULL}, {0}};
+static const answer_shape session_event = {"SessionEvent", session_members, NULL},
+                          progress_event = {"ProgressEvent", NULL, NULL},
+                          dataset_event = {"DatasetEvent", dataset_members, NULL},
+                          notice_event = {"NoticeEvent", notice_members, NULL},
+                          registration_event = {"RegistrationEvent", registration_members, NULL},
+                          backup_event = {"BackupEvent", backup_members, NULL},
+                          reset_event = {"ResetEvent", reset_members, NULL};
+
+const api_event api_event_kinds[] = {
+    {"session", "a training has come to another state, or waits for something else",
+     &session_event},
+    {"progress", "a line of a training: webml train --progress json", &progress_event},
+    {"dataset", "a data set was looked at", &dataset_event},
+    {"devices", "what the machine's devices do has changed", &api_devices_shape},
+    {"notice", "an administrator tells everybody something", &notice_event},
+    {"registration", "an account waits to be let in; for administrators", &registration_event},
+    {"backup", "a backup is ready, or has failed; for administrators", &backup_event},
+    {"reset", "events were missed: read the state anew", &reset_event},
+    {0}};
+
+/* ---- routes ---- */
+
 static const api_route routes[] = {
-    {"GET", "/api/v1/events", API_USER,
-     "events as they happen (text/event-stream); Last-Event-ID goes on from there, or an event "
-     "\"reset\" says that it is too long ago",
-     fields, listen_to, 0, NULL},
-    {"POST", "/api/v1/events", API_ADMIN, "tell everybody something", notice_fields, announce, 0,
-     NULL},
+    {.id = "listenToEvents",
+     .method = "GET",
+     .path = "/api/v1/events",
+     .right = API_USER,
+     .about =
+         "events as they happen (text/event-stream); Last-Event-ID goes on from there, or an event "
+         "\"reset\" says that it is too long ago",
+     .fields = fields,
+     .run = listen_to,
+     .content = "text/event-stream"},
+    {.id = "announce",
+     .method = "POST",
+     .path = "/api/v1/events",
+     .right = API_ADMIN,
+     .about = "tell everybody something",
+     .fields = notice_fields,
+     .run = announce},
     {0}};
 
 const api_resource api_events = {"events", "What happens, as it happens.", routes};

@@ -21,7 +21,7 @@ static char *check_description(api_call *call, const json_t *description) {
   return status == WEBML_OK ? canonical : NULL;
 }
 
-/* A stored row as clients see it, but for its description, which stays a text. */
+/* A stored row, with the state of the model. */
 static json_t *present(json_t *row) {
   const char *text = store_text(row, "description");
   bool used = store_integer(row, "used");
@@ -33,20 +33,6 @@ static json_t *present(json_t *row) {
                       json_string(used      ? "static"
                                   : dynamic ? "dynamic"
                                             : "editable"));
-  json_object_del(row, "used");
-  json_object_set_new(row, "public", json_boolean(store_integer(row, "public")));
-  return row;
-}
-
-/* In lists: without the description. */
-static json_t *present_short(json_t *row) {
-  json_object_del(present(row), "description");
-  return row;
-}
-
-static json_t *present_whole(json_t *row) {
-  json_t *description = json_loads(store_text(present(row), "description"), 0, NULL);
-  json_object_set_new(row, "description", description ? description : json_null());
   return row;
 }
 
@@ -65,37 +51,43 @@ static json_t *find(api_call *call) {
 
 static void list(api_call *call) {
   api_reply_rows(call, "models", models_list(call->store, call->user.id, call->user.admin),
-                 present_short);
+                 present);
 }
 
 static void reply_with(api_call *call, int status) {
   json_t *row = find(call);
   if (!row) return;
   api_add_version(call, row);
-  api_reply(call, status, present_whole(row));
+  api_reply(call, status, present(row));
 }
 
 static void one(api_call *call) {
   reply_with(call, 200);
 }
 
-static void insert(api_call *call, const char *name, const char *text) {
+/* The new model's id; 0: answered. */
+static int64_t insert(api_call *call, const char *name, const char *text) {
   int64_t id = model_add(call->store, call->user.id, name, text, context_now());
   if (id == STORE_EXISTS)
     api_fail(call, 409, "you have a model of this name");
   else if (id < 0)
     api_fail_store(call);
-  else {
-    api_log("model", call, call->user.id, name, "made");
-    api_add_header(call, "location", "/api/v1/models/%lld", (long long)id);
-    call->ids[0] = id;
-    reply_with(call, 201);
-  }
+  if (id < 0) return 0;
+  api_log("model", call, call->user.id, name, "made");
+  api_add_header(call, "location", "/api/v1/models/%lld", (long long)id);
+  return id;
+}
+
+static void insert_and_show(api_call *call, const char *text) {
+  int64_t id = insert(call, api_text(call, "name"), text);
+  if (!id) return;
+  call->ids[0] = id;
+  reply_with(call, 201);
 }
 
 static void make(api_call *call) {
   char *text = check_description(call, json_object_get(call->input, "description"));
-  if (text) insert(call, api_text(call, "name"), text);
+  if (text) insert_and_show(call, text);
   webml_free(text);
 }
 
@@ -158,14 +150,35 @@ static void save(api_call *call) {
 static void copy(api_call *call) {
   json_t *row = find(call);
   if (!row) return;
-  insert(call, api_text(call, "name"), store_text(row, "description"));
+  insert_and_show(call, store_text(row, "description"));
   json_decref(row);
 }
 
 /* ---- shaping: in a process, since it reads a data set ---- */
 
 /* As a new model where a name is given, else in place. */
-static void shape(api_call *call) {
+static void keep_shaped(api_call *call, const json_t *row, const char *text, json_t *chosen) {
+  const char *name = api_text(call, "name");
+  int64_t id = call->ids[0];
+  if (name) {
+    id = insert(call, name, text);
+    if (!id) return;
+  } else {
+    json_t *changes = json_pack("{s:s}", "description", text);
+    int64_t changed =
+        model_change(call->store, id, store_integer(row, "version"), changes, context_now());
+    json_decref(changes);
+    if (changed <= 0) {
+      answer_change(call, changed, row);
+      return;
+    }
+  }
+  api_reply(call, name ? 201 : 200,
+            json_pack("{s:I, s:s, s:O}", "id", (json_int_t)id, "name",
+                      name ? name : store_text(row, "name"), "chosen", chosen));
+}
+
+static void shape_model(api_call *call) {
   char data[CONTEXT_PATH];
   json_t *row = find(call);
   if (!row) return;
@@ -179,19 +192,7 @@ static void shape(api_call *call) {
                                 .dataset = api_integer(call, "dataset", 0)};
   json_t *result = api_tool_json(call, &request);
   char *text = result ? json_dumps(json_object_get(result, "model"), JSON_COMPACT) : NULL;
-  const char *name = result ? api_text(call, "name") : NULL;
-  if (text && name)
-    insert(call, name, text);
-  else if (text) {
-    json_t *changes = json_pack("{s:s}", "description", text);
-    int64_t changed = model_change(call->store, call->ids[0], store_integer(row, "version"),
-                                   changes, context_now());
-    json_decref(changes);
-    if (changed > 0)
-      api_reply(call, 200, json_pack("{s:O}", "chosen", json_object_get(result, "chosen")));
-    else
-      answer_change(call, changed, row);
-  }
+  if (text) keep_shaped(call, row, text, json_object_get(result, "chosen"));
   free(text);
   json_decref(result);
   json_decref(row);
@@ -236,20 +237,114 @@ static const api_field shape_fields[] = {
 static const api_field copy_fields[] = {
     {"name", API_NAME, true, false, 1, 100, "of the copy", NULL}, {0}};
 
-static const api_route routes[] = {
-    {"GET", "/api/v1/models", API_USER, "your models", NULL, list, 0, NULL},
-    {"POST", "/api/v1/models", API_USER, "keep a description; it is checked whole", make_fields,
-     make, API_LARGE, NULL},
-    {"GET", "/api/v1/models/{id}", API_USER, "one model with its description", NULL, one, 0, NULL},
-    {"PATCH", "/api/v1/models/{id}", API_USER, "change some of it; what is not named stays",
-     save_fields, save, API_LARGE, NULL},
-    {"DELETE", "/api/v1/models/{id}", API_USER, "delete it with its weights", NULL, erase,
-     API_ESSENTIAL, NULL},
-    {"POST", "/api/v1/models/{id}/clone", API_USER, "an editable copy", copy_fields, copy, 0, NULL},
-    {"POST", "/api/v1/models/{id}/shape", API_USER, "fit open sizes to a data set", shape_fields,
-     shape, API_TOOL, NULL},
-    {"GET", "/api/v1/models/{id}/summary", API_USER, "layers, shapes, parameters, memory", NULL,
-     summary, 0, NULL},
+/* ---- answers ---- */
+
+static const char *const state_names[] = {"editable", "dynamic", "static", NULL};
+static const shape_member model_shape_members[] = {
+    {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"owner", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"owner_name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"public", SHAPE_BOOLEAN, 0, NULL, NULL, NULL},
+    {"state", SHAPE_TEXT, 0, NULL, NULL, state_names},
+    {"max_batch_size", SHAPE_INTEGER, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"max_queue_delay_microseconds", SHAPE_INTEGER, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"max_queue_size", SHAPE_INTEGER, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
+    {"changed", SHAPE_TIME, 0, NULL, NULL, NULL},
+    {"version", SHAPE_INTEGER, 0, "as in ETag", NULL, NULL},
     {0}};
+static const answer_shape model_shape = {"Model", model_shape_members, NULL};
+static const shape_member models_shape_members[] = {
+    {"models", SHAPE_LIST, 0, NULL, &model_shape, NULL}, {0}};
+static const answer_shape models_shape = {"Models", models_shape_members, NULL};
+static const shape_member whole_shape_members[] = {
+    {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"owner", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"owner_name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"public", SHAPE_BOOLEAN, 0, NULL, NULL, NULL},
+    {"state", SHAPE_TEXT, 0, NULL, NULL, state_names},
+    {"max_batch_size", SHAPE_INTEGER, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"max_queue_delay_microseconds", SHAPE_INTEGER, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"max_queue_size", SHAPE_INTEGER, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
+    {"changed", SHAPE_TIME, 0, NULL, NULL, NULL},
+    {"version", SHAPE_INTEGER, 0, "as in ETag", NULL, NULL},
+    {"description", SHAPE_JSON, 0, "docs/model.md", NULL, NULL},
+    {0}};
+static const answer_shape whole_shape = {"ModelWhole", whole_shape_members, NULL};
+static const shape_member shaped_shape_members[] = {
+    {"id", SHAPE_INTEGER, 0, "of the model that has the sizes now", NULL, NULL},
+    {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"chosen", SHAPE_TEXTS, 0, "what was chosen, a sentence each", NULL, NULL},
+    {0}};
+static const answer_shape shaped_shape = {"Shaped", shaped_shape_members, NULL};
+static const answer_shape summary_shape = {"ModelSummary", NULL, NULL};
+
+static const api_route routes[] = {{.id = "listModels",
+                                    .method = "GET",
+                                    .path = "/api/v1/models",
+                                    .right = API_USER,
+                                    .about = "your models",
+                                    .run = list,
+                                    .answer = &models_shape},
+                                   {.id = "createModel",
+                                    .method = "POST",
+                                    .path = "/api/v1/models",
+                                    .right = API_USER,
+                                    .about = "keep a description; it is checked whole",
+                                    .fields = make_fields,
+                                    .run = make,
+                                    .how = API_LARGE,
+                                    .answer = &whole_shape},
+                                   {.id = "getModel",
+                                    .method = "GET",
+                                    .path = "/api/v1/models/{id}",
+                                    .right = API_USER,
+                                    .about = "one model with its description",
+                                    .run = one,
+                                    .answer = &whole_shape},
+                                   {.id = "changeModel",
+                                    .method = "PATCH",
+                                    .path = "/api/v1/models/{id}",
+                                    .right = API_USER,
+                                    .about = "change some of it; what is not named stays",
+                                    .fields = save_fields,
+                                    .run = save,
+                                    .how = API_LARGE,
+                                    .answer = &whole_shape},
+                                   {.id = "deleteModel",
+                                    .method = "DELETE",
+                                    .path = "/api/v1/models/{id}",
+                                    .right = API_USER,
+                                    .about = "delete it with its weights",
+                                    .run = erase,
+                                    .how = API_ESSENTIAL},
+                                   {.id = "cloneModel",
+                                    .method = "POST",
+                                    .path = "/api/v1/models/{id}/clone",
+                                    .right = API_USER,
+                                    .about = "an editable copy",
+                                    .fields = copy_fields,
+                                    .run = copy,
+                                    .answer = &whole_shape},
+                                   {.id = "shapeModel",
+                                    .method = "POST",
+                                    .path = "/api/v1/models/{id}/shape",
+                                    .right = API_USER,
+                                    .about = "fit open sizes to a data set",
+                                    .fields = shape_fields,
+                                    .run = shape_model,
+                                    .how = API_TOOL,
+                                    .answer = &shaped_shape},
+                                   {.id = "summarizeModel",
+                                    .method = "GET",
+                                    .path = "/api/v1/models/{id}/summary",
+                                    .right = API_USER,
+                                    .about = "layers, shapes, parameters, memory",
+                                    .run = summary,
+                                    .answer = &summary_shape},
+                                   {0}};
 
 const api_resource api_models = {"models", "Model descriptions.", routes};

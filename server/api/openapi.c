@@ -1,9 +1,12 @@
-/* The interface as an OpenAPI document, from the tables of routes. */
+/* The interface as an OpenAPI 3.1 document, from the tables that requests are checked and answers
+ * are written by. */
 #include "api.h"
 
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* ---- requests ---- */
 
 static json_t *schema_of(const api_field *f) {
   static const char *const types[] = {"string", "string",  "string", "integer",
@@ -34,12 +37,9 @@ static void add_path_parameters(const char *path, json_t *parameters) {
   }
 }
 
-static json_t *operation_of(const api_resource *resource, const api_route *r) {
-  json_t *operation = json_pack("{s:s, s:[s], s:{s:{s:s}, s:{s:s}}}", "summary", r->about, "tags",
-                                resource->name, "responses", "2XX", "description", "done", "4XX",
-                                "description", "refused: {\"error\": why}");
-  json_t *parameters = json_array(), *members = json_object(), *required = json_array();
-  add_path_parameters(r->path, parameters);
+/* Parameters of the query go to `parameters`; those of the body make its schema, NULL: none. */
+static json_t *read_fields(const api_route *r, json_t *parameters) {
+  json_t *members = json_object(), *required = json_array();
   for (const api_field *f = r->fields; f && f->name; f++) {
     if (f->in_query) {
       json_array_append_new(parameters,
@@ -50,16 +50,56 @@ static json_t *operation_of(const api_resource *resource, const api_route *r) {
     json_object_set_new(members, f->name, schema_of(f));
     if (f->required) json_array_append_new(required, json_string(f->name));
   }
-  json_object_set_new(operation, "parameters", parameters);
-  if (json_object_size(members))
-    json_object_set_new(operation, "requestBody",
-                        json_pack("{s:b, s:{s:{s:{s:s, s:O, s:O, s:b}}}}", "required", 1, "content",
-                                  "application/json", "schema", "type", "object", "properties",
-                                  members, "required", required, "additionalProperties", 0));
-  if (r->right != API_ANYONE && r->right != API_OPTIONAL)
-    json_object_set_new(operation, "security", json_pack("[{s:[]}]", "token"));
+  bool some = json_object_size(members) > 0;
+  json_t *schema = some ? json_pack("{s:s, s:O, s:O, s:b}", "type", "object", "properties", members,
+                                    "required", required, "additionalProperties", 0)
+                        : NULL;
   json_decref(members);
   json_decref(required);
+  return schema;
+}
+
+/* ---- answers ---- */
+
+static json_t *content(const char *type, json_t *schema) {
+  return json_pack("{s:{s:o}}", type, "schema", schema);
+}
+
+static bool has_own_form(const api_route *r) {
+  return strncmp(r->path, "/v2", 3) == 0 || strncmp(r->path, "/v1/", 4) == 0;
+}
+
+static json_t *responses_of(const api_route *r, json_t *schemas) {
+  json_t *good = json_pack("{s:s}", "description", "done");
+  if (r->answer)
+    json_object_set_new(good, "content",
+                        content("application/json", shape_reference(r->answer, schemas)));
+  else if (r->content)
+    json_object_set_new(good, "content", content(r->content, json_pack("{s:s}", "type", "string")));
+  json_t *bad =
+      shape_reference(has_own_form(r) ? &api_protocol_error_shape : &api_problem_shape, schemas);
+  return json_pack("{s:o, s:{s:s, s:o}}", "2XX", good, "default", "description",
+                   "refused or failed; the sentence says why", "content",
+                   content(has_own_form(r) ? "application/json" : "application/problem+json", bad));
+}
+
+static json_t *operation_of(const api_resource *resource, const api_route *r, json_t *schemas) {
+  json_t *operation = json_pack("{s:s, s:s, s:[s], s:o}", "operationId", r->id, "summary", r->about,
+                                "tags", resource->name, "responses", responses_of(r, schemas));
+  json_t *parameters = json_array();
+  add_path_parameters(r->path, parameters);
+  json_t *body = read_fields(r, parameters);
+  json_object_set_new(operation, "parameters", parameters);
+  if (body) {
+    bool required = json_array_size(json_object_get(body, "required")) > 0;
+    json_object_set_new(operation, "requestBody",
+                        json_pack("{s:b, s:o}", "required", required, "content",
+                                  content("application/json", body)));
+  }
+  if (r->right != API_ANYONE && r->right != API_OPTIONAL)
+    json_object_set_new(operation, "security", json_pack("[{s:[]}]", "token"));
+  else if (r->right == API_OPTIONAL)
+    json_object_set_new(operation, "security", json_pack("[{}, {s:[]}]", "token"));
   return operation;
 }
 
@@ -69,8 +109,18 @@ static void lower(char *to, const char *from, size_t size) {
   to[i] = '\0';
 }
 
+/* What streams of /api/v1/events carry: the data of each kind. */
+static json_t *events_of(json_t *schemas) {
+  json_t *events = json_object();
+  for (const api_event *e = api_event_kinds; e->kind; e++)
+    json_object_set_new(events, e->kind,
+                        json_pack("{s:s, s:o}", "description", e->about, "schema",
+                                  shape_reference(e->data, schemas)));
+  return events;
+}
+
 json_t *api_openapi(const api *a) {
-  json_t *paths = json_object(), *tags = json_array();
+  json_t *paths = json_object(), *tags = json_array(), *schemas = json_object();
   for (int i = 0; api_resources[i]; i++) {
     json_array_append_new(tags, json_pack("{s:s, s:s}", "name", api_resources[i]->name,
                                           "description", api_resources[i]->about));
@@ -79,11 +129,13 @@ json_t *api_openapi(const api *a) {
       json_t *path = json_object_get(paths, r->path);
       if (!path) json_object_set_new(paths, r->path, path = json_object());
       lower(method, r->method, sizeof method);
-      json_object_set_new(path, method, operation_of(api_resources[i], r));
+      json_object_set_new(path, method, operation_of(api_resources[i], r, schemas));
     }
   }
-  return json_pack("{s:s, s:{s:s, s:s}, s:[{s:s}], s:o, s:o, s:{s:{s:{s:s, s:s, s:s}}}}", "openapi",
-                   "3.1.0", "info", "title", "webml-server", "version", "1", "servers", "url",
-                   a->address, "tags", tags, "paths", paths, "components", "securitySchemes",
-                   "token", "type", "http", "scheme", "bearer", "bearerFormat", "JWT");
+  json_t *events = events_of(schemas);
+  return json_pack("{s:s, s:{s:s, s:s}, s:[{s:s}], s:o, s:o, s:o, s:{s:o, s:{s:{s:s, s:s, s:s}}}}",
+                   "openapi", "3.1.0", "info", "title", "webml-server", "version", "1", "servers",
+                   "url", a->address, "tags", tags, "paths", paths, "x-events", events,
+                   "components", "schemas", schemas, "securitySchemes", "token", "type", "http",
+                   "scheme", "bearer", "bearerFormat", "JWT");
 }

@@ -75,10 +75,19 @@ static void predict(api_call *call) {
     api_fail(call, 422, "%s", error);
 }
 
+/* ---- answers ---- */
+
+static const answer_shape prediction_shape = {"Prediction", NULL, NULL};
+
 static const api_route routes[] = {
-    {"POST", "/api/v1/weights/{id}/predict", API_OPTIONAL,
-     "a row {\"column\": value, ...}, or a PNG or JPEG, plain or as multipart/form-data", NULL,
-     predict, API_RAW | API_LARGE, NULL},
+    {.id = "predict",
+     .method = "POST",
+     .path = "/api/v1/weights/{id}/predict",
+     .right = API_OPTIONAL,
+     .about = "a row {\"column\": value, ...}, or a PNG or JPEG, plain or as multipart/form-data",
+     .run = predict,
+     .how = API_RAW | API_LARGE,
+     .answer = &prediction_shape},
     {0}};
 
 const api_resource api_predict = {"predictions", "Predictions by trained weights.", routes};

@@ -61,7 +61,8 @@ void api_reply_bytes(api_call *call, int status, const char *content_type, const
                             .body = bytes,
                             .size = size,
                             .n_fields = n,
-                            .fields = fields};
+                            .fields = fields,
+                            .may_compress = content_type && strstr(content_type, "json")};
   http_respond(call->request, &response);
   api_forget(call);
 }
@@ -109,13 +110,16 @@ http_stream *api_reply_stream(api_call *call, size_t most, void (*closed)(void *
 }
 
 void api_reply(api_call *call, int status, json_t *json) {
+  if (status < 300 && call->route && call->route->answer)
+    json = shape_apply(call->route->answer, json);
   char *text = json ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
   json_decref(json);
   if (text)
     reply_text(call, status, "application/json", text);
   else
     reply_text(call, 503, "application/problem+json",
-               "{\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"out of memory\"}");
+               "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
+               "\"detail\":\"out of memory\",\"code\":\"service_unavailable\"}");
   free(text);
 }
 
@@ -137,33 +141,24 @@ void api_reply_empty(api_call *call) {
 
 /* ---- problems ---- */
 
-typedef struct problem_kind {
-  int status;
-  const char *title, *code;
-} problem_kind;
-
-static const problem_kind *kind_of(int status) {
-  static const problem_kind kinds[] = {{400, "Bad Request", "bad_request"},
-                                       {401, "Unauthorized", "unauthorized"},
-                                       {403, "Forbidden", "forbidden"},
-                                       {404, "Not Found", "not_found"},
-                                       {405, "Method Not Allowed", "method_not_allowed"},
-                                       {409, "Conflict", "conflict"},
-                                       {410, "Gone", "gone"},
-                                       {412, "Precondition Failed", "precondition_failed"},
-                                       {413, "Content Too Large", "content_too_large"},
-                                       {415, "Unsupported Media Type", "unsupported_media_type"},
-                                       {422, "Unprocessable Content", "unprocessable_content"},
-                                       {428, "Precondition Required", "precondition_required"},
-                                       {429, "Too Many Requests", "too_many_requests"},
-                                       {460, "Checksum Mismatch", "checksum_mismatch"}, /* tus */
-                                       {503, "Service Unavailable", "unavailable"},
-                                       {507, "Insufficient Storage", "disk_full"},
-                                       {500, "Internal Server Error", "internal_error"}};
-  size_t i = 0, last = sizeof kinds / sizeof *kinds - 1;
-  while (i < last && kinds[i].status != status) i++;
-  return &kinds[i];
-}
+static const shape_member cause_members[] = {
+    {"path", SHAPE_TEXT, SHAPE_NULLABLE, "JSON pointer into the body", NULL, NULL},
+    {"text", SHAPE_TEXT, 0, "what is wrong, a sentence", NULL, NULL},
+    {"cure", SHAPE_JSON, SHAPE_NULLABLE, "what to do, or a patch that does it", NULL, NULL},
+    {0}};
+static const answer_shape cause_shape = {"Cause", cause_members, NULL};
+static const shape_member problem_members[] = {
+    {"type", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"title", SHAPE_TEXT, 0, "the status in words", NULL, NULL},
+    {"status", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"detail", SHAPE_TEXT, 0, "one sentence for people", NULL, NULL},
+    {"code", SHAPE_TEXT, 0, "a word for programs", NULL, NULL},
+    {"errors", SHAPE_LIST, SHAPE_OPTIONAL, "everything that is wrong", &cause_shape, NULL},
+    {0}};
+const answer_shape api_problem_shape = {"Problem", problem_members, NULL};
+static const shape_member protocol_error_members[] = {
+    {"error", SHAPE_TEXT, 0, "one sentence", NULL, NULL}, {0}};
+const answer_shape api_protocol_error_shape = {"ProtocolError", protocol_error_members, NULL};
 
 /* The inference protocols have their own form of an error. */
 static bool has_own_form(const api_call *call) {
@@ -178,7 +173,7 @@ static bool has_header(const api_call *call, const char *name) {
 }
 
 void api_fail(api_call *call, int status, const char *format, ...) {
-  char sentence[2048];
+  char sentence[2048], code[64];
   va_list args;
   va_start(args, format);
   vsnprintf(sentence, sizeof sentence, format, args);
@@ -187,14 +182,15 @@ void api_fail(api_call *call, int status, const char *format, ...) {
   if ((status == 503 || status == 429) && !has_header(call, "retry-after"))
     api_add_header(call, "retry-after", "1");
   json_t *detail = json_string(sentence);
-  if (!detail) detail = json_string(kind_of(status)->title); /* not UTF-8 */
+  if (!detail) detail = json_string(http_reason(status)); /* not UTF-8 */
   if (has_own_form(call)) {
     api_reply(call, status, json_pack("{s:o}", "error", detail));
     return;
   }
+  http_code(status, code, sizeof code);
   json_t *problem =
-      json_pack("{s:s, s:s, s:i, s:o, s:s}", "type", "about:blank", "title", kind_of(status)->title,
-                "status", status, "detail", detail, "code", kind_of(status)->code);
+      json_pack("{s:s, s:s, s:i, s:o, s:s}", "type", "about:blank", "title", http_reason(status),
+                "status", status, "detail", detail, "code", code);
   char *text = json_dumps(problem, JSON_COMPACT);
   json_decref(problem);
   reply_text(call, status, "application/problem+json", text);

@@ -36,7 +36,7 @@ static void refuse_path(api_call *call) {
 
 /* False: too large; answered. */
 static bool check_size(api_call *call) {
-  size_t size, most = call->route->how & API_LARGE ? API_LARGE_BODY : API_SMALL_BODY;
+  size_t size, most = api_most_body(call->route);
   http_body(call->request, &size);
   if (size <= most) return true;
   api_fail(call, 413, "the body has %zu bytes; here it may have %zu", size, most);

@@ -144,17 +144,10 @@ static void start(api_call *call) {
   reply_with(call, 201);
 }
 
-static json_t *present(json_t *row) {
-  json_t *parameters = json_loads(store_text(row, "parameters"), 0, NULL);
-  json_object_set_new(row, "parameters", parameters ? parameters : json_null());
-  json_object_set_new(row, "reservation", json_null());
-  return row;
-}
-
 static void list(api_call *call) {
   enum { MOST = 500 };
   api_reply_rows(call, "sessions",
-                 sessions_list(call->store, call->user.id, call->user.admin, MOST), present);
+                 sessions_list(call->store, call->user.id, call->user.admin, MOST), NULL);
 }
 
 static json_t *find(api_call *call) {
@@ -190,7 +183,7 @@ static void reply_with(api_call *call, int status) {
   json_t *row = find(call);
   if (!row) return;
   json_object_set_new(row, "history", history(&call->api->context, call->ids[0]));
-  api_reply(call, status, present(row));
+  api_reply(call, status, row);
 }
 
 static void one(api_call *call) {
@@ -208,17 +201,98 @@ static void cancel(api_call *call) {
     api_fail(call, 409, "the session is over already");
   else {
     jobs_wake(call->api->jobs);
-    api_reply(call, 202, json_pack("{s:I}", "id", (json_int_t)call->ids[0]));
+    reply_with(call, 202);
   }
 }
 
-static const api_route routes[] = {
-    {"POST", "/api/v1/sessions", API_USER, "train a model; it waits its turn in a fair queue",
-     fields, start, API_TOOL, NULL},
-    {"GET", "/api/v1/sessions", API_USER, "your sessions, the newest first", NULL, list, 0, NULL},
-    {"GET", "/api/v1/sessions/{id}", API_USER, "one session with its history", NULL, one, 0, NULL},
-    {"POST", "/api/v1/sessions/{id}/cancel", API_USER, "end it; a running one keeps no weights",
-     NULL, cancel, API_ESSENTIAL, NULL},
+/* ---- answers ---- */
+
+const char *const api_session_states[] = {"waiting", "running",   "paused", "finished",
+                                          "failed",  "cancelled", NULL};
+static const shape_member session_shape_members[] = {
+    {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"owner", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"owner_name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"model", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"model_name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"dataset", SHAPE_INTEGER, SHAPE_NULLABLE, "null: it was deleted", NULL, NULL},
+    {"dataset_name", SHAPE_TEXT, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"device", SHAPE_TEXT, 0, "that was asked for", NULL, NULL},
+    {"placed", SHAPE_TEXT, SHAPE_NULLABLE, "where it runs or ran: cpu or the UUID of a GPU", NULL,
+     NULL},
+    {"waits_for", SHAPE_TEXT, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"need_cpu", SHAPE_BYTES, SHAPE_NULLABLE, "memory that it needs on the CPU", NULL, NULL},
+    {"need_gpu", SHAPE_BYTES, SHAPE_NULLABLE, "and on a GPU", NULL, NULL},
+    {"parameters", SHAPE_JSON, 0, NULL, NULL, NULL},
+    {"state", SHAPE_TEXT, 0, NULL, NULL, api_session_states},
+    {"error", SHAPE_TEXT, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
+    {"started", SHAPE_TIME, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"ended", SHAPE_TIME, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"weights", SHAPE_INTEGER, SHAPE_NULLABLE, "that came of it", NULL, NULL},
+    {"reservation", SHAPE_JSON, SHAPE_NULLABLE, NULL, NULL, NULL},
     {0}};
+static const answer_shape session_shape = {"Session", session_shape_members, NULL};
+static const shape_member sessions_shape_members[] = {
+    {"sessions", SHAPE_LIST, 0, NULL, &session_shape, NULL}, {0}};
+static const answer_shape sessions_shape = {"Sessions", sessions_shape_members, NULL};
+static const shape_member whole_shape_members[] = {
+    {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"owner", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"owner_name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"model", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"model_name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"dataset", SHAPE_INTEGER, SHAPE_NULLABLE, "null: it was deleted", NULL, NULL},
+    {"dataset_name", SHAPE_TEXT, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"device", SHAPE_TEXT, 0, "that was asked for", NULL, NULL},
+    {"placed", SHAPE_TEXT, SHAPE_NULLABLE, "where it runs or ran: cpu or the UUID of a GPU", NULL,
+     NULL},
+    {"waits_for", SHAPE_TEXT, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"need_cpu", SHAPE_BYTES, SHAPE_NULLABLE, "memory that it needs on the CPU", NULL, NULL},
+    {"need_gpu", SHAPE_BYTES, SHAPE_NULLABLE, "and on a GPU", NULL, NULL},
+    {"parameters", SHAPE_JSON, 0, NULL, NULL, NULL},
+    {"state", SHAPE_TEXT, 0, NULL, NULL, api_session_states},
+    {"error", SHAPE_TEXT, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
+    {"started", SHAPE_TIME, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"ended", SHAPE_TIME, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"weights", SHAPE_INTEGER, SHAPE_NULLABLE, "that came of it", NULL, NULL},
+    {"reservation", SHAPE_JSON, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"history", SHAPE_JSON, 0, "one object for each epoch, with its figures", NULL, NULL},
+    {0}};
+static const answer_shape whole_shape = {"SessionWhole", whole_shape_members, NULL};
+
+static const api_route routes[] = {{.id = "startSession",
+                                    .method = "POST",
+                                    .path = "/api/v1/sessions",
+                                    .right = API_USER,
+                                    .about = "train a model; it waits its turn in a fair queue",
+                                    .fields = fields,
+                                    .run = start,
+                                    .how = API_TOOL,
+                                    .answer = &whole_shape},
+                                   {.id = "listSessions",
+                                    .method = "GET",
+                                    .path = "/api/v1/sessions",
+                                    .right = API_USER,
+                                    .about = "your sessions, the newest first",
+                                    .run = list,
+                                    .answer = &sessions_shape},
+                                   {.id = "getSession",
+                                    .method = "GET",
+                                    .path = "/api/v1/sessions/{id}",
+                                    .right = API_USER,
+                                    .about = "one session with its history",
+                                    .run = one,
+                                    .answer = &whole_shape},
+                                   {.id = "cancelSession",
+                                    .method = "POST",
+                                    .path = "/api/v1/sessions/{id}/cancel",
+                                    .right = API_USER,
+                                    .about = "end it; a running one keeps no weights",
+                                    .run = cancel,
+                                    .how = API_ESSENTIAL,
+                                    .answer = &whole_shape},
+                                   {0}};
 
 const api_resource api_sessions = {"sessions", "Trainings, live through /api/v1/events.", routes};

@@ -8,6 +8,7 @@ enum { MOST = 32 };
 
 /* The kinds of settings as fields of a body. */
 static api_field fields[MOST];
+static shape_member setting_members[MOST];
 
 static json_t *value_of(const setting_kind *k, double value) {
   return k->whole ? json_integer((json_int_t)value) : json_real(value);
@@ -35,11 +36,26 @@ static void save(api_call *call) {
     api_fail_store(call);
 }
 
-static const api_route routes[] = {
-    {"GET", "/api/v1/system/settings", API_USER, "the limits that hold", NULL, list, 0, NULL},
-    {"PATCH", "/api/v1/system/settings", API_ADMIN, "set some of them; what is not named stays",
-     fields, save, 0, NULL},
-    {0}};
+/* ---- answers ---- */
+
+static const answer_shape settings_shape = {"Settings", setting_members, NULL};
+
+static const api_route routes[] = {{.id = "getSettings",
+                                    .method = "GET",
+                                    .path = "/api/v1/system/settings",
+                                    .right = API_USER,
+                                    .about = "the limits that hold",
+                                    .run = list,
+                                    .answer = &settings_shape},
+                                   {.id = "changeSettings",
+                                    .method = "PATCH",
+                                    .path = "/api/v1/system/settings",
+                                    .right = API_ADMIN,
+                                    .about = "set some of them; what is not named stays",
+                                    .fields = fields,
+                                    .run = save,
+                                    .answer = &settings_shape},
+                                   {0}};
 
 const api_resource api_settings = {"settings", "Limits and options, set by administrators.",
                                    routes};
@@ -50,5 +66,7 @@ void api_settings_prepare(void) {
     fields[i] = (api_field){
         k->name, k->whole ? API_INTEGER : API_NUMBER, false, false, k->least, k->most, k->about,
         NULL};
+    setting_members[i] = (shape_member){
+        .name = k->name, .type = k->whole ? SHAPE_INTEGER : SHAPE_NUMBER, .about = k->about};
   }
 }

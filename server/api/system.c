@@ -213,15 +213,64 @@ static const api_field log_fields[] = {
     {"most", API_INTEGER, false, true, 1, 10000, "lines; 100", NULL},
     {0}};
 
-static const api_route routes[] = {
-    {"GET", "/healthz", API_ANYONE, "whether the server answers", NULL, health, API_INLINE, NULL},
-    {"GET", "/metrics", API_ANYONE, "figures for Prometheus", NULL, metrics, 0, NULL},
-    {"GET", "/openapi.json", API_ANYONE, "this interface as an OpenAPI 3.1 document", NULL, openapi,
-     0, NULL},
-    {"GET", "/api/v1/system/counts", API_ADMIN, "connections and requests since the start", NULL,
-     counts, 0, NULL},
-    {"GET", "/api/v1/system/log", API_ADMIN, "lines of the system log, the newest first",
-     log_fields, read_log, 0, NULL},
+/* ---- answers ---- */
+
+static const shape_member health_shape_members[] = {
+    {"status", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"version", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"seconds", SHAPE_INTEGER, 0, "since the start", NULL, NULL},
     {0}};
+static const answer_shape health_shape = {"Health", health_shape_members, NULL};
+static const shape_member counts_shape_members[] = {
+    {"connections", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"open_connections", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"requests", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"given_up", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"refused_connections", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {0}};
+static const answer_shape counts_shape = {"Counts", counts_shape_members, NULL};
+static const shape_member log_shape_members[] = {
+    {"lines", SHAPE_JSON, 0, "objects, the newest first", NULL, NULL}, {0}};
+static const answer_shape log_shape = {"LogLines", log_shape_members, NULL};
+static const answer_shape any_shape = {"OpenApi", NULL, NULL};
+
+static const api_route routes[] = {{.id = "getHealth",
+                                    .method = "GET",
+                                    .path = "/healthz",
+                                    .right = API_ANYONE,
+                                    .about = "whether the server answers",
+                                    .run = health,
+                                    .how = API_INLINE,
+                                    .answer = &health_shape},
+                                   {.id = "getMetrics",
+                                    .method = "GET",
+                                    .path = "/metrics",
+                                    .right = API_ANYONE,
+                                    .about = "figures for Prometheus",
+                                    .run = metrics,
+                                    .content = "text/plain"},
+                                   {.id = "getOpenapi",
+                                    .method = "GET",
+                                    .path = "/openapi.json",
+                                    .right = API_ANYONE,
+                                    .about = "this interface as an OpenAPI 3.1 document",
+                                    .run = openapi,
+                                    .answer = &any_shape},
+                                   {.id = "getCounts",
+                                    .method = "GET",
+                                    .path = "/api/v1/system/counts",
+                                    .right = API_ADMIN,
+                                    .about = "connections and requests since the start",
+                                    .run = counts,
+                                    .answer = &counts_shape},
+                                   {.id = "readLog",
+                                    .method = "GET",
+                                    .path = "/api/v1/system/log",
+                                    .right = API_ADMIN,
+                                    .about = "lines of the system log, the newest first",
+                                    .fields = log_fields,
+                                    .run = read_log,
+                                    .answer = &log_shape},
+                                   {0}};
 
 const api_resource api_system = {"system", "Health and figures.", routes};

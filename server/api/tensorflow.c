@@ -25,11 +25,31 @@ static void predict(api_call *call) {
   if (s) inference_run(call, &t, s, INFERENCE_TENSORFLOW, false);
 }
 
-static const api_route routes[] = {{"GET", "/v1/models/{name}", API_OPTIONAL,
-                                    "status of the newest version", NULL, status, 0, NULL},
-                                   {"POST", "/v1/models/{name}", API_OPTIONAL,
-                                    "NAME:predict with instances or inputs", NULL, predict,
-                                    API_RAW | API_LARGE, NULL},
+/* ---- answers ---- */
+
+static const answer_shape status_shape = {"TensorflowStatus", NULL, NULL};
+static const shape_member predictions_shape_members[] = {
+    {"predictions", SHAPE_JSON, SHAPE_OPTIONAL, NULL, NULL, NULL},
+    {"outputs", SHAPE_JSON, SHAPE_OPTIONAL, NULL, NULL, NULL},
+    {0}};
+static const answer_shape predictions_shape = {"TensorflowPredictions", predictions_shape_members,
+                                               NULL};
+
+static const api_route routes[] = {{.id = "tensorflowStatus",
+                                    .method = "GET",
+                                    .path = "/v1/models/{name}",
+                                    .right = API_OPTIONAL,
+                                    .about = "status of the newest version",
+                                    .run = status,
+                                    .answer = &status_shape},
+                                   {.id = "tensorflowPredict",
+                                    .method = "POST",
+                                    .path = "/v1/models/{name}",
+                                    .right = API_OPTIONAL,
+                                    .about = "NAME:predict with instances or inputs",
+                                    .run = predict,
+                                    .how = API_RAW | API_LARGE,
+                                    .answer = &predictions_shape},
                                    {0}};
 
 const api_resource api_tensorflow = {"tensorflow", "TensorFlow Serving's interface.", routes};

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -232,42 +233,12 @@ static void progress(api_call *call) {
   api_reply_empty(call);
 }
 
-static bool write_all(int fd, const char *bytes, size_t size, int64_t at) {
-  for (size_t done = 0; done < size;) {
-    ssize_t n = pwrite(fd, bytes + done, size - done, at + (int64_t)done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    done += (size_t)n;
-  }
-  return true;
-}
-
-/* Writes the piece behind what is there, onto the disk; -1 with errno: EEXIST where the file has
- * come to another offset, EAGAIN where another piece is being written. A piece counts whole or not
- * at all. */
-static int64_t append(const char *path, int64_t offset, const void *piece, size_t size) {
-  int fd = open(path, O_WRONLY | O_CLOEXEC), failed = 0;
-  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-  struct stat info;
-  if (fd < 0) return -1;
-  if (fcntl(fd, F_OFD_SETLK, &lock) != 0 || fstat(fd, &info) != 0)
-    failed = errno == EACCES ? EAGAIN : errno;
-  else if (info.st_size != offset)
-    failed = EEXIST;
-  else if (!write_all(fd, piece, size, offset) || fdatasync(fd) != 0) {
-    failed = errno ? errno : EIO;
-    if (ftruncate(fd, offset) != 0) failed = EIO;
-  }
-  close(fd);
-  errno = failed;
-  return failed ? -1 : offset + (int64_t)size;
-}
-
 /* ---- an upload that is whole becomes a data set ---- */
 
-/* The file and the rows change together: the file moves within the transaction, and moves back
- * where that fails; after a kill in between, the rows are as they were and recovery moves it again.
- * The data set's id, or as store_insert(). */
+/* Two names for the file until the rows say which one counts: a kill at any moment leaves either
+ * the upload, which recovery takes up again, or the data set. The data set's id, or as
+ * store_insert().
+ */
 static int64_t move_in(api *a, const json_t *upload, int64_t owner, const char *path, char *file,
                        size_t file_size) {
   char folder[CONTEXT_PATH], target[CONTEXT_PATH];
@@ -282,14 +253,14 @@ static int64_t move_in(api *a, const json_t *upload, int64_t owner, const char *
   }
   path_of_dataset(&a->context, id, "", folder, sizeof folder);
   path_of_dataset(&a->context, id, file, target, sizeof target);
-  folder_remove(folder); /* what a kill between file and commit has left under this id */
-  if (mkdir(folder, 0700) == 0 && rename(path, target) == 0) {
-    if (store_commit(s)) return id;
-    if (rename(target, path) == 0) rmdir(folder);
-    return STORE_FAILED;
+  folder_remove(folder); /* what a kill before has left under this id */
+  bool ok = mkdir(folder, 0700) == 0 && link(path, target) == 0;
+  if (!ok) store_rollback(s);
+  if (ok && store_commit(s)) {
+    unlink(path);
+    return id;
   }
-  store_rollback(s);
-  rmdir(folder);
+  folder_remove(folder);
   return STORE_FAILED;
 }
 
@@ -346,86 +317,212 @@ void uploads_recover(api *a) {
   json_decref(rows);
 }
 
-/* ---- pieces ---- */
+/* ---- pieces: written while they come ---- */
 
-/* What is wrong with the head of a piece; false: answered. */
-static bool check_piece(api_call *call, const json_t *row, size_t size) {
-  const char *type = http_header(call->request, "content-type");
-  if (strcmp(store_text(row, "state"), "open") != 0)
-    api_fail(call, 409, "the upload is over: %s", store_text(row, "error"));
-  else if (!type || strcmp(type, "application/offset+octet-stream") != 0)
-    api_fail(call, 415, "a piece has the content type application/offset+octet-stream");
-  else if (number_of(http_header(call->request, "upload-offset")) < 0)
-    api_fail(call, 400, "Upload-Offset must say where the piece of %zu bytes begins", size);
-  else
-    return true;
+typedef struct piece {
+  api *api;
+  checksum *sum; /* what the client says of it; NULL: nothing, or it has been compared */
+  int fd;
+  int64_t offset, at, most; /* bytes */
+  bool differs;             /* from its checksum */
+  bool kept;                /* it is on the disk */
+} piece;
+
+static bool refuse(http_refusal *refusal, int status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static bool refuse(http_refusal *refusal, int status, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  refusal->status = status;
+  vsnprintf(refusal->sentence, sizeof refusal->sentence, format, args);
+  va_end(args);
   return false;
 }
 
-/* The length of the whole, which may come with any piece. -1: not said yet, -2: answered. */
-static int64_t take_length(api_call *call, const json_t *row) {
-  int64_t bytes = length_of(row), said = number_of(http_header(call->request, "upload-length"));
-  if (bytes >= 0 || said < 0) return bytes;
-  if (said < 1 || said > most_bytes)
-    api_fail(call, 413, "an upload has 1 to %lld bytes", (long long)most_bytes);
-  else if (!check_quota(call, said))
-    return -2;
-  else if (upload_set_bytes(call->store, call->key, said) < 0)
-    api_fail_store(call);
-  else
-    return said;
-  return -2;
-}
-
-/* What the client says of the piece's bytes. False: answered. */
-static bool check_sum(api_call *call, const void *piece, size_t size) {
-  const char *sum = http_header(call->request, "upload-checksum");
-  checksum_verdict v = sum ? checksum_matches(sum, piece, size) : CHECKSUM_FITS;
-  if (v == CHECKSUM_UNKNOWN)
-    api_fail(call, 400,
-             "Upload-Checksum must be one of " CHECKSUM_ALGORITHMS
-             ", a blank, and the checksum in base64");
-  else if (v == CHECKSUM_DIFFERS)
-    api_fail(call, 460, "the piece is not what its checksum says; send it again");
-  return v == CHECKSUM_FITS;
-}
-
-static void fail_append(api_call *call) {
-  switch (errno) {
-  case EEXIST: api_fail(call, 409, "the upload has come to another offset; ask with HEAD"); break;
-  case EAGAIN: api_fail(call, 409, "another piece is being written"); break;
+static bool refuse_file(http_refusal *refusal, int error) {
+  switch (error) {
+  case EEXIST: return refuse(refusal, 409, "the upload has come to another offset; ask with HEAD");
+  case EAGAIN: return refuse(refusal, 409, "another piece is being written");
+  case ENOENT: return refuse(refusal, 410, "the file of the upload is gone");
   case ENOSPC:
-  case EDQUOT: api_fail(call, 507, "the disk is full; the upload can go on when it is not"); break;
-  default: api_fail(call, 500, "the piece cannot be kept: %s", strerror(errno));
+  case EDQUOT: return refuse(refusal, 507, "the disk is full; the upload can go on when it is not");
+  default: return refuse(refusal, 500, "the piece cannot be kept: %s", strerror(error));
   }
 }
 
-static void take_piece(api_call *call, json_t *row, const char *path) {
-  size_t size;
-  const void *piece = http_body(call->request, &size);
-  if (!check_piece(call, row, size) || !check_sum(call, piece, size)) return;
-  int64_t bytes = take_length(call, row),
-          offset = number_of(http_header(call->request, "upload-offset")),
-          most = bytes < 0 ? most_bytes : bytes;
-  if (bytes == -2) return;
-  if ((int64_t)size > most - offset) {
-    api_fail(call, 400, "Upload-Offset and the piece do not fit into %lld bytes", (long long)most);
-    return;
+/* What is wrong with the head of a piece. */
+static bool check_head(const http_request *r, const json_t *row, http_refusal *refusal) {
+  const char *type = http_header(r, "content-type"), *version = http_header(r, "tus-resumable");
+  if (version && strcmp(version, "1.0.0") != 0)
+    return refuse(refusal, 412, "this server speaks tus 1.0.0, not %.20s", version);
+  if (strcmp(store_text(row, "state"), "open") != 0)
+    return refuse(refusal, 409, "the upload is over: %.100s", store_text(row, "error"));
+  if (!type || strcmp(type, "application/offset+octet-stream") != 0)
+    return refuse(refusal, 415, "a piece has the content type application/offset+octet-stream");
+  if (number_of(http_header(r, "upload-offset")) < 0)
+    return refuse(refusal, 400, "Upload-Offset must say where the piece begins");
+  return true;
+}
+
+/* How long the upload may become: its length, which may come with any piece, or what is left of the
+ * account's share. */
+static bool find_most(piece *p, const http_request *r, const api_user *u, const json_t *row,
+                      http_refusal *refusal) {
+  store *s = p->api->context.store;
+  int64_t bytes = length_of(row), said = number_of(http_header(r, "upload-length"));
+  if (bytes >= 0) {
+    p->most = bytes;
+    return true;
   }
-  if (bytes < 0 && !check_quota(call, offset + (int64_t)size)) return;
-  int64_t at = append(path, offset, piece, size);
-  if (at < 0)
-    fail_append(call);
-  else if (at != bytes || finish_upload(call, row, path)) {
-    api_add_header(call, "upload-offset", "%lld", (long long)at);
-    api_reply_empty(call);
+  int64_t left = (int64_t)setting(s, "storage_bytes") - datasets_bytes(s, u->id);
+  p->most = said >= 0 ? said : left < most_bytes ? left : most_bytes;
+  if (said == 0 || said > most_bytes || (said > left && !u->admin))
+    return refuse(refusal, 413, "an upload has 1 to %lld bytes", (long long)(left > 0 ? left : 0));
+  if (said >= 0 && upload_set_bytes(s, store_text(row, "key"), said) < 0)
+    return refuse(refusal, 500, "the store failed; see the log");
+  return true;
+}
+
+/* Opens the file at the offset; one writer at a time holds its lock. */
+static bool open_piece(piece *p, const char *path, http_refusal *refusal) {
+  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+  struct stat info;
+  p->fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (p->fd < 0) return refuse_file(refusal, errno);
+  if (fcntl(p->fd, F_OFD_SETLK, &lock) != 0 || fstat(p->fd, &info) != 0)
+    return refuse_file(refusal, errno == EACCES ? EAGAIN : errno);
+  return info.st_size == p->offset || refuse_file(refusal, EEXIST);
+}
+
+static bool begin_piece(piece *p, const http_request *r, uint64_t size, http_refusal *refusal) {
+  char path[CONTEXT_PATH];
+  api_user u;
+  bool found;
+  const char *key = http_path(r) + strlen("/api/v1/uploads/"),
+             *sum = http_header(r, "upload-checksum");
+  if (!api_user_of(p->api, http_header(r, "authorization"), &u))
+    return refuse(refusal, 401, "the token is not valid, or no longer; log in again");
+  if (u.node) return refuse(refusal, 403, "this is for people; the account is a machine's");
+  json_t *row = upload_find(p->api->context.store, key, u.id, &found);
+  if (!row) return refuse(refusal, found ? 500 : 404, "there is no such upload of yours");
+  p->at = p->offset = number_of(http_header(r, "upload-offset"));
+  path_of_upload(&p->api->context, key, path, sizeof path);
+  bool ok = check_head(r, row, refusal) && find_most(p, r, &u, row, refusal);
+  json_decref(row);
+  if (ok && size != UINT64_MAX && (int64_t)size > p->most - p->offset)
+    ok = refuse(refusal, 400, "Upload-Offset and the piece do not fit into %lld bytes",
+                (long long)p->most);
+  if (ok && sum && !(p->sum = checksum_begin(sum)))
+    ok = refuse(refusal, 400,
+                "Upload-Checksum must be one of " CHECKSUM_ALGORITHMS
+                ", a blank, and the checksum in base64");
+  return ok && open_piece(p, path, refusal);
+}
+
+static void free_piece(void *object) {
+  piece *p = object;
+  if (p->fd >= 0) close(p->fd);
+  if (p->sum) checksum_end(p->sum);
+  free(p);
+}
+
+static bool wants_piece(const char *method, const char *path, void *user) {
+  (void)user;
+  return strcmp(method, "PATCH") == 0 && strncmp(path, "/api/v1/uploads/", 16) == 0;
+}
+
+static void *on_begin(const http_request *r, uint64_t size, http_refusal *refusal, void *user) {
+  piece *p = calloc(1, sizeof *p);
+  if (!p) {
+    refuse(refusal, 503, "out of memory");
+    return NULL;
   }
+  p->api = user;
+  p->fd = -1;
+  if (begin_piece(p, r, size, refusal)) return p;
+  free_piece(p);
+  return NULL;
+}
+
+static bool on_piece(void *object, const void *bytes, size_t size, http_refusal *refusal) {
+  piece *p = object;
+  const char *from = bytes;
+  if ((int64_t)size > p->most - p->at)
+    return refuse(refusal, 400, "the piece does not fit into %lld bytes", (long long)p->most);
+  if (p->sum) checksum_add(p->sum, bytes, size);
+  while (size) {
+    ssize_t n = pwrite(p->fd, from, size, p->at);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return refuse_file(refusal, n ? errno : ENOSPC);
+    p->at += n;
+    from += n;
+    size -= (size_t)n;
+  }
+  return true;
+}
+
+/* What has come stays, also where the client has gone: it goes on from there. But of a piece with a
+ * checksum only the whole counts. */
+static void on_end(void *object, bool whole) {
+  piece *p = object;
+  bool checked = p->sum != NULL;
+  if (checked) {
+    p->differs = !checksum_end(p->sum);
+    p->sum = NULL;
+  }
+  if (checked && (!whole || p->differs) && ftruncate(p->fd, p->offset) == 0) p->at = p->offset;
+  p->kept = fdatasync(p->fd) == 0;
+  close(p->fd);
+  p->fd = -1;
+}
+
+const http_body_functions uploads_body = {
+    .wants = wants_piece, .begin = on_begin, .piece = on_piece, .end = on_end, .free = free_piece};
+
+/* A piece without a byte: it may still say the length. */
+static int64_t take_nothing(api_call *call, const json_t *row, const char *path) {
+  http_refusal refusal;
+  struct stat info;
+  piece p = {.api = call->api};
+  if (!check_head(call->request, row, &refusal) ||
+      !find_most(&p, call->request, &call->user, row, &refusal) ||
+      (stat(path, &info) != 0 && !refuse_file(&refusal, errno)) ||
+      (info.st_size != number_of(http_header(call->request, "upload-offset")) &&
+       !refuse_file(&refusal, EEXIST))) {
+    api_fail(call, refusal.status, "%s", refusal.sentence);
+    return -1;
+  }
+  return info.st_size;
+}
+
+/* How far the upload has come; -1: answered. */
+static int64_t take_piece(api_call *call, const json_t *row, const char *path) {
+  const piece *p = http_body_object(call->request);
+  if (!p) return take_nothing(call, row, path);
+  if (p->differs)
+    api_fail(call, 460, "the piece is not what its checksum says; send it again");
+  else if (!p->kept)
+    api_fail(call, 500, "the piece cannot be kept; ask with HEAD how far the upload has come");
+  else
+    return p->at;
+  return -1;
 }
 
 static void continue_upload(api_call *call) {
   char path[CONTEXT_PATH];
+  bool found;
   json_t *row = find(call, path, sizeof path);
-  if (row) take_piece(call, row, path);
+  int64_t at = row ? take_piece(call, row, path) : -1;
+  json_decref(row);
+  if (at < 0) return;
+  /* The length may have come with the piece. */
+  row = upload_find(call->store, call->key, call->user.id, &found);
+  if (!row)
+    api_fail(call, 410, "the upload was given up meanwhile");
+  else if (at != length_of(row) || finish_upload(call, row, path)) {
+    api_add_header(call, "upload-offset", "%lld", (long long)at);
+    api_reply_empty(call);
+  }
   json_decref(row);
 }
 
@@ -459,20 +556,70 @@ static void list(api_call *call) {
   api_reply_rows(call, "uploads", rows, NULL);
 }
 
+/* ---- answers ---- */
+
+static const shape_member upload_shape_members[] = {
+    {"key", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"suffix", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"bytes", SHAPE_BYTES, SHAPE_NULLABLE, "null: not said yet", NULL, NULL},
+    {"offset", SHAPE_BYTES, SHAPE_NULLABLE, "how far it has come", NULL, NULL},
+    {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
+    {"state", SHAPE_TEXT, 0, "open or failed", NULL, NULL},
+    {"error", SHAPE_TEXT, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {0}};
+static const answer_shape upload_shape = {"Upload", upload_shape_members, NULL};
+static const shape_member uploads_shape_members[] = {
+    {"uploads", SHAPE_LIST, 0, NULL, &upload_shape, NULL}, {0}};
+static const answer_shape uploads_shape = {"Uploads", uploads_shape_members, NULL};
+static const shape_member begun_shape_members[] = {
+    {"upload", SHAPE_TEXT, 0, "its key; Location says where the pieces go", NULL, NULL}, {0}};
+static const answer_shape begun_shape = {"UploadBegun", begun_shape_members, NULL};
+
 static const api_route routes[] = {
-    {"OPTIONS", "/api/v1/uploads", API_ANYONE, "what of tus 1.0 is spoken", NULL, options, API_RAW,
-     NULL},
-    {"GET", "/api/v1/uploads", API_USER, "your uploads that are under way, or have failed", NULL,
-     list, 0, NULL},
-    {"POST", "/api/v1/uploads", API_USER,
-     "begin: Upload-Length or Upload-Defer-Length, Upload-Metadata with name and filename", NULL,
-     make, API_RAW, NULL},
-    {"HEAD", "/api/v1/uploads/{key}", API_USER, "how far it has come", NULL, progress, API_RAW,
-     NULL},
-    {"PATCH", "/api/v1/uploads/{key}", API_USER, "the next piece, at most 16 MiB", NULL,
-     continue_upload, API_RAW | API_LARGE, NULL},
-    {"DELETE", "/api/v1/uploads/{key}", API_USER, "give it up", NULL, erase,
-     API_RAW | API_ESSENTIAL, NULL},
+    {.id = "describeUploads",
+     .method = "OPTIONS",
+     .path = "/api/v1/uploads",
+     .right = API_ANYONE,
+     .about = "what of tus 1.0 is spoken",
+     .run = options,
+     .how = API_RAW},
+    {.id = "listUploads",
+     .method = "GET",
+     .path = "/api/v1/uploads",
+     .right = API_USER,
+     .about = "your uploads that are under way, or have failed",
+     .run = list,
+     .answer = &uploads_shape},
+    {.id = "createUpload",
+     .method = "POST",
+     .path = "/api/v1/uploads",
+     .right = API_USER,
+     .about = "begin: Upload-Length or Upload-Defer-Length, Upload-Metadata with name and filename",
+     .run = make,
+     .how = API_RAW,
+     .answer = &begun_shape},
+    {.id = "getUploadOffset",
+     .method = "HEAD",
+     .path = "/api/v1/uploads/{key}",
+     .right = API_USER,
+     .about = "how far it has come",
+     .run = progress,
+     .how = API_RAW},
+    {.id = "continueUpload",
+     .method = "PATCH",
+     .path = "/api/v1/uploads/{key}",
+     .right = API_USER,
+     .about = "the next piece, of any size",
+     .run = continue_upload,
+     .how = API_RAW | API_ENDLESS},
+    {.id = "deleteUpload",
+     .method = "DELETE",
+     .path = "/api/v1/uploads/{key}",
+     .right = API_USER,
+     .about = "give it up",
+     .run = erase,
+     .how = API_RAW | API_ESSENTIAL},
     {0}};
 
 const api_resource api_uploads = {"uploads", "Resumable uploads of data sets (tus 1.0).", routes};

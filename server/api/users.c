@@ -8,14 +8,8 @@
 
 static const char *const roles[] = {"admin", "user", "node", NULL};
 
-static json_t *present(json_t *row) {
-  json_object_set_new(row, "enabled", json_boolean(store_integer(row, "enabled")));
-  json_object_set_new(row, "waiting", json_boolean(store_integer(row, "waiting")));
-  return row;
-}
-
 static void list(api_call *call) {
-  api_reply_rows(call, "users", users_list(call->store), present);
+  api_reply_rows(call, "users", users_list(call->store), NULL);
 }
 
 /* The account of the path; NULL: answered. */
@@ -34,7 +28,7 @@ static void one(api_call *call) {
   json_t *row = find(call);
   if (!row) return;
   api_add_version(call, row);
-  api_reply(call, 200, present(row));
+  api_reply(call, 200, row);
 }
 
 static void fail_change(api_call *call, int64_t result) {
@@ -135,20 +129,92 @@ static const api_field key_fields[] = {
     {"hours", API_INTEGER, false, false, 1, 8760, "how long it is good; 72", NULL},
     {0}};
 
+/* ---- answers ---- */
+
+static const shape_member user_shape_members[] = {
+    {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"role", SHAPE_TEXT, 0, NULL, NULL, roles},
+    {"enabled", SHAPE_BOOLEAN, 0, NULL, NULL, NULL},
+    {"waiting", SHAPE_BOOLEAN, 0, "for an administrator to let it in", NULL, NULL},
+    {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
+    {"version", SHAPE_INTEGER, 0, "as in ETag", NULL, NULL},
+    {0}};
+static const answer_shape user_shape = {"User", user_shape_members, NULL};
+static const shape_member users_shape_members[] = {
+    {"users", SHAPE_LIST, 0, NULL, &user_shape, NULL}, {0}};
+static const answer_shape users_shape = {"Users", users_shape_members, NULL};
+static const shape_member key_shape_members[] = {
+    {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"role", SHAPE_TEXT, 0, NULL, NULL, roles},
+    {"creator", SHAPE_INTEGER, SHAPE_NULLABLE, NULL, NULL, NULL},
+    {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
+    {"expires", SHAPE_TIME, 0, NULL, NULL, NULL},
+    {0}};
+static const answer_shape key_shape = {"Key", key_shape_members, NULL};
+static const shape_member keys_shape_members[] = {{"keys", SHAPE_LIST, 0, NULL, &key_shape, NULL},
+                                                  {0}};
+static const answer_shape keys_shape = {"Keys", keys_shape_members, NULL};
+static const shape_member new_key_shape_members[] = {
+    {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"key", SHAPE_TEXT, 0, "shown this once", NULL, NULL},
+    {"role", SHAPE_TEXT, 0, NULL, NULL, roles},
+    {"expires", SHAPE_TIME, 0, NULL, NULL, NULL},
+    {0}};
+static const answer_shape new_key_shape = {"NewKey", new_key_shape_members, NULL};
+
 static const api_route routes[] = {
-    {"GET", "/api/v1/users", API_ADMIN, "all accounts", NULL, list, 0, NULL},
-    {"GET", "/api/v1/users/{id}", API_ADMIN, "one account", NULL, one, 0, NULL},
-    {"PATCH", "/api/v1/users/{id}", API_ADMIN,
-     "change the role, close or open the account; what is not named stays", save_fields, save, 0,
-     NULL},
-    {"DELETE", "/api/v1/users/{id}", API_ADMIN, "delete the account with all that it owns", NULL,
-     erase, API_ESSENTIAL, NULL},
-    {"POST", "/api/v1/users/keys", API_ADMIN, "a one-time key with which somebody can register",
-     key_fields, make_key, 0, NULL},
-    {"GET", "/api/v1/users/keys", API_ADMIN, "the keys that can still be used", NULL, list_keys, 0,
-     NULL},
-    {"DELETE", "/api/v1/users/keys/{id}", API_ADMIN, "revoke a key", NULL, revoke_key,
-     API_ESSENTIAL, NULL},
+    {.id = "listUsers",
+     .method = "GET",
+     .path = "/api/v1/users",
+     .right = API_ADMIN,
+     .about = "all accounts",
+     .run = list,
+     .answer = &users_shape},
+    {.id = "getUser",
+     .method = "GET",
+     .path = "/api/v1/users/{id}",
+     .right = API_ADMIN,
+     .about = "one account",
+     .run = one,
+     .answer = &user_shape},
+    {.id = "changeUser",
+     .method = "PATCH",
+     .path = "/api/v1/users/{id}",
+     .right = API_ADMIN,
+     .about = "change the role, close or open the account; what is not named stays",
+     .fields = save_fields,
+     .run = save,
+     .answer = &user_shape},
+    {.id = "deleteUser",
+     .method = "DELETE",
+     .path = "/api/v1/users/{id}",
+     .right = API_ADMIN,
+     .about = "delete the account with all that it owns",
+     .run = erase,
+     .how = API_ESSENTIAL},
+    {.id = "createKey",
+     .method = "POST",
+     .path = "/api/v1/users/keys",
+     .right = API_ADMIN,
+     .about = "a one-time key with which somebody can register",
+     .fields = key_fields,
+     .run = make_key,
+     .answer = &new_key_shape},
+    {.id = "listKeys",
+     .method = "GET",
+     .path = "/api/v1/users/keys",
+     .right = API_ADMIN,
+     .about = "the keys that can still be used",
+     .run = list_keys,
+     .answer = &keys_shape},
+    {.id = "revokeKey",
+     .method = "DELETE",
+     .path = "/api/v1/users/keys/{id}",
+     .right = API_ADMIN,
+     .about = "revoke a key",
+     .run = revoke_key,
+     .how = API_ESSENTIAL},
     {0}};
 
 const api_resource api_users = {"users", "Accounts and who may make them.", routes};

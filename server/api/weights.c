@@ -5,15 +5,8 @@
 
 #include <stdio.h>
 
-static json_t *present(json_t *row) {
-  json_t *metrics = json_loads(store_text(row, "metrics"), 0, NULL);
-  json_object_set_new(row, "metrics", metrics ? metrics : json_null());
-  return row;
-}
-
 static void list(api_call *call) {
-  api_reply_rows(call, "weights", weights_list(call->store, call->user.id, call->user.admin),
-                 present);
+  api_reply_rows(call, "weights", weights_list(call->store, call->user.id, call->user.admin), NULL);
 }
 
 static json_t *find(api_call *call) {
@@ -28,7 +21,7 @@ static json_t *find(api_call *call) {
 
 static void one(api_call *call) {
   json_t *row = find(call);
-  if (row) api_reply(call, 200, present(row));
+  if (row) api_reply(call, 200, row);
 }
 
 static void download(api_call *call) {
@@ -83,15 +76,62 @@ static const api_field evaluate_fields[] = {
     {"part", API_TEXT, false, false, 1, 16, "validation, or all where there is none", parts},
     {0}};
 
-static const api_route routes[] = {
-    {"GET", "/api/v1/weights", API_USER, "your trained weights, the newest first", NULL, list, 0,
-     NULL},
-    {"GET", "/api/v1/weights/{id}", API_USER, "one of them with its figures", NULL, one, 0, NULL},
-    {"GET", "/api/v1/weights/{id}/file", API_USER, "the .safetensors file", NULL, download, 0,
-     NULL},
-    {"POST", "/api/v1/weights/{id}/evaluate", API_USER, "loss, metrics and confusion on a data set",
-     evaluate_fields, evaluate, API_TOOL, NULL},
-    {"DELETE", "/api/v1/weights/{id}", API_USER, "delete them", NULL, erase, API_ESSENTIAL, NULL},
+/* ---- answers ---- */
+
+static const shape_member weights_shape_members[] = {
+    {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"owner", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"owner_name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"model", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"model_name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"session", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"bytes", SHAPE_BYTES, 0, NULL, NULL, NULL},
+    {"metrics", SHAPE_JSON, 0, "of the last epoch", NULL, NULL},
+    {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
     {0}};
+static const answer_shape weights_shape = {"Weights", weights_shape_members, NULL};
+static const shape_member list_shape_members[] = {
+    {"weights", SHAPE_LIST, 0, NULL, &weights_shape, NULL}, {0}};
+static const answer_shape list_shape = {"WeightsList", list_shape_members, NULL};
+static const answer_shape report_shape = {"Evaluation", NULL, NULL};
+
+static const api_route routes[] = {{.id = "listWeights",
+                                    .method = "GET",
+                                    .path = "/api/v1/weights",
+                                    .right = API_USER,
+                                    .about = "your trained weights, the newest first",
+                                    .run = list,
+                                    .answer = &list_shape},
+                                   {.id = "getWeights",
+                                    .method = "GET",
+                                    .path = "/api/v1/weights/{id}",
+                                    .right = API_USER,
+                                    .about = "one of them with its figures",
+                                    .run = one,
+                                    .answer = &weights_shape},
+                                   {.id = "downloadWeights",
+                                    .method = "GET",
+                                    .path = "/api/v1/weights/{id}/file",
+                                    .right = API_USER,
+                                    .about = "the .safetensors file",
+                                    .run = download,
+                                    .content = "application/octet-stream"},
+                                   {.id = "evaluateWeights",
+                                    .method = "POST",
+                                    .path = "/api/v1/weights/{id}/evaluate",
+                                    .right = API_USER,
+                                    .about = "loss, metrics and confusion on a data set",
+                                    .fields = evaluate_fields,
+                                    .run = evaluate,
+                                    .how = API_TOOL,
+                                    .answer = &report_shape},
+                                   {.id = "deleteWeights",
+                                    .method = "DELETE",
+                                    .path = "/api/v1/weights/{id}",
+                                    .right = API_USER,
+                                    .about = "delete them",
+                                    .run = erase,
+                                    .how = API_ESSENTIAL},
+                                   {0}};
 
 const api_resource api_weights = {"weights", "What trainings have made.", routes};

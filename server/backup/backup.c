@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 #include <zip.h>
 
@@ -148,18 +149,47 @@ static bool split_name(const char *name, char folder[16], char id[24], char file
   return (strcmp(folder, "datasets") == 0 || strcmp(folder, "jobs") == 0) && file[0] != '.';
 }
 
+/* No more than the archive's list says of it. */
 static bool extract(zip_t *zip, zip_uint64_t index, const char *path) {
   char buffer[1 << 16];
+  zip_stat_t info;
+  if (zip_stat_index(zip, index, 0, &info) != 0) return false;
+  zip_uint64_t left = info.size;
   zip_file_t *from = zip_fopen_index(zip, index, 0);
   FILE *to = from ? fopen(path, "we") : NULL;
   zip_int64_t n = -1;
   bool ok = to != NULL;
-  while (ok && (n = zip_fread(from, buffer, sizeof buffer)) > 0)
-    ok = fwrite(buffer, 1, (size_t)n, to) == (size_t)n;
+  while (ok && (n = zip_fread(from, buffer, sizeof buffer)) > 0) {
+    ok = (zip_uint64_t)n <= left && fwrite(buffer, 1, (size_t)n, to) == (size_t)n;
+    left -= (zip_uint64_t)n;
+  }
   if (to && (fflush(to) != 0 || fsync(fileno(to)) != 0)) ok = false;
   if (to && fclose(to) != 0) ok = false;
   if (from && zip_fclose(from) != 0) ok = false;
   return ok && n == 0;
+}
+
+/* What it unpacks to: as much as its own size explains (files are stored, the store is packed), and
+ * as the disk has. */
+static bool check_size(const char *data_dir, zip_t *zip, int64_t packed, char *error, size_t size) {
+  int64_t total = 0, explained = packed * 20 + ((int64_t)64 << 20), left = INT64_MAX;
+  struct statvfs disk;
+  for (zip_int64_t i = 0; i < zip_get_num_entries(zip, 0) && total <= explained; i++) {
+    zip_stat_t info;
+    if (zip_stat_index(zip, (zip_uint64_t)i, 0, &info) != 0 || !(info.valid & ZIP_STAT_SIZE) ||
+        info.size > (zip_uint64_t)explained)
+      total = INT64_MAX / 2;
+    else
+      total += (int64_t)info.size;
+  }
+  if (statvfs(data_dir, &disk) == 0) left = (int64_t)disk.f_bavail * (int64_t)disk.f_frsize;
+  if (total > explained)
+    snprintf(error, size, "this is no backup: %lld bytes unpack to more than %lld",
+             (long long)packed, (long long)explained);
+  else if (total > left)
+    snprintf(error, size, "the backup unpacks to %lld bytes, the disk has %lld left",
+             (long long)total, (long long)left);
+  return total <= explained && total <= left;
 }
 
 static bool extract_all(const char *data_dir, zip_t *zip, char *error, size_t size) {
@@ -194,6 +224,11 @@ static bool check_store(const char *data_dir, char *error, size_t size) {
   restore_path(data_dir, "webml.sqlite", path, sizeof path);
   store *s = store_open(path, error, size);
   bool ok = s != NULL;
+  const char *problem = ok ? backup_problem(s) : NULL;
+  if (problem) {
+    snprintf(error, size, "this is no backup: %s", problem);
+    ok = false;
+  }
   if (ok && !backup_void_logins(s)) {
     snprintf(error, size, "%s", store_error());
     ok = false;
@@ -213,7 +248,9 @@ bool backup_prepare(const char *data_dir, const char *file, char *error, size_t 
   }
   zip_t *zip = zip_open(file, ZIP_RDONLY | ZIP_CHECKCONS, &code);
   if (!zip) snprintf(error, size, "%s is no zip file that can be read", file);
-  bool ok = zip && extract_all(data_dir, zip, error, size) && check_store(data_dir, error, size);
+  struct stat info;
+  bool ok = zip && stat(file, &info) == 0 && check_size(data_dir, zip, info.st_size, error, size) &&
+            extract_all(data_dir, zip, error, size) && check_store(data_dir, error, size);
   if (zip) zip_discard(zip);
   restore_path(data_dir, "whole", path, sizeof path);
   int fd = ok ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;

@@ -1,6 +1,7 @@
 /* Answers from files: a piece at a time, when the client has taken the one before. */
 #include "loop.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -9,13 +10,13 @@ enum { PIECE = 256 << 10 };
 typedef struct sender {
   h2o_generator_t generator;
   int fd;
-  int64_t at, size;
+  int64_t at, end;
   char *piece;
 } sender;
 
 static void send_next(h2o_generator_t *generator, h2o_req_t *req) {
   sender *s = (sender *)generator;
-  size_t want = s->size - s->at < PIECE ? (size_t)(s->size - s->at) : PIECE;
+  size_t want = s->end - s->at < PIECE ? (size_t)(s->end - s->at) : PIECE;
   ssize_t got = want ? pread(s->fd, s->piece, want, s->at) : 0;
   h2o_iovec_t bytes = {s->piece, got > 0 ? (size_t)got : 0};
   s->at += got > 0 ? got : 0;
@@ -23,75 +24,94 @@ static void send_next(h2o_generator_t *generator, h2o_req_t *req) {
     h2o_send(req, NULL, 0, H2O_SEND_STATE_ERROR);
   else
     h2o_send(req, &bytes, bytes.len ? 1 : 0,
-             s->at == s->size ? H2O_SEND_STATE_FINAL : H2O_SEND_STATE_IN_PROGRESS);
+             s->at == s->end ? H2O_SEND_STATE_FINAL : H2O_SEND_STATE_IN_PROGRESS);
 }
 
-static void on_disposed(void *holder) {
-  sender *s = *(sender **)holder;
+static void free_sender(sender *s) {
   close(s->fd);
   free(s->piece);
   free(s);
+}
+
+static void on_disposed(void *holder) {
+  free_sender(*(sender **)holder);
 }
 
 typedef struct file_answer {
   http_message super;
   http_request *request;
   sender *sender;
+  http_response *head;
 } file_answer;
+
+static void add_field(h2o_req_t *req, const char *name, const char *value) {
+  h2o_iovec_t v = h2o_strdup(&req->pool, value, SIZE_MAX);
+  h2o_add_header_by_str(&req->pool, &req->res.headers, name, strlen(name), 1, NULL, v.base, v.len);
+}
+
+/* Which part is sent, and the head that says so. */
+static void set_part(file_answer *a, h2o_req_t *req) {
+  char text[80];
+  sender *s = a->sender;
+  int64_t size = s->end, first = 0, last = size - 1;
+  http_range range = HTTP_RANGE_NONE;
+  if (http_is_unchanged(a->request, a->head)) {
+    a->head->status = 304;
+    a->head->content_type = NULL;
+    s->end = 0;
+  } else
+    range = http_find_range(a->request, a->head, size, &first, &last);
+  if (range == HTTP_RANGE_PART) {
+    a->head->status = 206;
+    s->at = first;
+    s->end = last + 1;
+    snprintf(text, sizeof text, "bytes %lld-%lld/%lld", (long long)first, (long long)last,
+             (long long)size);
+  } else if (range == HTTP_RANGE_BEYOND) {
+    a->head->status = 416;
+    s->end = 0;
+    snprintf(text, sizeof text, "bytes */%lld", (long long)size);
+  }
+  bool is_file = a->head->status == 200;
+  http_set_head(req, a->head);
+  if (range != HTTP_RANGE_NONE) add_field(req, "content-range", text);
+  if (is_file || range != HTTP_RANGE_NONE) add_field(req, "accept-ranges", "bytes");
+  req->res.content_length = a->head->status == 304 ? SIZE_MAX : (size_t)(s->end - s->at);
+}
 
 static void run_file(http_message *message) {
   file_answer *a = (file_answer *)message;
   h2o_req_t *req = a->request->req;
-  sender *s = a->sender;
   if (req) {
     sender **holder = h2o_mem_alloc_shared(&req->pool, sizeof *holder, on_disposed);
-    *holder = s;
+    *holder = a->sender;
     a->request->answered = true;
-    req->res.content_length = (size_t)s->size;
-    h2o_start_response(req, &s->generator);
-    send_next(&s->generator, req);
-  } else {
-    close(s->fd);
-    free(s->piece);
-    free(s);
-  }
+    set_part(a, req);
+    if (strcmp(a->request->method, "HEAD") == 0) a->sender->at = a->sender->end;
+    h2o_start_response(req, &a->sender->generator);
+    send_next(&a->sender->generator, req);
+  } else
+    free_sender(a->sender);
   http_request_release(a->request);
+  free(a->head);
   free(a);
-}
-
-typedef struct head_message {
-  http_message super;
-  http_request *request;
-  file_answer *next;
-  http_response *head;
-} head_message;
-
-/* The head is set on the loop, too; its texts are copied by the message that carries them. */
-static void run_head(http_message *message) {
-  head_message *m = (head_message *)message;
-  if (m->request->req) http_set_head(m->request->req, m->head);
-  free(m->head);
-  run_file(&m->next->super);
-  free(m);
 }
 
 void http_respond_file(http_request *r, const http_response *head, int fd, int64_t size) {
   sender *s = calloc(1, sizeof *s);
   file_answer *a = calloc(1, sizeof *a);
-  head_message *m = calloc(1, sizeof *m);
   http_response *copy = http_copy_response(head);
   char *piece = malloc(PIECE);
-  if (!s || !a || !m || !copy || !piece) {
-    free(s), free(a), free(m), free(copy), free(piece);
+  if (!s || !a || !copy || !piece) {
+    free(s), free(a), free(copy), free(piece);
     close(fd);
     http_respond(r, &(http_response){.status = 503});
     return;
   }
-  *s = (sender){.generator = {send_next, NULL}, .fd = fd, .size = size, .piece = piece};
-  *a = (file_answer){.request = r, .sender = s};
-  *m = (head_message){{.run = run_head}, r, a, copy};
+  *s = (sender){.generator = {send_next, NULL}, .fd = fd, .end = size, .piece = piece};
+  *a = (file_answer){{.run = run_file}, r, s, copy};
   if (http_on_loop(r->loop))
-    run_head(&m->super);
+    run_file(&a->super);
   else
-    http_post(r->loop, &m->super);
+    http_post(r->loop, &a->super);
 }

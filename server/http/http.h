@@ -17,18 +17,68 @@ typedef struct http_server http_server;
 typedef struct http_request http_request;
 typedef struct http_stream http_stream;
 
+/* Why a body is not taken: the status of the answer, and its sentence, without quotation marks,
+ * backslashes or control characters. */
+typedef struct http_refusal {
+  int status;
+  char sentence[200];
+} http_refusal;
+
+/* Bodies that are handed on while they come, instead of being kept whole until the request is
+ * handled: of any size, in little memory, and what has come before a connection breaks is not lost.
+ *
+ * wants() is asked on the loop, for requests that have a body, and must not block; `path` is
+ * decoded, without the query. The others are called on threads of the server's own, may block, and
+ * come one after the other for one request: begin   once, before the first byte, with the request's
+ * head (http_header() and so on may be called, http_body() has nothing, and it may not be
+ * answered). size: bytes that are announced, or UINT64_MAX. Returns what the other calls get, or
+ * NULL with a refusal. piece   some bytes, at most 512 KiB. False, with a refusal: no more of them.
+ *   end     once after a begin() that succeeded. whole: all has come; if not, the client has gone,
+ * or was refused. Then, if all has come, the request is handled as others are, with
+ * http_body_object(); at last free() is called, from any thread. body_limit() and may_send() are
+ * asked before all of this. */
+typedef struct http_body_functions {
+  bool (*wants)(const char *method, const char *path, void *user); /* NULL: none */
+  void *(*begin)(const http_request *request, uint64_t size, http_refusal *refusal, void *user);
+  bool (*piece)(void *object, const void *bytes, size_t size, http_refusal *refusal);
+  void (*end)(void *object, bool whole);
+  void (*free)(void *object);
+} http_body_functions;
+
 typedef struct http_options {
   const char *host;    /* numeric address, or NULL: 127.0.0.1 */
   int port;            /* 0: any that is free */
   int loops;           /* threads; 0: one per core */
-  size_t max_body;     /* bytes; larger ones get 413 (HTTP/2: the stream is refused); 0: 16 MiB */
-  int max_connections; /* of all clients; 0: 16,384 */
+  size_t max_body;     /* bytes; larger ones get 413; 0: 16 MiB */
+  int max_connections; /* of all clients; 0: 16,384; never more than files may be open */
   int max_connections_per_address; /* 0: 2,048 */
-  int max_resets;   /* requests that one connection may give up before it is closed; 0: 200 */
-  int idle_seconds; /* for a request to come, body and all, and between them; 0: 120 */
+  int max_resets; /* requests that one connection may give up before it is closed; 0: 200 */
+  /* For a request to come, body and all, and between them; 0: 120. A large body gets a second more
+   * for every 4 KiB that have come. The same holds for what the client takes of an answer. */
+  int idle_seconds;
   const char *certificate, *key; /* PEM files; both or none */
   void (*handle)(http_request *request, void *user);
   void *user;
+
+  /* ---- what a request may cost before it is handled ---- */
+
+  size_t max_head; /* bytes of the header fields; beyond: 431; 0: 32 KiB */
+  int max_fields;  /* 0: 100 */
+  /* The most bytes that the body of such a request may have, in place of max_body; NULL: max_body
+   * for all. And who may send one at all: 0, or the status of a refusal (401, 403). Both are asked
+   * on the loop when a body is larger than 64 KiB, before more of it is taken, and must not block.
+   * path is decoded, without the query; authorization: that header field, or NULL. */
+  size_t (*body_limit)(const char *method, const char *path, void *user);
+  int (*may_send)(const char *method, const char *path, const char *authorization, void *user);
+  /* Bytes of requests and of answers that clients have not taken: of one address (0: 512 MiB), and
+   * of all (0: 2 GiB). Beyond them what would need more gets 503. Bodies in files count, too. */
+  size_t max_held_per_address, max_held;
+  /* Where bodies of 4 MiB and more are kept while they come, in files without names; NULL: /tmp. */
+  const char *spool_folder;
+  http_body_functions body;
+  /* Addresses and networks, "10.0.0.1, 192.168.0.0/16, fd00::/8": whoever connects from there is a
+   * proxy, whose Forwarded or X-Forwarded-For says who the client is. NULL: none. */
+  const char *trusted_proxies;
 } http_options;
 
 /* NULL with a sentence in `error`. Listens already when it returns. */
@@ -46,6 +96,9 @@ void http_server_destroy(http_server *server);
 
 typedef struct http_counts {
   uint64_t connections, open_connections, requests, resets, refused;
+  uint64_t rejected; /* requests that were refused before they were handled */
+  uint64_t ended;    /* connections that were ended for what they sent, or did not take */
+  uint64_t held;     /* bytes, of all connections */
 } http_counts;
 void http_server_counts(const http_server *server, http_counts *counts);
 
@@ -57,6 +110,8 @@ const char *http_query(const http_request *request); /* behind the "?", as sent;
 /* Case does not matter; NULL when there is none. Bytes below 32 never occur in it. */
 const char *http_header(const http_request *request, const char *name);
 const void *http_body(const http_request *request, size_t *size);
+/* What begin() of http_body_functions has made of the body; NULL: the body is in http_body(). */
+void *http_body_object(const http_request *request);
 const char *http_peer(const http_request *request); /* address without port */
 bool http_is_secure(const http_request *request);   /* TLS */
 
@@ -66,6 +121,10 @@ bool http_detach(http_request *request);
 /* True once the client has gone (of a detached request): work for it can be dropped. */
 bool http_is_gone(const http_request *request);
 /* ---- the answer ---- */
+
+/* A status in words, "Not Found"; and as a word for programs, "not_found". */
+const char *http_reason(int status);
+void http_code(int status, char *code, size_t size);
 
 /* Names are lower-case texts that live as long as the program. */
 typedef struct http_field {
@@ -79,9 +138,11 @@ typedef struct http_response {
   size_t size;
   int n_fields;
   const http_field *fields; /* further headers */
+  bool may_compress;        /* by gzip, when it is larger than 1 KiB and the client takes that */
 } http_response;
 
-/* Everything is copied. Ends the request. */
+/* Everything is copied. Ends the request. With a field "etag" and status 200, a client that has it
+ * already (If-None-Match) gets 304. */
 void http_respond(http_request *request, const http_response *response);
 
 /* What the calling thread answers between these two goes to the loops together, at the end: one
@@ -90,7 +151,8 @@ void http_gather(void);
 void http_flush(void);
 
 /* The body comes from a file, from its beginning, as the client takes it; `size` bytes. The
- * descriptor is the request's from here on. Ends the request. */
+ * descriptor is the request's from here on. Ends the request. A client may ask for a part (Range,
+ * one of it; If-Range with the field "etag"), or have it already (If-None-Match). */
 void http_respond_file(http_request *request, const http_response *head, int fd, int64_t size);
 
 /* Starts an answer without an end. closed(user) is called once, on the loop, when the client has

@@ -1,5 +1,6 @@
 /* A request from h2o's memory to the handler and back. */
 #include "loop.h"
+#include "text.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -11,7 +12,12 @@ void http_request_release(http_request *r) {
   if (atomic_fetch_sub(&r->references, 1) != 1) return;
   free(r->copies);
   free(r->header);
-  if (r->detached) free((void *)(uintptr_t)r->body);
+  if (r->buffer) {
+    http_server_holds_less(r->loop->server, r->buffer->capacity);
+    h2o_buffer_dispose(&r->buffer);
+  } else if (r->detached)
+    free((void *)(uintptr_t)r->body);
+  if (r->object) r->loop->server->options.body.free(r->object);
   free(r);
 }
 
@@ -21,6 +27,8 @@ static void on_disposed(void *holder) {
   r->loop->pending--;
   if (!r->answered) atomic_store(&r->gone, true);
   if (r->connection) http_connection_done(r->connection, !r->answered);
+  if (r->client) http_client_leave(r->loop->server, r->client);
+  r->client = NULL;
   r->connection = NULL;
   r->req = NULL;
   http_request_release(r);
@@ -64,29 +72,117 @@ static http_request *new_request(http_loop *loop, h2o_req_t *req) {
   return r;
 }
 
-static void refuse(h2o_req_t *req, int status, const char *body) {
-  http_set_head(req, &(http_response){.status = status, .content_type = "application/json"});
-  req->res.content_length = strlen(body);
-  h2o_send_inline(req, body, strlen(body));
+static void refuse(h2o_req_t *req, int status, const char *sentence) {
+  char body[512];
+  size_t n = http_problem(body, sizeof body, status, sentence);
+  http_set_head(req, &(http_response){.status = status, .content_type = http_problem_type});
+  if (status == 401)
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("www-authenticate"), 1, NULL,
+                          H2O_STRLIT("Bearer"));
+  req->res.content_length = n;
+  h2o_send_inline(req, body, n);
+}
+
+/* Header fields as RFC 9113, 6.5.2 counts them; each may be a reference to the same few bytes. */
+static bool is_too_large(const http_options *o, const h2o_req_t *req) {
+  size_t size = req->path.len + req->authority.len;
+  for (size_t i = 0; i < req->headers.size; i++)
+    size += req->headers.entries[i].name->len + req->headers.entries[i].value.len + 32;
+  return req->headers.size > (size_t)o->max_fields || size > o->max_head;
+}
+
+/* ---- requests whose bodies are handed on ---- */
+
+http_request *http_request_early(http_connection *c, http_text method, http_text target,
+                                 char *fields) {
+  h2o_mem_pool_t pool;
+  size_t at, *indexes = NULL;
+  h2o_mem_init_pool(&pool);
+  h2o_iovec_t path = h2o_url_normalize_path(&pool, target.bytes, target.size, &at, &indexes);
+  size_t n_query = at < target.size ? target.size - at - 1 : 0;
+  http_request *r = malloc(sizeof *r + method.size + path.len + n_query + 3);
+  if (r) {
+    *r = (http_request){.loop = c->loop, .detached = true, .copies = fields};
+    atomic_init(&r->references, 1);
+    char *to = (char *)(r + 1);
+    r->method = put_bytes(&to, method.bytes, method.size);
+    r->path = put_bytes(&to, path.base, path.len);
+    r->query = put_bytes(&to, target.bytes + target.size - n_query, n_query);
+    memcpy(r->peer, c->address, sizeof r->peer);
+    if (c->is_proxy) http_find_client(r); /* checked when it is handled */
+  } else
+    free(fields);
+  h2o_mem_clear_pool(&pool);
+  return r;
+}
+
+/* A request whose body has been handed on: libh2o has it now, too. NULL: it is not such a one. */
+static http_request *bind_early(http_connection *c, h2o_req_t *req) {
+  char address[48];
+  http_request *r = c->early;
+  if (req->version >= 0x200)
+    r = http2_take_early(c, req);
+  else if (r)
+    atomic_fetch_add(&r->references, 1); /* the other one was the connection's */
+  if (!r) return NULL;
+  c->early = NULL;
+  r->req = req;
+  r->connection = http_connection_request(req, address);
+  return r;
+}
+
+enum { MOST_UNSENT = 16 << 20 }; /* bytes of answers that may wait before there is another one */
+
+static bool is_text_decoded(const char *bytes, size_t size) {
+  if (!memchr(bytes, '%', size)) return http_is_text(bytes, size);
+  char *copy = copy_text(bytes, size);
+  bool ok = copy && http_is_text(copy, http_decode(copy, size));
+  free(copy);
+  return ok;
+}
+
+/* NULL: the request may be handled; else why not. */
+static const char *check(http_loop *loop, const http_connection *c, h2o_req_t *req, int *status) {
+  *status = c && c->two.connection ? c->two.status : 0;
+  if (*status) return c->two.problem;
+  *status = 503;
+  if (c && c->unsent > MOST_UNSENT) return "take the answers to earlier requests first";
+  *status = 431;
+  if (is_too_large(&loop->server->options, req)) return "the header fields are too large";
+  *status = 400;
+  if (!http_is_text(req->path_normalized.base, req->path_normalized.len))
+    return "the path is not UTF-8, or has control characters";
+  size_t query = req->query_at < req->path.len ? req->query_at : req->path.len;
+  if (!is_text_decoded(req->path.base + query, req->path.len - query))
+    return "the query is not UTF-8, or has control characters";
+  return NULL;
 }
 
 int http_on_request(h2o_handler_t *handler, h2o_req_t *req) {
   (void)handler;
+  int status;
   http_loop *loop = http_current_loop;
   atomic_fetch_add(&loop->server->requests, 1);
-  if (!is_clean(req->path_normalized.base, req->path_normalized.len)) {
-    refuse(req, 400, "{\"error\":\"the path has control characters\"}");
-    return 0;
-  }
-  http_request *r = new_request(loop, req);
+  h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
+  http_connection *c = socket->on_close.data;
+  http_request *r = bind_early(c, req);
+  if (!r) r = new_request(loop, req);
   if (!r) {
-    refuse(req, 503, "{\"error\":\"out of memory\"}");
+    refuse(req, 503, "out of memory");
     return 0;
   }
   http_request **holder = h2o_mem_alloc_shared(&req->pool, sizeof *holder, on_disposed);
   *holder = r;
   loop->pending++;
-  loop->server->options.handle(r, loop->server->options.user);
+  if (r->connection) (req->version < 0x200 ? http1_answering : http2_answering)(r->connection, req);
+  const char *problem = check(loop, r->connection, req, &status);
+  if (!problem && c->is_proxy) problem = http_check_client(r, &status);
+  if (problem) {
+    r->answered = true;
+    refuse(req, status, problem);
+    http_request_release(r);
+  } else
+    loop->server->options.handle(r, loop->server->options.user);
   return 0;
 }
 
@@ -101,6 +197,9 @@ const char *http_path(const http_request *r) {
 const char *http_query(const http_request *r) {
   return r->query;
 }
+void *http_body_object(const http_request *r) {
+  return r->object;
+}
 const char *http_peer(const http_request *r) {
   return r->peer;
 }
@@ -112,25 +211,19 @@ bool http_is_secure(const http_request *r) {
   return r->loop->server->tls != NULL;
 }
 
-static bool same_name(const char *a, size_t n, const char *b) {
-  for (size_t i = 0; i < n; i++)
-    if (tolower((unsigned char)a[i]) != tolower((unsigned char)b[i])) return false;
-  return b[n] == '\0';
-}
-
 const char *http_header(const http_request *request, const char *name) {
   http_request *r = (http_request *)(uintptr_t)request; /* the text of the last header is its own */
   if (r->detached) {
     for (const char *p = r->copies; *p;) {
       const char *value = p + strlen(p) + 1;
-      if (same_name(p, strlen(p), name)) return value;
+      if (http_same_name(p, strlen(p), name)) return value;
       p = value + strlen(value) + 1;
     }
     return NULL;
   }
   for (size_t i = 0; i < r->req->headers.size; i++) {
     const h2o_header_t *h = &r->req->headers.entries[i];
-    if (!same_name(h->name->base, h->name->len, name)) continue;
+    if (!http_same_name(h->name->base, h->name->len, name)) continue;
     if (!is_clean(h->value.base, h->value.len)) return NULL;
     free(r->header);
     return r->header = copy_text(h->value.base, h->value.len);
@@ -138,151 +231,76 @@ const char *http_header(const http_request *request, const char *name) {
   return NULL;
 }
 
-bool http_detach(http_request *r) {
-  if (r->detached) return true;
-  size_t size = 1;
-  for (size_t i = 0; i < r->req->headers.size; i++)
-    size += r->req->headers.entries[i].name->len + r->req->headers.entries[i].value.len + 2;
-  char *copies = malloc(size), *at = copies;
-  void *body = r->body_size ? malloc(r->body_size) : NULL;
-  if (!copies || (r->body_size && !body)) {
-    static const char none[] = "{\"error\":\"out of memory\"}";
-    free(copies);
-    free(body);
-    http_respond(r, &(http_response){503, "application/json", none, sizeof none - 1, 0, NULL});
-    return false;
+/* Where libh2o keeps the body of the request. */
+static h2o_buffer_t **buffer_of(const http_request *r) {
+  if (r->req->version >= 0x200)
+    return &H2O_STRUCT_FROM_MEMBER(h2o_http2_stream_t, req, r->req)->_req_body;
+  return &r->connection->socket->input;
+}
+
+/* Takes libh2o's buffer with the body, instead of a copy. HTTP/1.1 will still want to take the
+ * request's bytes out of its own: it gets a dummy that claims to have them. False: no memory. */
+static bool take_buffer(http_request *r) {
+  static h2o_buffer_prototype_t plain; /* without a list of buffers, which would be a thread's */
+  h2o_buffer_t **place = buffer_of(r), *dummy = NULL;
+  if (r->req->version < 0x200) {
+    if (!(dummy = calloc(1, sizeof *dummy))) return false;
+    *dummy = (h2o_buffer_t){.capacity = 1,
+                            .size = (*place)->size,
+                            .bytes = dummy->_buf,
+                            ._prototype = &h2o_socket_buffer_prototype,
+                            ._fd = -1};
   }
-  for (size_t i = 0; i < r->req->headers.size; i++) {
-    const h2o_header_t *h = &r->req->headers.entries[i];
+  r->buffer = *place;
+  r->buffer->_prototype = &plain;
+  http_server_holds_more(r->loop->server, r->buffer->capacity);
+  *place = dummy;
+  return true;
+}
+
+/* The body is the request's own. False: no memory. */
+static bool keep_body(http_request *r) {
+  if (!r->body_size) r->body = NULL; /* it is nobody's */
+  if (!r->body_size) return true;
+  if (r->body_size >= HTTP_UNASKED && r->connection) return take_buffer(r);
+  void *copy = malloc(r->body_size);
+  if (copy) memcpy(copy, r->body, r->body_size);
+  if (copy) r->body = copy;
+  return copy != NULL;
+}
+
+char *http_copy_fields(const h2o_req_t *req) {
+  size_t size = 1;
+  for (size_t i = 0; i < req->headers.size; i++)
+    size += req->headers.entries[i].name->len + req->headers.entries[i].value.len + 2;
+  char *copies = malloc(size), *at = copies;
+  if (!copies) return NULL;
+  for (size_t i = 0; i < req->headers.size; i++) {
+    const h2o_header_t *h = &req->headers.entries[i];
     if (!h->name->len || !is_clean(h->value.base, h->value.len)) continue;
-    memcpy(at, h->name->base, h->name->len);
-    at[h->name->len] = '\0';
-    at += h->name->len + 1;
-    memcpy(at, h->value.base, h->value.len);
-    at[h->value.len] = '\0';
-    at += h->value.len + 1;
+    put_bytes(&at, h->name->base, h->name->len);
+    put_bytes(&at, h->value.base, h->value.len);
   }
   *at = '\0';
-  if (body) memcpy(body, r->body, r->body_size);
+  return copies;
+}
+
+bool http_detach(http_request *r) {
+  if (r->detached) return true;
+  char *copies = http_copy_fields(r->req);
+  if (!copies || !keep_body(r)) {
+    char text[64];
+    size_t n = http_problem(text, sizeof text, 503, "out of memory");
+    free(copies);
+    http_respond(r, &(http_response){
+                        .status = 503, .content_type = http_problem_type, .body = text, .size = n});
+    return false;
+  }
   r->copies = copies;
-  r->body = body;
   r->detached = true;
   return true;
 }
 
 bool http_is_gone(const http_request *r) {
   return atomic_load(&((http_request *)(uintptr_t)r)->gone);
-}
-
-/* ---- answering ---- */
-
-static const char *reason_of(int status) {
-  static const struct {
-    int status;
-    const char *reason;
-  } reasons[] = {{200, "OK"},
-                 {201, "Created"},
-                 {202, "Accepted"},
-                 {204, "No Content"},
-                 {304, "Not Modified"},
-                 {400, "Bad Request"},
-                 {401, "Unauthorized"},
-                 {403, "Forbidden"},
-                 {404, "Not Found"},
-                 {405, "Method Not Allowed"},
-                 {409, "Conflict"},
-                 {410, "Gone"},
-                 {412, "Precondition Failed"},
-                 {413, "Content Too Large"},
-                 {415, "Unsupported Media Type"},
-                 {422, "Unprocessable Content"},
-                 {429, "Too Many Requests"},
-                 {500, "Internal Server Error"},
-                 {503, "Service Unavailable"},
-                 {507, "Insufficient Storage"}};
-  for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
-    if (reasons[i].status == status) return reasons[i].reason;
-  return status < 400 ? "OK" : "Error";
-}
-
-static void add_header(h2o_req_t *req, const char *name, const char *value) {
-  h2o_iovec_t v = h2o_strdup(&req->pool, value, SIZE_MAX);
-  h2o_add_header_by_str(&req->pool, &req->res.headers, name, strlen(name), 1, NULL, v.base, v.len);
-}
-
-void http_set_head(h2o_req_t *req, const http_response *response) {
-  req->res.status = response->status;
-  req->res.reason = reason_of(response->status);
-  if (response->content_type) add_header(req, "content-type", response->content_type);
-  add_header(req, "x-content-type-options", "nosniff");
-  for (int i = 0; i < response->n_fields; i++)
-    add_header(req, response->fields[i].name, response->fields[i].value);
-}
-
-static void send_now(http_request *r, const http_response *response) {
-  h2o_req_t *req = r->req;
-  if (req) {
-    r->answered = true;
-    http_set_head(req, response);
-    req->res.content_length = response->status == 204 ? SIZE_MAX : response->size;
-    h2o_send_inline(req, response->body ? response->body : "", response->size);
-  }
-  http_request_release(r);
-}
-
-static char *put_text(char **at, const char *text) {
-  size_t n = strlen(text) + 1;
-  char *to = memcpy(*at, text, n);
-  *at += n;
-  return to;
-}
-
-http_response *http_copy_response(const http_response *from) {
-  size_t fields = (size_t)from->n_fields * sizeof *from->fields, size = sizeof *from + fields;
-  size += (from->content_type ? strlen(from->content_type) + 1 : 0) + from->size;
-  for (int i = 0; i < from->n_fields; i++) size += strlen(from->fields[i].value) + 1;
-  http_response *to = malloc(size);
-  if (!to) return NULL;
-  http_field *list = (http_field *)(to + 1);
-  char *at = (char *)list + fields;
-  *to = *from;
-  to->fields = list;
-  if (from->content_type) to->content_type = put_text(&at, from->content_type);
-  for (int i = 0; i < from->n_fields; i++) {
-    list[i].name = from->fields[i].name; /* stays as long as the program */
-    list[i].value = put_text(&at, from->fields[i].value);
-  }
-  to->body = from->size ? memcpy(at, from->body, from->size) : NULL;
-  return to;
-}
-
-typedef struct answer {
-  http_message super;
-  http_request *request;
-  http_response *response;
-} answer;
-
-static void run_answer(http_message *message) {
-  answer *a = (answer *)message;
-  send_now(a->request, a->response);
-  free(a->response);
-  free(a);
-}
-
-void http_respond(http_request *r, const http_response *response) {
-  if (http_on_loop(r->loop)) {
-    send_now(r, response);
-    return;
-  }
-  answer *a = malloc(sizeof *a);
-  http_response *copy = a ? http_copy_response(response) : NULL;
-  if (a && !copy)
-    copy = http_copy_response(&(http_response){.status = 503}); /* a small one may fit */
-  if (!copy) { /* the client waits for its own time-out */
-    free(a);
-    http_request_release(r);
-    return;
-  }
-  *a = (answer){{.run = run_answer}, r, copy};
-  http_post(r->loop, &a->super);
 }

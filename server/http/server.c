@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -75,11 +76,14 @@ static void on_messages(h2o_multithread_receiver_t *receiver, h2o_linklist_t *me
 
 static SSL_CTX *load_tls(const http_options *o, char *error, size_t size) {
   SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
+  /* Of TLS 1.2 only what has forward secrecy and AEAD (RFC 9325); all of 1.3 does. */
   if (tls && SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION) == 1 &&
+      SSL_CTX_set_cipher_list(tls, "ECDHE+AESGCM:ECDHE+CHACHA20") == 1 &&
       SSL_CTX_use_certificate_chain_file(tls, o->certificate) == 1 &&
       SSL_CTX_use_PrivateKey_file(tls, o->key, SSL_FILETYPE_PEM) == 1 &&
       SSL_CTX_check_private_key(tls) == 1) {
-    SSL_CTX_set_options(tls, SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+    SSL_CTX_set_options(tls, SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
+                                 SSL_OP_NO_RENEGOTIATION);
     h2o_ssl_register_alpn_protocols(tls, h2o_http2_alpn_protocols);
     return tls;
   }
@@ -149,24 +153,37 @@ static bool is_taken(const http_options *o, char *error, size_t size) {
   return taken;
 }
 
+static void on_accept(h2o_socket_t *listener, const char *problem);
+
+static void on_pause_over(h2o_timeout_entry_t *entry) {
+  http_loop *loop = H2O_STRUCT_FROM_MEMBER(http_loop, pause_entry, entry);
+  if (loop->listener) h2o_socket_read_start(loop->listener, on_accept);
+}
+
+/* Out of descriptors or memory: the listener stays readable, and the loop would turn without end.
+ */
+static void pause_accepting(http_loop *loop, int error) {
+  bool out = error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+  if (!out || h2o_timeout_is_linked(&loop->pause_entry)) return;
+  h2o_socket_read_stop(loop->listener);
+  h2o_timeout_link(loop->loop, &loop->pause, &loop->pause_entry);
+}
+
 static void on_accept(h2o_socket_t *listener, const char *problem) {
   http_loop *loop = http_current_loop;
-  http_server *s = loop->server;
   if (problem) return;
   for (int i = 0; i < 16; i++) {
+    errno = 0;
     h2o_socket_t *socket = h2o_evloop_socket_accept(listener);
-    if (!socket) return;
-    if (loop->stopping || !http_connection_opened(loop, socket)) {
-      h2o_socket_close(socket);
-      continue;
+    if (!socket) {
+      pause_accepting(loop, errno);
+      return;
     }
-    if (s->tls) {
-      pthread_mutex_lock(&s->mutex);
-      loop->accept.ssl_ctx = s->tls;
-      h2o_accept(&loop->accept, socket); /* takes a reference of its own */
-      pthread_mutex_unlock(&s->mutex);
-    } else
-      h2o_accept(&loop->accept, socket);
+    http_connection *c = loop->stopping ? NULL : http_connection_opened(loop, socket);
+    if (c)
+      http_accept(c);
+    else
+      h2o_socket_close(socket);
   }
 }
 
@@ -200,8 +217,9 @@ static void start_loop(http_loop *loop) {
   h2o_context_init(&loop->context, loop->loop, &s->config);
   loop->accept.ctx = &loop->context;
   loop->accept.hosts = s->config.hosts;
-  loop->accept.ssl_ctx = s->tls;
   h2o_multithread_register_receiver(loop->context.queue, &loop->receiver, on_messages);
+  h2o_timeout_init(loop->loop, &loop->pause, 100);
+  loop->pause_entry.cb = on_pause_over;
   loop->listener = h2o_evloop_socket_create(loop->loop, loop->fd, H2O_SOCKET_FLAG_DONT_READ);
   h2o_socket_read_start(loop->listener, on_accept);
 }
@@ -222,12 +240,25 @@ static void *run_loop(void *arg) {
   return NULL;
 }
 
+/* Bodies from 4 MiB on lie in files without names, which libh2o maps. */
+static void set_spool(http_server *s) {
+  const char *folder = s->options.spool_folder ? s->options.spool_folder : "/tmp";
+  int n = snprintf(s->spool, sizeof s->spool, "%s/body-XXXXXX", folder);
+  if (n < 0 || (size_t)n >= sizeof s->spool) return;
+  h2o_socket_buffer_mmap_settings.threshold = (size_t)4 << 20;
+  snprintf(h2o_socket_buffer_mmap_settings.fn_template,
+           sizeof h2o_socket_buffer_mmap_settings.fn_template, "%s", s->spool);
+}
+
 static void configure(http_server *s) {
   const http_options *o = &s->options;
   h2o_config_init(&s->config);
   s->config.server_name = h2o_iovec_init(H2O_STRLIT("webml"));
-  s->config.max_request_entity_size = o->max_body;
-  s->config.http1.req_timeout = (uint64_t)o->idle_seconds * 1000;
+  /* These two are minded in http1.c, http2.c and connection.c, which know more. */
+  s->config.max_request_entity_size = SIZE_MAX / 4;
+  s->config.http1.req_timeout = (uint64_t)86400 * 1000;
+  s->config.http1.upgrade_to_http2 = 0;
+  set_spool(s);
   s->config.http2.idle_timeout = (uint64_t)o->idle_seconds * 1000;
   s->config.http2.max_concurrent_requests_per_connection = 100;
   h2o_hostconf_t *host =
@@ -236,13 +267,26 @@ static void configure(http_server *s) {
   h2o_create_handler(path, sizeof(h2o_handler_t))->on_req = http_on_request;
 }
 
+/* Descriptors are left for the store, files and programs. */
+static int most_connections(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > 100000) return 16384;
+  int files = (int)limit.rlim_cur, most = files > 512 ? files - 256 : files / 2;
+  return most < 16384 ? most : 16384;
+}
+
 static void settle(http_options *o) {
   if (!o->loops) o->loops = (int)sysconf(_SC_NPROCESSORS_ONLN);
   if (!o->max_body) o->max_body = (size_t)16 << 20;
-  if (!o->max_connections) o->max_connections = 16384;
+  int most = most_connections();
+  if (!o->max_connections || o->max_connections > most) o->max_connections = most;
   if (!o->max_connections_per_address) o->max_connections_per_address = 2048;
   if (!o->max_resets) o->max_resets = 200;
   if (!o->idle_seconds) o->idle_seconds = 120;
+  if (!o->max_head) o->max_head = (size_t)32 << 10;
+  if (!o->max_fields) o->max_fields = 100;
+  if (!o->max_held_per_address) o->max_held_per_address = (size_t)512 << 20;
+  if (!o->max_held) o->max_held = (size_t)2 << 30;
 }
 
 http_server *http_server_create(const http_options *options, char *error, size_t size) {
@@ -256,6 +300,7 @@ http_server *http_server_create(const http_options *options, char *error, size_t
   pthread_mutex_init(&s->mutex, NULL);
   s->loops = calloc((size_t)s->options.loops, sizeof *s->loops);
   if (!s->loops || s->wake < 0) goto failed;
+  if (!http_networks_parse(options->trusted_proxies, &s->proxies, error, size)) goto failed;
   if (options->certificate && !(s->tls = load_tls(&s->options, error, size))) goto failed;
   if (is_taken(&s->options, error, size)) goto failed;
   for (; s->n_loops < s->options.loops; s->n_loops++)
@@ -274,6 +319,10 @@ void http_server_run(http_server *s, int drain_seconds) {
   uint64_t count;
   configure(s); /* here, not in create(): the loops' memory belongs to the process that serves */
   int started = 0;
+  if (s->options.body.wants && !http_writers_start(&s->writers)) {
+    fprintf(stderr, "webml-server: cannot start a thread\n");
+    exit(1);
+  }
   pthread_barrier_init(&s->started, NULL, (unsigned)s->n_loops + 1);
   for (; started < s->n_loops; started++) {
     s->loops[started].server = s;
@@ -293,6 +342,7 @@ void http_server_run(http_server *s, int drain_seconds) {
     http_post(&s->loops[i], &m->super);
   }
   for (int i = 0; i < s->n_loops; i++) pthread_join(s->loops[i].thread, NULL);
+  if (s->options.body.wants) http_writers_stop(&s->writers);
 }
 
 void http_server_stop(http_server *s) {
@@ -308,7 +358,6 @@ void http_server_destroy(http_server *s) {
   if (s->wake >= 0) close(s->wake);
   if (s->tls) SSL_CTX_free(s->tls);
   pthread_mutex_destroy(&s->mutex);
-  free(s->addresses);
   free(s->loops);
   free(s);
 }
@@ -316,5 +365,10 @@ void http_server_destroy(http_server *s) {
 void http_server_counts(const http_server *server, http_counts *c) {
   http_server *s = (http_server *)(uintptr_t)server;
   *c = (http_counts){atomic_load(&s->connections), (uint64_t)atomic_load(&s->open),
-                     atomic_load(&s->requests), atomic_load(&s->resets), atomic_load(&s->refused)};
+                     atomic_load(&s->requests),    atomic_load(&s->resets),
+                     atomic_load(&s->refused),     atomic_load(&s->rejected),
+                     atomic_load(&s->ended),       0};
+  pthread_mutex_lock(&s->mutex);
+  c->held = s->held;
+  pthread_mutex_unlock(&s->mutex);
 }

@@ -93,6 +93,7 @@ static void read_progress(watcher *w) {
       fseek(w->progress, at, SEEK_SET);
       break;
     }
+    hide_paths(w->context, line);
     json_t *event = json_loads(line, 0, NULL);
     const char *kind = json_string_value(json_object_get(event, "event"));
     if (kind && strcmp(kind, "done") == 0) w->done = true;

@@ -2,21 +2,48 @@
 
 #include <openssl/evp.h>
 #include <sodium.h>
+#include <stdlib.h>
 #include <string.h>
 
-checksum_verdict checksum_matches(const char *text, const void *bytes, size_t size) {
+struct checksum {
+  EVP_MD_CTX *state;
+  unsigned char wanted[EVP_MAX_MD_SIZE];
+  size_t size;
+};
+
+static const EVP_MD *find_algorithm(const char *name, size_t length) {
   static const char *const known[] = {"sha1", "sha256", "sha512", "md5"};
-  unsigned char given[EVP_MAX_MD_SIZE], own[EVP_MAX_MD_SIZE];
-  size_t n_given = 0, length = strcspn(text, " ");
-  unsigned n = 0;
-  const EVP_MD *algorithm = NULL;
   for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-    if (strlen(known[i]) == length && strncmp(known[i], text, length) == 0)
-      algorithm = EVP_get_digestbyname(known[i]);
-  if (!algorithm || text[length] != ' ' ||
-      sodium_base642bin(given, sizeof given, text + length + 1, strlen(text + length + 1), NULL,
-                        &n_given, NULL, sodium_base64_VARIANT_ORIGINAL) != 0 ||
-      EVP_Digest(bytes, size, own, &n, algorithm, NULL) != 1)
-    return CHECKSUM_UNKNOWN;
-  return n == n_given && memcmp(own, given, n) == 0 ? CHECKSUM_FITS : CHECKSUM_DIFFERS;
+    if (strlen(known[i]) == length && strncmp(known[i], name, length) == 0)
+      return EVP_get_digestbyname(known[i]);
+  return NULL;
+}
+
+checksum *checksum_begin(const char *text) {
+  size_t length = strcspn(text, " ");
+  const EVP_MD *algorithm = find_algorithm(text, length);
+  checksum *c = algorithm && text[length] ? calloc(1, sizeof *c) : NULL;
+  if (!c) return NULL;
+  text += length + 1;
+  if (sodium_base642bin(c->wanted, sizeof c->wanted, text, strlen(text), NULL, &c->size, NULL,
+                        sodium_base64_VARIANT_ORIGINAL) == 0 &&
+      (c->state = EVP_MD_CTX_new()) && EVP_DigestInit_ex(c->state, algorithm, NULL) == 1)
+    return c;
+  EVP_MD_CTX_free(c->state);
+  free(c);
+  return NULL;
+}
+
+void checksum_add(checksum *c, const void *bytes, size_t size) {
+  EVP_DigestUpdate(c->state, bytes, size);
+}
+
+bool checksum_end(checksum *c) {
+  unsigned char own[EVP_MAX_MD_SIZE];
+  unsigned n = 0;
+  bool fits =
+      EVP_DigestFinal_ex(c->state, own, &n) == 1 && n == c->size && memcmp(own, c->wanted, n) == 0;
+  EVP_MD_CTX_free(c->state);
+  free(c);
+  return fits;
 }

@@ -5,16 +5,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Those that checksum_matches() knows, separated by commas. */
+/* Those that are known, separated by commas. */
 #define CHECKSUM_ALGORITHMS "sha1,sha256,sha512,md5"
 
-typedef enum checksum_verdict {
-  CHECKSUM_FITS,
-  CHECKSUM_DIFFERS,
-  CHECKSUM_UNKNOWN /* another algorithm, or not base64 */
-} checksum_verdict;
+typedef struct checksum checksum;
 
-/* text: the algorithm, a blank, the checksum in base64, as tus' Upload-Checksum has it. */
-checksum_verdict checksum_matches(const char *text, const void *bytes, size_t size);
+/* text: the algorithm, a blank, the checksum in base64, as tus' Upload-Checksum has it. NULL: an
+ * algorithm that is not known, or no base64. */
+checksum *checksum_begin(const char *text);
+void checksum_add(checksum *c, const void *bytes, size_t size);
+/* Whether all that was added has the checksum of the text. Frees it. */
+bool checksum_end(checksum *c);
 
 #endif

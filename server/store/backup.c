@@ -26,7 +26,27 @@ void backup_drop_weights(store *copy, int64_t id) {
   store_run(copy, "DELETE FROM weights WHERE id = ?", "i", id);
 }
 
+static bool has_rows(store *s, const char *sql) {
+  bool found;
+  json_decref(store_row(s, &found, sql, ""));
+  return found; /* an error counts, too */
+}
+
+const char *backup_problem(store *copy) {
+  if (has_rows(copy, "SELECT 1 AS one FROM sqlite_master WHERE type IN ('trigger', 'view')"))
+    return "its store has triggers or views";
+  if (has_rows(copy, "SELECT 1 AS one FROM pragma_integrity_check WHERE integrity_check <> 'ok'"))
+    return "its store is damaged";
+  if (has_rows(copy, "SELECT 1 AS one FROM pragma_foreign_key_check"))
+    return "its store has references to what is not there";
+  if (has_rows(copy, "SELECT 1 AS one FROM datasets WHERE file NOT GLOB 'data*' OR"
+                     " file GLOB '*[^a-z.]*'"))
+    return "a data set names a file that is none of the server's";
+  return NULL;
+}
+
 bool backup_void_logins(store *copy) {
-  return store_run(copy, "UPDATE users SET generation = random() & 9007199254740991", "") >= 0 &&
+  return store_run(copy, "DELETE FROM uploads", "") >= 0 &&
+         store_run(copy, "UPDATE users SET generation = random() & 9007199254740991", "") >= 0 &&
          store_run(copy, "DELETE FROM logins", "") >= 0;
 }

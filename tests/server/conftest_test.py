@@ -1,9 +1,10 @@
-"""The tests' own house: a server that starts, an administrator, a user."""
+"""The tests' own house: a server that starts, an administrator, users."""
 
 
-def test_a_user_of_this_test_alone(server, admin, user):
-    assert user.call("GET", "/api/v1/auth/me")[1]["role"] == "user"
-    assert admin.call("GET", "/api/v1/auth/me")[1]["role"] == "admin"
+def test_a_user_of_this_test_alone(server, admin, user, other):
+    assert user.get("/api/v1/auth/me")["role"] == "user"
+    assert other.get("/api/v1/auth/me")["id"] != user.get("/api/v1/auth/me")["id"]
+    assert admin.get("/api/v1/auth/me")["role"] == "admin"
 
 
 def test_a_server_of_this_test_alone(start_server):

@@ -3,94 +3,165 @@ file and a table are uploaded, models made, shaped and trained while events are 
 weights downloaded, everything deleted."""
 import gzip
 import io
-import json
-import sys
-import threading
 import zipfile
 
-import httpx
 import numpy as np
-from PIL import Image
+import pytest
 
-from client import Client, Server, check, new_user, path, report, run, sanitized, settled, upload
+from client import Client, Events, PASSWORD, make_admin, new_model, new_user, path, train, until, upload
+from samples import binary_head, certificate, churn, dense, infer, layer, network, png
 
-program, bench = sys.argv[1:3]
-source = "/usr/share/datasets/fashion-mnist/"
-names = ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot"]
+SOURCE = "/usr/share/datasets/fashion-mnist/"
+NAMES = ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot"]
+CNN = network(layer("Conv2D", filters=16, kernel_size=3, activation="relu"), layer("MaxPooling2D"), layer("Flatten"),
+              dense(None, "softmax"), size=(28, 28, 1), metrics=["accuracy"])
+MLP = network(dense(16, "relu"), dense(None, "sigmoid"))
 
 
 def fashion(part, count):
-    images = np.frombuffer(gzip.open(source + f"{part}-images-idx3-ubyte.gz").read(16 + count * 784), np.uint8)[16:].reshape(-1, 28, 28)
-    return images, np.frombuffer(gzip.open(source + f"{part}-labels-idx1-ubyte.gz").read(8 + count), np.uint8)[8:]
+    """The first images, and what they show."""
+    with gzip.open(SOURCE + f"{part}-images-idx3-ubyte.gz") as f:
+        images = np.frombuffer(f.read(16 + count * 784), np.uint8)[16:].reshape(-1, 28, 28)
+    with gzip.open(SOURCE + f"{part}-labels-idx1-ubyte.gz") as f:
+        return images, np.frombuffer(f.read(8 + count), np.uint8)[8:]
 
 
-def png(image):
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
+@pytest.fixture(scope="module")
+def few(slow):
+    """How many pictures are for training; a quarter more for validation."""
+    return 600 if slow else 2000
 
 
-packed = io.BytesIO()
-few = 600 if sanitized(program) else 2000
-with zipfile.ZipFile(packed, "w") as z:
-    for folder, part, count in (("training_data", "train", few), ("validation_data", "t10k", few // 4)):
-        for i, (image, label) in enumerate(zip(*fashion(part, count))):
-            z.writestr(f"{folder}/{names[label]}/{i:05}.png", png(image))
-pictures = packed.getvalue()
-run(bench, "make", "churn", path("churn.csv"), "3000")
-table = open(path("churn.csv"), "rb").read()
-shoe, shoe_label = (a[0] for a in fashion("t10k", 1))
-layer = lambda kind, **options: {"type": kind, "layer": options}
-cnn = {"size": [28, 28, 1], "dynamic": True, "optimizer": "adam", "loss": None, "metrics": ["accuracy"], "layers": [
-    layer("Conv2D", filters=16, kernel_size=3, activation="relu"), layer("MaxPooling2D"), layer("Flatten"), layer("Dense", units=None, activation="softmax")]}
-mlp = {"size": [None], "dynamic": True, "optimizer": "adam", "loss": None, "layers": [layer("Dense", units=16, activation="relu"), layer("Dense", units=None, activation="sigmoid")]}
+@pytest.fixture(scope="module")
+def pictures(few):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as z:
+        for place, part, count in (("training_data", "train", few), ("validation_data", "t10k", few // 4)):
+            for i, (image, label) in enumerate(zip(*fashion(part, count))):
+                z.writestr(f"{place}/{NAMES[label]}/{i:05}.png", png(image))
+    return packed.getvalue()
 
-run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", path("key.pem"), "-out", path("cert.pem"))
-plain, secure = Server(program), Server(program, None, "--tls-cert", path("cert.pem"), "--tls-key", path("key.pem"))
-kinds = (("HTTP/1.1", plain, {}), ("HTTP/2", plain, {"http1": False, "http2": True}), ("HTTP/2 over TLS", secure, {"http2": True, "verify": path("cert.pem")}))
-for n, (kind, server, options) in enumerate(kinds):
-    first = Client(server, **options)
+
+@pytest.fixture(scope="module")
+def shoe():
+    """(a picture that nobody has trained with, what it shows)"""
+    images, labels = fashion("t10k", 1)
+    return images[0], NAMES[labels[0]]
+
+
+@pytest.fixture(scope="module")
+def secure_server(start_server_of_module):
+    return start_server_of_module(*certificate("end-to-end", "localhost"))
+
+
+@pytest.fixture(scope="module", params=["HTTP/1.1", "HTTP/2", "HTTP/2 over TLS"])
+def admin(request, server, secure_server):
+    """The administrator, connected in one of three ways."""
+    server, options = {
+        "HTTP/1.1": (server, {}), "HTTP/2": (server, {"http1": False, "http2": True}),
+        "HTTP/2 over TLS": (secure_server, {"http2": True, "verify": path("end-to-end.pem")})}[request.param]
     if server.key:
-        first.register(server.key, "admin", "0123456789")
+        c = make_admin(server, **options)
         server.key = None
     else:
-        first.log_in("admin", "0123456789")
-    user = Client(server, **options)
-    user.register(first.call("POST", "/api/v1/users/keys", {})[1]["key"], f"user{n}", "0123456789")
-    check(user.log_in(f"user{n}", "0123456789") == 200 and user.last.http_version == ("HTTP/1.1" if n == 0 else "HTTP/2"), f"{kind}: logged in over {user.last.http_version}")
-    heard = []
+        c = Client(server, **options)
+        assert c.log_in("admin", PASSWORD) == 200, c.last.text
+    c.version = request.param.split()[0]
+    return c
 
-    def listen(token=user.token, url=server.url, options=options):
-        with httpx.Client(timeout=60, **options) as c, c.stream("GET", url + "/api/v1/events", headers={"authorization": "Bearer " + token}) as r:
-            try:
-                for line in r.iter_lines():
-                    if line.startswith("data: "):
-                        heard.append(json.loads(line[6:]))
-            except Exception:  # the server ends; python3-h2 minds data behind a GOAWAY
-                pass
 
-    threading.Thread(target=listen, daemon=True).start()
-    fashion_set, churn_set = upload(user, "fashion", pictures, "fashion.zip"), upload(user, "churn", table, "churn.csv")
-    properties = user.call("GET", f"/api/v1/datasets/{fashion_set}")[1]["properties"]
-    check(properties["training"] == few and properties["validation"] == few // 4 and sorted(properties["classes"]) == sorted(names), f"{kind}: Fashion-MNIST")
-    model = user.call("POST", "/api/v1/models", {"name": "cnn", "description": cnn})[1]["id"]
-    shaped = user.call("POST", f"/api/v1/models/{model}/shape", {"dataset": fashion_set, "name": "shaped"})[1]["id"]
-    session = settled(user, user.call("POST", "/api/v1/sessions", {"model": shaped, "dataset": fashion_set, "epochs": 4, "batch_size": 32})[1]["id"])
-    accuracy = session["history"][-1]["val_accuracy"]
-    check(session["state"] == "finished" and accuracy > (0.5 if sanitized(program) else 0.7), f"{kind}: trained to {accuracy}")
-    tables = user.call("POST", "/api/v1/models", {"name": "mlp", "description": mlp})[1]["id"]
-    other = settled(user, user.call("POST", "/api/v1/sessions", {"model": tables, "dataset": churn_set, "epochs": 2})[1]["id"])
-    check(other["state"] == "finished" and {e["epoch"] for e in heard if e.get("event") == "epoch" and e["session"] == session["id"]} == {1, 2, 3, 4}, f"{kind}: a table; every epoch was heard of")
-    status, said = user.call("POST", f"/api/v1/weights/{session['weights']}/predict", png(shoe))
-    check(status == 200 and said["class"] == names[shoe_label] and len(said["examples"]) == 16, f"{kind}: it is a {names[shoe_label]}: {said}")
-    head = json.dumps({"inputs": [{"name": "input", "shape": [1, 28, 28, 1], "datatype": "UINT8", "parameters": {"binary_data_size": 784}}]}).encode()
-    status, answer = user.call("POST", "/v2/models/shaped/infer", head + shoe.tobytes(), headers={"Inference-Header-Content-Length": str(len(head))})
-    top = max(answer["outputs"][0]["data"])
-    check(status == 200 and abs(top - said["probability"]) < 1e-5, f"{kind}: the same through V2")
-    status, weights = user.call("GET", f"/api/v1/weights/{session['weights']}/file")
-    check(status == 200 and b'"conv2d/kernel"' in weights[:8 + int.from_bytes(weights[:8], "little")], f"{kind}: weights downloaded")
-    check(user.call("GET", f"/api/v1/datasets/{fashion_set}/file")[1] == pictures, f"{kind}: the data set downloaded")
-    for what, ids in (("weights", (session["weights"], other["weights"])), ("models", (shaped, model, tables)), ("datasets", (fashion_set, churn_set))):
-        check(all(user.call("DELETE", f"/api/v1/{what}/{i}")[0] == 204 for i in ids) and user.call("GET", f"/api/v1/{what}")[1][what] == [], f"{kind}: {what} deleted")
-check(plain.stop() == 0 and secure.stop() == 0, "end")
-report()
+class Journey:
+    """An account, its data, models and trainings, and what was told meanwhile."""
+
+    def __init__(self, admin, name, pictures, table, epochs):
+        self.user = new_user(admin, name)
+        self.events = Events(self.user)
+        self.fashion = upload(self.user, "fashion", pictures, "fashion.zip")
+        self.churn = upload(self.user, "churn", table, "churn.csv")
+        self.model = new_model(self.user, "cnn", CNN)
+        self.shaped = self.user.post(f"/api/v1/models/{self.model}/shape", {
+            "dataset": self.fashion, "name": "shaped"})["id"]
+        self.session = train(self.user, self.shaped, self.fashion, epochs=epochs, batch_size=32)
+        self.mlp = new_model(self.user, "mlp", MLP)
+        self.other = train(self.user, self.mlp, self.churn, epochs=2)
+
+
+@pytest.fixture(scope="module")
+def table(programs):
+    return churn(programs["bench"], 3000)
+
+
+@pytest.fixture(scope="module")
+def journey(admin, pictures, table):
+    return Journey(admin, "user of " + admin.version.replace("/", " "), pictures, table, 4)
+
+
+@pytest.fixture(scope="module")
+def said(journey, shoe):
+    """What the trained model sees in the shoe."""
+    status, answer = journey.user.call("POST", f"/api/v1/weights/{journey.session['weights']}/predict", png(shoe[0]))
+    assert status == 200, answer
+    return answer
+
+
+def test_logging_in_over_the_protocol(admin, journey):
+    assert journey.user.log_in(journey.user.name, PASSWORD) == 200
+    assert journey.user.last.http_version == admin.version
+
+
+def test_fashion_mnist_is_a_data_set(journey, few):
+    properties = journey.user.get(f"/api/v1/datasets/{journey.fashion}")["properties"]
+    assert properties["training"] == few
+    assert properties["validation"] == few // 4
+    assert sorted(properties["classes"]) == sorted(NAMES)
+
+
+def test_a_training_learns(journey, slow):
+    assert journey.session["state"] == "finished"
+    assert journey.session["history"][-1]["val_accuracy"] > (0.5 if slow else 0.7)
+
+
+def test_a_table_is_trained_with(journey):
+    assert journey.other["state"] == "finished"
+
+
+def test_every_epoch_is_told(journey):
+    def told():
+        return {e.data["epoch"] for e in journey.events.heard
+                if e.data.get("event") == "epoch" and e.data["session"] == journey.session["id"]}
+
+    assert until(told, lambda epochs: len(epochs) == 4) == {1, 2, 3, 4}
+
+
+def test_a_prediction_says_what_the_picture_shows(said, shoe):
+    assert said["class"] == shoe[1], said
+    assert len(said["examples"]) == 16, said
+
+
+def test_v2_predicts_the_same(journey, said, shoe):
+    pixels = shoe[0].reshape(1, 28, 28, 1)
+    head = binary_head(pixels, "UINT8")
+    status, answer = infer(journey.user, "shaped", head + pixels.tobytes(), headers={
+        "Inference-Header-Content-Length": str(len(head))})
+    assert status == 200, answer
+    assert abs(max(answer["outputs"][0]["data"]) - said["probability"]) < 1e-5
+
+
+def test_weights_are_downloaded(journey):
+    status, data = journey.user.call("GET", f"/api/v1/weights/{journey.session['weights']}/file")
+    assert status == 200, data
+    assert b'"conv2d/kernel"' in data[:8 + int.from_bytes(data[:8], "little")]
+
+
+def test_the_data_set_is_downloaded_as_it_was(journey, pictures):
+    assert journey.user.get(f"/api/v1/datasets/{journey.fashion}/file") == pictures
+
+
+def test_everything_is_deleted(admin, pictures, table):
+    mine = Journey(admin, "short user of " + admin.version.replace("/", " "), pictures, table, 1)
+    for what, numbers in (("weights", (mine.session["weights"], mine.other["weights"])),
+                          ("models", (mine.shaped, mine.model, mine.mlp)), ("datasets", (mine.fashion, mine.churn))):
+        for number in numbers:
+            status, answer = mine.user.call("DELETE", f"/api/v1/{what}/{number}")
+            assert status == 204, f"{what} {number}: {answer}"
+        assert mine.user.get(f"/api/v1/{what}")[what] == []

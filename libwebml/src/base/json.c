@@ -209,17 +209,29 @@ static webml_status parse_value(reader *r, wml_json **out) {
   return WEBML_OK;
 }
 
-webml_status wml_json_parse(wml_arena *arena, const char *text, size_t length, const char *name,
-                            const wml_json **root) {
-  reader r = {.arena = arena, .at = text, .end = text + length, .name = name, .line = 1};
-  if (length >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) r.at += 3;
+static webml_status parse_document(reader *r, const wml_json **root) {
+  if (r->end - r->at >= 3 && memcmp(r->at, "\xEF\xBB\xBF", 3) == 0) r->at += 3;
   wml_json *value = NULL;
-  WML_TRY(parse_value(&r, &value));
-  take(&r, ';');
-  skip_space(&r);
-  if (r.at < r.end) return complain(&r, "more text after the end of the document");
+  WML_TRY(parse_value(r, &value));
+  take(r, ';');
+  skip_space(r);
+  if (r->at < r->end) return complain(r, "more text after the end of the document");
   *root = value;
   return WEBML_OK;
+}
+
+webml_status wml_json_parse_at(wml_arena *arena, const char *text, size_t length, const char *name,
+                               const wml_json **root, int *line) {
+  reader r = {.arena = arena, .at = text, .end = text + length, .name = name, .line = 1};
+  webml_status status = parse_document(&r, root);
+  *line = r.line;
+  return status;
+}
+
+webml_status wml_json_parse(wml_arena *arena, const char *text, size_t length, const char *name,
+                            const wml_json **root) {
+  int line;
+  return wml_json_parse_at(arena, text, length, name, root, &line);
 }
 
 const wml_json *wml_json_get(const wml_json *object, const char *key) {

@@ -36,6 +36,9 @@ struct wml_json {
 /* *root lives in the arena. `name` (a file name or "the description") begins error messages. */
 webml_status wml_json_parse(wml_arena *arena, const char *text, size_t length, const char *name,
                             const wml_json **root);
+/* The same; *line: how far it came, which is where an error is. */
+webml_status wml_json_parse_at(wml_arena *arena, const char *text, size_t length, const char *name,
+                               const wml_json **root, int *line);
 /* Member of an object; NULL when absent or when object is not one. */
 const wml_json *wml_json_get(const wml_json *object, const char *key);
 const char *wml_json_kind_name(wml_json_kind kind);

@@ -1,22 +1,94 @@
 #include "data/augmentation.h"
 
+#include "base/options.h"
 #include "data/dataset.h"
 
 #include <string.h>
 
+#define AUGMENT(member) #member, .offset = offsetof(webml_augmentation, member)
+
+static const char *const fills[] = {"nearest", "constant", "reflect", "wrap", NULL};
+
+static const wml_option augmentation_options[] = {
+    {.name = AUGMENT(rotation_range),
+     .command_line = "rotation-range",
+     .kind = WML_OPTION_NUMBER,
+     .low = 0,
+     .high = 180,
+     .about = "Degrees: angles from minus to plus this."},
+    {.name = AUGMENT(shear_range),
+     .command_line = "shear-range",
+     .kind = WML_OPTION_NUMBER,
+     .low = 0,
+     .high = 89,
+     .about = "Degrees, too: angles from minus to plus this."},
+    {.name = AUGMENT(zoom_range),
+     .command_line = "zoom-range",
+     .kind = WML_OPTION_NUMBER,
+     .low = 0,
+     .high = 0.99,
+     .about = "Factors from 1 - z to 1 + z, for each axis by itself."},
+    {.name = AUGMENT(width_shift),
+     .command_line = "width-shift",
+     .kind = WML_OPTION_NUMBER,
+     .low = 0,
+     .high = 0.99,
+     .about = "Share of the width, in both directions."},
+    {.name = AUGMENT(height_shift),
+     .command_line = "height-shift",
+     .kind = WML_OPTION_NUMBER,
+     .low = 0,
+     .high = 0.99,
+     .about = "Share of the height, in both directions."},
+    {.name = AUGMENT(random_crop),
+     .command_line = "random-crop",
+     .kind = WML_OPTION_NUMBER,
+     .low = 0,
+     .high = 0.99,
+     .about = "Windows of 1 - c to 1 of the sides, enlarged to the whole."},
+    {.name = AUGMENT(brightness),
+     .command_line = "brightness",
+     .kind = WML_OPTION_NUMBER,
+     .low = 0,
+     .high = 1,
+     .about = "Factors from 1 - b to 1 + b."},
+    {.name = AUGMENT(horizontal_flip),
+     .command_line = "horizontal-flip",
+     .kind = WML_OPTION_FLAG,
+     .about = "Mirrors every other picture."},
+    {.name = AUGMENT(vertical_flip),
+     .command_line = "vertical-flip",
+     .kind = WML_OPTION_FLAG,
+     .about = "Turns every other picture upside down."},
+    {.name = AUGMENT(channel_shift),
+     .command_line = "channel-shift",
+     .kind = WML_OPTION_NUMBER,
+     .low = 0,
+     .high = 255,
+     .about = "Added to all channels, from -c to c of 255."},
+    {.name = AUGMENT(fill),
+     .command_line = "fill-mode",
+     .kind = WML_OPTION_CHOICE,
+     .words = fills,
+     .about = "What is seen beyond the edges of the picture."},
+    {.name = AUGMENT(fill_value),
+     .command_line = "fill-value",
+     .kind = WML_OPTION_NUMBER,
+     .low = 0,
+     .high = 255,
+     .about = "The value of the fill \"constant\"."},
+};
+
+const wml_option *wml_augmentation_option_list(int *n) {
+  *n = sizeof augmentation_options / sizeof *augmentation_options;
+  return augmentation_options;
+}
+
 webml_status wml_augmentation_check(const webml_augmentation *a) {
-  const struct {
-    const char *name;
-    double value, most;
-  } ranges[] = {{"rotation range", a->rotation_range, 180}, {"shear range", a->shear_range, 89},
-                {"zoom range", a->zoom_range, 0.99},        {"width shift", a->width_shift, 0.99},
-                {"height shift", a->height_shift, 0.99},    {"random crop", a->random_crop, 0.99},
-                {"brightness", a->brightness, 1.0}};
-  for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
-    if (!(ranges[i].value >= 0.0 && ranges[i].value <= ranges[i].most))
-      return wml_fail(WEBML_ERROR_ARGUMENT, "%s %g is out of range, must be 0 to %g",
-                      ranges[i].name, ranges[i].value, ranges[i].most);
-  return WEBML_OK;
+  webml_augmentation copy = *a;
+  int n;
+  const wml_option *list = wml_augmentation_option_list(&n);
+  return wml_options_settle(list, n, &copy);
 }
 
 wml_augment wml_augmentation_of(const webml_augmentation *a) {
@@ -28,7 +100,10 @@ wml_augment wml_augmentation_of(const webml_augmentation *a) {
                        .crop = (float)a->random_crop,
                        .brightness = (float)a->brightness,
                        .flip = a->horizontal_flip,
-                       .vertical_flip = a->vertical_flip};
+                       .vertical_flip = a->vertical_flip,
+                       .channel_shift = (float)a->channel_shift,
+                       .fill = (wml_fill)a->fill,
+                       .fill_value = (float)a->fill_value};
 }
 
 /* ---- one picture ---- */

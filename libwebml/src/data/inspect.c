@@ -45,22 +45,25 @@ static void column_problems(wml_text *t, const wml_table *table, const wml_colum
   }
 }
 
-static void class_problems(wml_text *t, const wml_pictures *p) {
+static webml_status class_problems(wml_text *t, const wml_pictures *p) {
   char text[512];
   int64_t least = -1, most = 0, validation = 0;
+  int64_t *count = wml_calloc((size_t)p->n_classes + 1, sizeof *count); /* training, per class */
+  if (!count) return wml_no_memory((size_t)p->n_classes * sizeof *count, "counts of classes");
+  for (int64_t i = 0; i < p->n; i++) {
+    count[p->list[i].label] += p->list[i].part == WML_PART_TRAINING;
+    validation += p->list[i].part == WML_PART_VALIDATION;
+  }
   for (int c = 0; c < p->n_classes; c++) {
-    int64_t count = 0;
-    for (int64_t i = 0; i < p->n; i++)
-      count += p->list[i].label == c && p->list[i].part == WML_PART_TRAINING;
-    if (count == 0) {
+    if (count[c] == 0) {
       snprintf(text, sizeof text, "class \"%.100s\" has no pictures to train on", p->classes[c]);
       tell(t, text, "add pictures, or remove its folder");
     } else {
-      if (least < 0 || count < least) least = count;
-      if (count > most) most = count;
+      if (least < 0 || count[c] < least) least = count[c];
+      if (count[c] > most) most = count[c];
     }
   }
-  for (int64_t i = 0; i < p->n; i++) validation += p->list[i].part == WML_PART_VALIDATION;
+  wml_free(count);
   if (p->n_classes < 2)
     tell(t, "there is only one class", "at least two are needed to learn anything");
   if (least > 0 && most > 10 * least) {
@@ -70,6 +73,7 @@ static void class_problems(wml_text *t, const wml_pictures *p) {
   }
   if (!validation)
     tell(t, "there is no validation part", "train with a validation split, such as 0.2");
+  return WEBML_OK;
 }
 
 static void picture_problems(wml_text *t, const wml_survey *v) {
@@ -97,8 +101,9 @@ static void picture_problems(wml_text *t, const wml_survey *v) {
 }
 
 /* Puts "problems" into the object that `t` has just closed. */
-static void write_problems(wml_text *t, const webml_dataset *d, const wml_survey *survey) {
-  if (t->failed || t->length == 0) return;
+static webml_status write_problems(wml_text *t, const webml_dataset *d, const wml_survey *survey) {
+  webml_status status = WEBML_OK;
+  if (t->failed || t->length == 0) return status;
   t->data[--t->length] = '\0'; /* the closing bracket */
   wml_json_key(t, "problems");
   wml_json_open(t, '[');
@@ -106,11 +111,12 @@ static void write_problems(wml_text *t, const webml_dataset *d, const wml_survey
     for (int i = 0; i < d->table.n_columns; i++)
       column_problems(t, &d->table, &d->table.columns[i]);
   else {
-    class_problems(t, &d->pictures);
+    status = class_problems(t, &d->pictures);
     if (survey) picture_problems(t, survey);
   }
   wml_json_close(t, ']');
   wml_json_close(t, '}');
+  return status;
 }
 
 webml_status webml_dataset_inspect(const webml_dataset *d, char **json) {
@@ -126,10 +132,8 @@ webml_status webml_dataset_inspect(const webml_dataset *d, char **json) {
     status = wml_table_write_properties(&t, &d->table, true);
   else if (status == WEBML_OK)
     wml_pictures_write_properties(&t, &d->pictures, look ? &survey : NULL);
-  if (status == WEBML_OK) {
-    write_problems(&t, d, look ? &survey : NULL);
-    return wml_text_take(&t, json);
-  }
+  if (status == WEBML_OK) status = write_problems(&t, d, look ? &survey : NULL);
+  if (status == WEBML_OK) return wml_text_take(&t, json);
   wml_text_free(&t);
   return status;
 }

@@ -1,5 +1,6 @@
 /* From a list of pictures to the samples of a network. */
 #include "base/hash.h"
+#include "base/names.h"
 #include "data/dataset.h"
 
 #include <stdio.h>
@@ -12,16 +13,18 @@ static const int64_t cache_from = 1000;
 /* The place of each of the data set's classes among those of a weights file. */
 static webml_status map_classes(const webml_dataset *d, const wml_pipeline *given, int *map) {
   const wml_pictures *p = &d->pictures;
-  for (int i = 0; i < p->n_classes; i++) {
-    map[i] = -1;
-    for (int k = 0; k < given->n_classes; k++)
-      if (strcmp(p->classes[i], given->classes[k]) == 0) map[i] = k;
+  wml_names names;
+  WML_TRY(wml_names_create(given->classes, given->n_classes, &names));
+  webml_status status = WEBML_OK;
+  for (int i = 0; i < p->n_classes && status == WEBML_OK; i++) {
+    map[i] = wml_names_find(&names, p->classes[i], strlen(p->classes[i]));
     if (map[i] < 0)
-      return wml_fail(WEBML_ERROR_MISMATCH,
-                      "%s has a class \"%s\" that the weights were not trained on", d->path,
-                      p->classes[i]);
+      status = wml_fail(WEBML_ERROR_MISMATCH,
+                        "%s has a class \"%s\" that the weights were not trained on", d->path,
+                        p->classes[i]);
   }
-  return WEBML_OK;
+  wml_names_free(&names);
+  return status;
 }
 
 /* A broken picture stops everything, with its name and why, unless such ones are left out. */

@@ -1,4 +1,5 @@
 /* Shaping a model to a data set: what is open is filled in, and said. */
+#include "data/shape.h"
 #include "data/dataset.h"
 
 #include <stdio.h>
@@ -14,10 +15,26 @@ static void say(fit *f, const char *sentence) {
   wml_text_format(&f->said, "%s%s", f->said.length ? "\n" : "", sentence);
 }
 
+int wml_last_dense(const webml_model *m) {
+  int i = m->n_layers - 1;
+  while (i >= 0 && (m->layers[i].unknown || m->layers[i].type != WML_LAYER_DENSE)) i--;
+  return i;
+}
+
 static wml_layer *last_dense(fit *f) {
-  for (int i = f->changed.n_layers - 1; i >= 0; i--)
-    if (f->layers[i].type == WML_LAYER_DENSE) return &f->layers[i];
-  return NULL;
+  int i = wml_last_dense(&f->changed);
+  return i < 0 ? NULL : &f->layers[i];
+}
+
+/* Two classes may be one yes or no. */
+static bool is_yes_or_no(const webml_model *m, const wml_data_shape *d) {
+  int dense = wml_last_dense(m);
+  return dense >= 0 && m->layers[dense].u.dense.units == 1 && d->n_classes == 2;
+}
+
+int wml_data_outputs(const webml_model *m, const wml_data_shape *d) {
+  if (d->format == WML_FORMAT_CSV) return d->output_width;
+  return is_yes_or_no(m, d) ? 1 : d->n_classes;
 }
 
 static webml_status set_units(fit *f, int64_t width, const char *what) {
@@ -60,14 +77,14 @@ static void choose_compile(fit *f, wml_loss_kind loss) {
         (wml_metric_spec){"mean_absolute_error", false, {WML_METRIC_MAE, 5, 0.5f}};
 }
 
-static webml_status shape_images(fit *f, const webml_dataset *d) {
-  wml_layer *dense = last_dense(f);
-  bool sigmoid = dense && dense->u.dense.units == 1 && d->pictures.n_classes == 2;
-  if (d->pictures.n_classes < 2)
+static webml_status shape_images(fit *f, const wml_data_shape *d) {
+  bool sigmoid = is_yes_or_no(&f->changed, d);
+  if (d->n_classes < 2)
     return wml_fail(WEBML_ERROR_DATA,
-                    "%s has only one class, \"%s\"; at least two are needed to learn anything",
-                    d->path, d->pictures.classes[0]);
-  if (!sigmoid) WML_TRY(set_units(f, d->pictures.n_classes, "the number of classes"));
+                    "%s has only one class%s%s%s; at least two are needed to learn anything",
+                    d->path, d->first_class ? ", \"" : "", d->first_class ? d->first_class : "",
+                    d->first_class ? "\"" : "");
+  if (!sigmoid) WML_TRY(set_units(f, d->n_classes, "the number of classes"));
   choose_compile(f, sigmoid ? WML_BINARY_CROSSENTROPY : WML_CATEGORICAL_CROSSENTROPY);
   return WEBML_OK;
 }
@@ -100,16 +117,75 @@ static webml_status build(fit *f, webml_model **shaped) {
   return status;
 }
 
-static webml_status fill_from_pipeline(fit *f, const wml_pipeline *p) {
-  bool classes = wml_pipeline_is_classes(p), binary = true;
-  for (int i = 0; i < p->n_outputs; i++) binary &= !wml_encoder_is_number(&p->outputs[i]);
-  WML_TRY(set_input(f, p->input_width));
-  WML_TRY(set_units(f, p->output_width,
-                    classes ? "the labels of the output" : "the outputs after encoding"));
-  choose_compile(f, classes  ? WML_CATEGORICAL_CROSSENTROPY
-                    : binary ? WML_BINARY_CROSSENTROPY
-                             : WML_MEAN_SQUARED_ERROR);
+static webml_status shape_rows(fit *f, const wml_data_shape *d) {
+  WML_TRY(set_input(f, d->input_width));
+  WML_TRY(set_units(f, d->output_width,
+                    d->is_classes ? "the labels of the output" : "the outputs after encoding"));
+  choose_compile(f, d->is_classes  ? WML_CATEGORICAL_CROSSENTROPY
+                    : d->is_binary ? WML_BINARY_CROSSENTROPY
+                                   : WML_MEAN_SQUARED_ERROR);
   return WEBML_OK;
+}
+
+static webml_status fill(fit *f, const wml_data_shape *d) {
+  return d->format == WML_FORMAT_CSV ? shape_rows(f, d) : shape_images(f, d);
+}
+
+/* A shallow copy that can be changed. */
+static webml_status begin(fit *f, const webml_model *model) {
+  size_t bytes = (size_t)model->n_layers * sizeof *f->layers;
+  *f = (fit){.said = {0}};
+  memcpy(&f->changed, model, sizeof f->changed);
+  f->layers = wml_alloc(bytes);
+  if (!f->layers) return wml_no_memory(bytes, "layers");
+  memcpy(f->layers, model->layers, bytes);
+  f->changed.layers = f->layers;
+  return WEBML_OK;
+}
+
+/* Frees it; hands out what was said where the shaping went well. */
+static webml_status end(fit *f, webml_status status, webml_model **shaped, char **chosen) {
+  wml_free(f->layers);
+  if (status == WEBML_OK && chosen) {
+    wml_text_string(&f->said, "");
+    status = wml_text_take(&f->said, chosen);
+    if (status != WEBML_OK) {
+      webml_model_destroy(*shaped);
+      *shaped = NULL;
+    }
+  }
+  wml_text_free(&f->said);
+  return status;
+}
+
+static webml_status check_format(const webml_model *model, wml_format format, const char *path) {
+  if (model->format == format) return WEBML_OK;
+  return wml_fail(WEBML_ERROR_MISMATCH, "the model takes %s, but %s is %s",
+                  model->format == WML_FORMAT_IMAGES ? "images" : "a table", path,
+                  format == WML_FORMAT_IMAGES ? "a set of images" : "a table");
+}
+
+webml_status wml_model_shape(const webml_model *model, const wml_data_shape *d,
+                             webml_model **shaped, char **chosen) {
+  fit f;
+  WML_TRY(check_format(model, d->format, d->path));
+  WML_TRY(begin(&f, model));
+  webml_status status = fill(&f, d);
+  if (status == WEBML_OK) status = build(&f, shaped);
+  return end(&f, status, shaped, chosen);
+}
+
+/* ---- an opened data set ---- */
+
+static webml_status fill_from_pipeline(fit *f, const wml_pipeline *p, const char *path) {
+  wml_data_shape d = {.path = path,
+                      .format = WML_FORMAT_CSV,
+                      .input_width = p->input_width,
+                      .output_width = p->output_width,
+                      .is_classes = wml_pipeline_is_classes(p),
+                      .is_binary = true};
+  for (int i = 0; i < p->n_outputs; i++) d.is_binary &= !wml_encoder_is_number(&p->outputs[i]);
+  return fill(f, &d);
 }
 
 /* The chosen columns are kept in the model. */
@@ -126,7 +202,7 @@ static webml_status shape_table(fit *f, const webml_dataset *d, const webml_mode
   if (status == WEBML_OK) status = wml_pipeline_fit(&d->table, &s, &split, &p);
   wml_row_split_free(&split);
   if (status != WEBML_OK) status = wml_prefix(status, "%s", d->path);
-  if (status == WEBML_OK) status = fill_from_pipeline(f, &p);
+  if (status == WEBML_OK) status = fill_from_pipeline(f, &p, d->path);
   if (status == WEBML_OK) {
     for (int i = 0; i < d->table.n_columns; i++)
       if (s.one_hot[i]) one_hot[n++] = i;
@@ -146,30 +222,110 @@ webml_status webml_model_shape_to(const webml_model *model, const webml_dataset 
   if (!model || !d || !shaped)
     return wml_fail(WEBML_ERROR_ARGUMENT,
                     "webml_model_shape_to: model, dataset and shaped must not be NULL");
-  if (model->format != d->format)
-    return wml_fail(WEBML_ERROR_MISMATCH, "the model takes %s, but %s is %s",
-                    model->format == WML_FORMAT_IMAGES ? "images" : "a table", d->path,
-                    d->format == WML_FORMAT_IMAGES ? "a set of images" : "a table");
-  fit f = {.said = {0}};
-  size_t bytes = (size_t)model->n_layers * sizeof *f.layers;
-  memcpy(&f.changed, model, sizeof f.changed);
-  f.layers = wml_alloc(bytes);
-  if (!f.layers) return wml_no_memory(bytes, "layers");
-  memcpy(f.layers, model->layers, bytes);
-  f.changed.layers = f.layers;
-  webml_status status;
-  if (d->format == WML_FORMAT_CSV)
-    status = shape_table(&f, d, model, shaped);
-  else {
-    status = shape_images(&f, d);
-    if (status == WEBML_OK) status = build(&f, shaped);
+  if (d->format == WML_FORMAT_IMAGES) {
+    wml_data_shape pictures = {.path = d->path,
+                               .format = WML_FORMAT_IMAGES,
+                               .n_classes = d->pictures.n_classes,
+                               .first_class = d->pictures.classes[0]};
+    return wml_model_shape(model, &pictures, shaped, chosen);
   }
-  wml_free(f.layers);
-  if (status == WEBML_OK && chosen) {
-    wml_text_string(&f.said, "");
-    status = wml_text_take(&f.said, chosen);
-    if (status != WEBML_OK) webml_model_destroy(*shaped);
+  fit f;
+  WML_TRY(check_format(model, d->format, d->path));
+  WML_TRY(begin(&f, model));
+  return end(&f, shape_table(&f, d, model, shaped), shaped, chosen);
+}
+
+/* ---- properties ---- */
+
+static int64_t sum_of(const wml_json *list) {
+  int64_t sum = 0;
+  for (const wml_json *v = list ? list->first : NULL; v; v = v->next)
+    if (v->kind == WML_JSON_NUMBER) sum += (int64_t)v->number;
+  return sum;
+}
+
+static webml_status read_pictures(const wml_json *p, wml_data_shape *d) {
+  const wml_json *classes = wml_json_get(p, "classes");
+  if (!classes || classes->kind != WML_JSON_ARRAY)
+    return wml_fail(WEBML_ERROR_PARSE, "the properties: \"classes\" must be a list");
+  d->n_classes = classes->count;
+  d->training = (int64_t)wml_json_get_number(p, "training",
+                                             (double)sum_of(wml_json_get(p, "training_per_class")));
+  d->validation = (int64_t)wml_json_get_number(p, "validation", 0);
+  return WEBML_OK;
+}
+
+static wml_column_type type_of(const wml_json *feature) {
+  const char *name = wml_json_get_string(feature, "dataType", "Float");
+  for (int t = WML_COLUMN_INT; t <= WML_COLUMN_BINARY; t++)
+    if (strcmp(name, wml_column_type_name((wml_column_type)t)) == 0) return (wml_column_type)t;
+  return wml_json_get_bool(feature, "isLabel", false) ? WML_COLUMN_LABEL : WML_COLUMN_FLOAT;
+}
+
+/* Columns as far as choosing among them needs them. */
+static webml_status read_columns(const wml_json *features, webml_dataset *d) {
+  wml_table *t = &d->table;
+  t->columns = wml_arena_alloc(&d->arena, ((size_t)features->count + 1) * sizeof *t->columns);
+  if (!t->columns) return wml_no_memory((size_t)features->count * sizeof *t->columns, "columns");
+  for (const wml_json *f = features->first; f; f = f->next)
+    t->columns[t->n_columns++] =
+        (wml_column){.name = wml_json_get_string(f, "feature", "?"),
+                     .type = type_of(f),
+                     .unique = (int64_t)wml_json_get_number(f, "uniqueValues", 1),
+                     .blocked = wml_json_get_bool(f, "blocked", false)};
+  return WEBML_OK;
+}
+
+static int width_of(const wml_table *t, const wml_selection *s, int column) {
+  const wml_column *c = &t->columns[column];
+  return s->one_hot[column] && c->unique < 1 << 24 ? (int)c->unique : 1;
+}
+
+static webml_status add_widths(const wml_table *t, const wml_selection *s, wml_data_shape *d) {
+  for (int i = 0; i < s->n_inputs + s->n_outputs; i++) {
+    bool output = i >= s->n_inputs;
+    int column = output ? s->outputs[i - s->n_inputs] : s->inputs[i];
+    const wml_column *c = &t->columns[column];
+    if (c->blocked)
+      return wml_fail(WEBML_ERROR_DATA,
+                      "column \"%.100s\" has %lld different labels: too many to encode", c->name,
+                      (long long)c->unique);
+    *(output ? &d->output_width : &d->input_width) += width_of(t, s, column);
+    if (output) d->is_binary &= s->one_hot[column] || c->type == WML_COLUMN_BINARY;
   }
-  wml_text_free(&f.said);
+  d->is_classes = s->n_outputs == 1 && s->one_hot[s->outputs[0]];
+  return WEBML_OK;
+}
+
+static webml_status read_table(const wml_json *p, const webml_model *model, wml_data_shape *d) {
+  const wml_json *features = wml_json_get(p, "features");
+  webml_dataset set = {.format = WML_FORMAT_CSV, .path = d->path};
+  wml_selection s;
+  if (!features || features->kind != WML_JSON_ARRAY || features->count < 1)
+    return wml_fail(WEBML_ERROR_PARSE, "the properties: \"features\" must be a list of columns");
+  webml_status status = read_columns(features, &set);
+  if (status == WEBML_OK) status = wml_dataset_select(&set, model, &s);
+  if (status == WEBML_OK) {
+    d->is_binary = true;
+    status = add_widths(&set.table, &s, d);
+    wml_selection_free(&s);
+  }
+  wml_arena_free(&set.arena);
+  d->training = (int64_t)wml_json_get_number(p, "rows", -1);
+  d->validation = 0;
   return status;
+}
+
+webml_status wml_data_shape_read(const wml_json *p, const webml_model *model, wml_data_shape *d) {
+  *d = (wml_data_shape){.path = "the data set", .training = -1, .validation = -1};
+  const char *format = wml_json_get_string(p, "format", "");
+  if (strcmp(format, "images") == 0) {
+    d->format = WML_FORMAT_IMAGES;
+    return read_pictures(p, d);
+  }
+  if (strcmp(format, "csvdata") != 0)
+    return wml_fail(WEBML_ERROR_PARSE,
+                    "the properties: \"format\" must be \"images\" or \"csvdata\"");
+  d->format = WML_FORMAT_CSV;
+  return read_table(p, model, d);
 }

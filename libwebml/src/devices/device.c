@@ -70,6 +70,7 @@ static webml_status open_backend(const wml_backend *backend, const wml_device_in
   d->bfloat16 = info->bfloat16;
   memcpy(d->compute_capability, info->compute_capability, sizeof d->compute_capability);
   webml_status status = wml_from_result(backend->open(&wml_library_host, &config, &d->handle));
+  pthread_mutex_init(&d->speed_mutex, NULL);
   if (status == WEBML_OK)
     *out = d;
   else
@@ -127,6 +128,7 @@ webml_status webml_device_open(const char *name, int threads, webml_device **out
 void webml_device_destroy(webml_device *d) {
   if (!d) return;
   d->backend->close(d->handle);
+  pthread_mutex_destroy(&d->speed_mutex);
   wml_free(d);
 }
 

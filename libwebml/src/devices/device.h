@@ -4,12 +4,19 @@
 
 #include "base/status.h"
 
+#include <pthread.h>
+
+enum { WML_N_PRECISIONS = WEBML_MIXED_BFLOAT16 + 1 };
+
 struct webml_device {
   const wml_backend *backend;
   wml_device *handle;
   char name[16];             /* "cpu", "cuda:0", "ref" */
   bool bfloat16;             /* takes WML_MIXED_BFLOAT16 */
   int compute_capability[2]; /* of a GPU; 0 */
+  /* train/speed.c: what was measured; all 0 before. */
+  pthread_mutex_t speed_mutex;
+  webml_speed speed[WML_N_PRECISIONS];
 };
 
 /* Bytes of the device's memory that can be allocated; SIZE_MAX when unknown. */

@@ -1,21 +1,8 @@
 #include "model/fields.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { PATH_BYTES = 256 };
-
-void wml_issue(wml_issues *issues, const char *path, const char *format, ...) {
-  char what[512];
-  va_list args;
-  va_start(args, format);
-  vsnprintf(what, sizeof what, format, args);
-  va_end(args);
-  if (issues->count++ < 100)
-    wml_text_format(&issues->text, "%s%s: %s", issues->count > 1 ? "\n" : "", path, what);
-}
 
 bool wml_number_of(const wml_json *json, double *value) {
   if (json->kind == WML_JSON_NUMBER)
@@ -32,149 +19,280 @@ static void *at(void *object, const wml_field *f) {
 
 static void set_default(const wml_field *f, void *object) {
   switch (f->kind) {
-  case WML_FIELD_INT: *(int *)at(object, f) = (int)f->otherwise; return;
-  case WML_FIELD_PADDING: *(wml_padding *)at(object, f) = WML_PADDING_VALID; return;
+  case WML_FIELD_INT:
+  case WML_FIELD_CHOICE: *(int *)at(object, f) = (int)f->otherwise; return;
   case WML_FIELD_FLOAT: *(float *)at(object, f) = (float)f->otherwise; return;
   case WML_FIELD_BOOL: *(bool *)at(object, f) = f->otherwise != 0.0; return;
   case WML_FIELD_PAIR:
     ((int *)at(object, f))[0] = ((int *)at(object, f))[1] = (int)f->otherwise;
     return;
-  case WML_FIELD_INITIALIZER: wml_initializer_by_name(f->cure, at(object, f)); return;
+  case WML_FIELD_INITIALIZER: wml_initializer_by_name(f->word, at(object, f)); return;
   default: return;
   }
 }
 
-static bool read_int(const wml_field *f, const wml_json *json, const char *path, int *out,
+int wml_fields_of_kind(const wml_kind_field *table, int n, int kind, const void *object,
+                       wml_field *out) {
+  int count = 0;
+  for (int i = 0; i < n; i++) {
+    if (!(table[i].known & 1u << kind)) continue;
+    wml_field *f = &out[count++];
+    *f = table[i].field;
+    const char *p = (const char *)object + f->offset;
+    switch (f->kind) {
+    case WML_FIELD_BOOL: f->otherwise = (double)*(const bool *)p; break;
+    case WML_FIELD_FLOAT: f->otherwise = (double)*(const float *)p; break;
+    case WML_FIELD_INT:
+    case WML_FIELD_CHOICE: f->otherwise = (double)*(const int *)p; break;
+    default: break;
+    }
+  }
+  return count;
+}
+
+/* ---- reading ---- */
+
+/* What the value should be: the nearest bound, or the default. */
+static void cure_number(wml_issues *issues, const wml_json_path *place, const wml_field *f,
+                        const wml_json *json) {
+  char text[WML_NUMBER_BYTES];
+  double value, right = f->required ? f->suggested : f->otherwise;
+  if (wml_number_of(json, &value)) {
+    if (f->kind != WML_FIELD_FLOAT) value = round(value);
+    right = value < f->low ? f->low : value > f->high ? f->high : value;
+  } else if (!(right >= f->low && right <= f->high))
+    return;
+  wml_format_number(right, text);
+  wml_issue_cure(issues, "set it to %s", text);
+  wml_patch_replace(issues, place, text);
+}
+
+static void read_int(const wml_field *f, const wml_json *json, const wml_json_path *place, int *out,
                      wml_issues *issues) {
   double value;
   if (!wml_number_of(json, &value) || value != floor(value))
-    wml_issue(issues, path, "must be a whole number, not %s", wml_json_kind_name(json->kind));
+    wml_issue(issues, place, "must be a whole number, not %s", wml_json_kind_name(json->kind));
   else if (value < f->low || value > f->high)
-    wml_issue(issues, path, "%.0f is out of range, must be %.0f to %.0f", value, f->low, f->high);
+    wml_issue(issues, place, "%.0f is out of range, must be %.0f to %.0f", value, f->low, f->high);
   else {
     *out = (int)value;
-    return true;
+    return;
   }
-  return false;
+  cure_number(issues, place, f, json);
 }
 
-static void read_float(const wml_field *f, const wml_json *json, const char *path, float *out,
-                       wml_issues *issues) {
+static void read_float(const wml_field *f, const wml_json *json, const wml_json_path *place,
+                       float *out, wml_issues *issues) {
   double value;
   if (!wml_number_of(json, &value))
-    wml_issue(issues, path, "must be a number, not %s", wml_json_kind_name(json->kind));
+    wml_issue(issues, place, "must be a number, not %s", wml_json_kind_name(json->kind));
   else if (!(value >= f->low && value <= f->high))
-    wml_issue(issues, path, "%g is out of range, must be %g to %g", value, f->low, f->high);
-  else
-    *out = (float)value;
-}
-
-static void read_pair(const wml_field *f, const wml_json *json, const char *path, int *out,
-                      wml_issues *issues) {
-  if (json->kind != WML_JSON_ARRAY) {
-    if (read_int(f, json, path, &out[0], issues)) out[1] = out[0];
-  } else if (json->count != 2)
-    wml_issue(issues, path, "must be one number or [height, width], not %d numbers", json->count);
+    wml_issue(issues, place, "%g is out of range, must be %.8g to %.8g", value, f->low, f->high);
   else {
-    read_int(f, json->first, path, &out[0], issues);
-    read_int(f, json->first->next, path, &out[1], issues);
+    *out = (float)value;
+    return;
   }
+  cure_number(issues, place, f, json);
 }
 
-static void read_padding(const wml_json *json, const char *path, wml_padding *out,
-                         wml_issues *issues) {
-  if (json->kind == WML_JSON_STRING && strcmp(json->string, "same") == 0)
-    *out = WML_PADDING_SAME;
-  else if (json->kind == WML_JSON_STRING && strcmp(json->string, "valid") == 0)
-    *out = WML_PADDING_VALID;
+static void read_pair(const wml_field *f, const wml_json *json, const wml_json_path *place,
+                      int *out, wml_issues *issues) {
+  if (json->kind != WML_JSON_ARRAY) {
+    read_int(f, json, place, &out[0], issues);
+    out[1] = out[0];
+  } else if (json->count != 2)
+    wml_issue(issues, place, "must be one number or [height, width], not %d numbers", json->count);
   else
-    wml_issue(issues, path, "must be \"valid\" or \"same\"");
+    for (int i = 0; i < 2; i++)
+      read_int(f, i ? json->first->next : json->first, &(wml_json_path){.in = place, .index = i},
+               &out[i], issues);
 }
 
-static void read_ignored(const wml_field *f, const wml_json *json, const char *path,
+static void read_choice(const wml_field *f, const wml_json *json, const wml_json_path *place,
+                        int *out, wml_issues *issues) {
+  char list[160] = "";
+  size_t used = 0, n = 0;
+  for (; f->words[n]; n++) {
+    if (json->kind == WML_JSON_STRING && strcmp(json->string, f->words[n]) == 0) {
+      *out = (int)n;
+      return;
+    }
+    used += (size_t)snprintf(list + used, sizeof list - used, "%s\"%s\"",
+                             n == 0            ? ""
+                             : f->words[n + 1] ? ", "
+                                               : " or ",
+                             f->words[n]);
+  }
+  const char *meant = json->kind == WML_JSON_STRING ? wml_suggest(json->string, f->words, n) : NULL;
+  char value[80];
+  wml_issue(issues, place, "must be %s", list);
+  snprintf(value, sizeof value, "\"%.70s\"", meant ? meant : f->words[(int)f->otherwise]);
+  wml_issue_cure(issues, "set it to %s", value);
+  wml_patch_replace(issues, place, value);
+}
+
+static void read_bool(const wml_field *f, const wml_json *json, const wml_json_path *place,
+                      bool *out, wml_issues *issues) {
+  if (json->kind == WML_JSON_BOOL) {
+    *out = json->boolean;
+    return;
+  }
+  const char *value = f->otherwise != 0.0 ? "true" : "false";
+  wml_issue(issues, place, "must be true or false");
+  wml_issue_cure(issues, "set it to %s", value);
+  wml_patch_replace(issues, place, value);
+}
+
+static void read_ignored(const wml_field *f, const wml_json *json, const wml_json_path *place,
                          wml_issues *issues) {
-  bool fine = json->kind == WML_JSON_NULL || !f->cure ||
-              (json->kind == WML_JSON_STRING && strcmp(json->string, f->cure) == 0);
-  if (!fine) wml_issue(issues, path, "only \"%s\" is supported", f->cure);
+  bool fine = json->kind == WML_JSON_NULL || !f->word ||
+              (json->kind == WML_JSON_STRING && strcmp(json->string, f->word) == 0);
+  if (fine) return;
+  wml_issue(issues, place, "only \"%s\" is supported", f->word);
+  wml_issue_cure(issues, "remove it");
+  wml_patch_remove(issues, place);
+}
+
+static webml_status read_name(wml_arena *arena, const wml_json *json, const wml_json_path *place,
+                              const char **out, wml_issues *issues) {
+  if (json->kind != WML_JSON_STRING || !*json->string || strlen(json->string) > 128 ||
+      strchr(json->string, '/')) {
+    wml_issue(issues, place, "must be a name of 1 to 128 characters without \"/\"");
+    wml_issue_cure(issues, "remove it: the layer is named by its type");
+    wml_patch_remove(issues, place);
+    return WEBML_OK;
+  }
+  *out = wml_arena_copy(arena, json->string, strlen(json->string));
+  return *out ? WEBML_OK : wml_no_memory(strlen(json->string), "a name");
 }
 
 static webml_status read_field(wml_arena *arena, const wml_field *f, const wml_json *json,
-                               const char *path, void *object, wml_issues *issues) {
-  if (json->kind == WML_JSON_NULL && f->kind != WML_FIELD_ACTIVATION &&
-      f->kind != WML_FIELD_IGNORED) {
-    if (!f->nullable) wml_issue(issues, path, "must not be null");
+                               const wml_json_path *place, void *object, wml_issues *issues) {
+  if (json->kind == WML_JSON_NULL && f->kind != WML_FIELD_IGNORED) {
+    if (f->nullable) return WEBML_OK;
+    wml_issue(issues, place, "must not be null");
+    wml_issue_cure(issues, "remove it: there is a default");
+    if (!f->required) wml_patch_remove(issues, place);
     return WEBML_OK;
   }
+  void *to = at(object, f);
   switch (f->kind) {
-  case WML_FIELD_INT: read_int(f, json, path, at(object, f), issues); return WEBML_OK;
-  case WML_FIELD_FLOAT: read_float(f, json, path, at(object, f), issues); return WEBML_OK;
-  case WML_FIELD_PAIR: read_pair(f, json, path, at(object, f), issues); return WEBML_OK;
-  case WML_FIELD_PADDING: read_padding(json, path, at(object, f), issues); return WEBML_OK;
-  case WML_FIELD_IGNORED: read_ignored(f, json, path, issues); return WEBML_OK;
-  case WML_FIELD_ACTIVATION: return wml_read_activation(json, path, at(object, f), issues);
-  case WML_FIELD_INITIALIZER: return wml_read_initializer(arena, json, path, at(object, f), issues);
-  case WML_FIELD_REGULARIZER: return wml_read_regularizer(json, path, at(object, f), issues);
-  case WML_FIELD_BOOL:
-    if (json->kind != WML_JSON_BOOL)
-      wml_issue(issues, path, "must be true or false");
-    else
-      *(bool *)at(object, f) = json->boolean;
-    return WEBML_OK;
-  case WML_FIELD_NAME:
-    if (json->kind != WML_JSON_STRING || !*json->string || strlen(json->string) > 128 ||
-        strchr(json->string, '/'))
-      wml_issue(issues, path, "must be a name of 1 to 128 characters without \"/\"");
-    else {
-      const char *copy = wml_arena_copy(arena, json->string, strlen(json->string));
-      if (!copy) return wml_no_memory(strlen(json->string), "a name");
-      *(const char **)at(object, f) = copy;
-    }
-    return WEBML_OK;
+  case WML_FIELD_INT: read_int(f, json, place, to, issues); return WEBML_OK;
+  case WML_FIELD_FLOAT: read_float(f, json, place, to, issues); return WEBML_OK;
+  case WML_FIELD_PAIR: read_pair(f, json, place, to, issues); return WEBML_OK;
+  case WML_FIELD_CHOICE: read_choice(f, json, place, to, issues); return WEBML_OK;
+  case WML_FIELD_BOOL: read_bool(f, json, place, to, issues); return WEBML_OK;
+  case WML_FIELD_IGNORED: read_ignored(f, json, place, issues); return WEBML_OK;
+  case WML_FIELD_ACTIVATION: return wml_read_activation(arena, json, place, to, issues);
+  case WML_FIELD_INITIALIZER: return wml_read_initializer(arena, json, place, to, issues);
+  case WML_FIELD_REGULARIZER: return wml_read_regularizer(arena, json, place, to, issues);
+  case WML_FIELD_NAME: return read_name(arena, json, place, to, issues);
   }
   return WEBML_OK;
+}
+
+/* Whether the shape of a layer depends on it. */
+static bool is_geometry(const wml_field *f) {
+  return f->kind == WML_FIELD_INT || f->kind == WML_FIELD_PAIR || f->kind == WML_FIELD_CHOICE;
 }
 
 static const wml_field *find(const wml_field *fields, int n, const char *key) {
   for (int i = 0; i < n; i++)
-    if (strcmp(fields[i].key, key) == 0) return &fields[i];
+    if (strcmp(fields[i].key, key) == 0 ||
+        (fields[i].other_key && strcmp(fields[i].other_key, key) == 0))
+      return &fields[i];
   return NULL;
 }
 
-static void unknown_key(const wml_field *fields, int n, const char *key, const char *path,
-                        wml_issues *issues) {
-  const char *names[64];
+/* place: of the key. */
+static void unknown_key(const wml_field *fields, int n, const wml_json *json,
+                        const wml_json_path *place, wml_issues *issues) {
+  const char *names[64] = {NULL};
   size_t count = 0;
   for (int i = 0; i < n && count < 64; i++) names[count++] = fields[i].key;
-  const char *meant = wml_suggest(key, names, count);
-  if (meant)
-    wml_issue(issues, path, "unknown key, did you mean \"%s\"?", meant);
-  else {
+  const char *meant = wml_suggest(place->key, names, count);
+  if (meant) {
+    wml_issue(issues, place, "unknown key, did you mean \"%s\"?", meant);
+    if (!wml_json_get(json, meant)) {
+      wml_issue_cure(issues, "rename it to \"%s\"", meant);
+      wml_patch_move(issues, place, &(wml_json_path){.in = place->in, .key = meant});
+      return;
+    }
+  } else {
     wml_text list = {0};
     for (size_t i = 0; i < count; i++) wml_text_format(&list, "%s%s", i ? ", " : "", names[i]);
-    wml_issue(issues, path, "unknown key; known here: %s", count && list.data ? list.data : "none");
+    wml_issue(issues, place, "unknown key; known here: %s",
+              count && list.data ? list.data : "none");
     wml_text_free(&list);
   }
+  wml_issue_cure(issues, "remove it");
+  wml_patch_remove(issues, place);
+}
+
+static void missing_key(const wml_field *f, const wml_json_path *place, wml_issues *issues) {
+  char text[WML_NUMBER_BYTES];
+  wml_issue(issues, place, "\"%s\" is required", f->key);
+  wml_format_number(f->suggested, text);
+  wml_issue_cure(issues, "set \"%s\", for example to %s", f->key, text);
+  wml_patch_set(issues, place, f->key, text);
 }
 
 webml_status wml_fields_read(wml_arena *arena, const wml_field *fields, int n, const wml_json *json,
-                             const char *path, const char *skip, void *object, wml_issues *issues) {
+                             const wml_json_path *place, const char *skip, void *object,
+                             wml_issues *issues) {
   for (int i = 0; i < n; i++) {
     set_default(&fields[i], object);
-    if (fields[i].required && !wml_json_get(json, fields[i].key))
-      wml_issue(issues, path, "\"%s\" is required", fields[i].key);
+    if (!fields[i].required || wml_json_get(json, fields[i].key)) continue;
+    missing_key(&fields[i], place, issues);
+    issues->geometry += is_geometry(&fields[i]);
   }
   for (const wml_json *m = json ? json->first : NULL; m; m = m->next) {
     if (skip && strcmp(m->key, skip) == 0) continue;
-    char place[PATH_BYTES];
-    snprintf(place, sizeof place, "%s.%.60s", path, m->key);
+    wml_json_path here = {.in = place, .key = m->key};
     const wml_field *f = find(fields, n, m->key);
+    int before = issues->count;
     if (!f)
-      unknown_key(fields, n, m->key, place, issues);
+      unknown_key(fields, n, json, &here, issues);
     else
-      WML_TRY(read_field(arena, f, m, place, object, issues));
+      WML_TRY(read_field(arena, f, m, &here, object, issues));
+    issues->geometry += f && issues->count > before && is_geometry(f);
   }
   return WEBML_OK;
 }
+
+/* ---- names ---- */
+
+const char *wml_name_of(const wml_json *json, const wml_json **options) {
+  *options = NULL;
+  if (json->kind == WML_JSON_STRING) return json->string;
+  if (json->kind != WML_JSON_OBJECT) return NULL;
+  const char *name = wml_json_get_string(json, "name", NULL);
+  if (name)
+    *options = json;
+  else if ((name = wml_json_get_string(json, "class_name", NULL)) != NULL)
+    *options = wml_json_get(json, "config");
+  return name;
+}
+
+void wml_unknown_name(wml_issues *issues, const wml_json_path *place, const wml_json *json,
+                      const char *what, const char *name, const char *const *names, int n) {
+  const char *meant = wml_suggest(name, names, (size_t)n);
+  if (!meant) {
+    wml_text list = {0};
+    for (int i = 0; i < n; i++) wml_text_format(&list, "%s%s", i ? ", " : "", names[i]);
+    wml_issue(issues, place, "%s \"%.80s\"; known: %s", what, name, list.data ? list.data : "");
+    wml_text_free(&list);
+    return;
+  }
+  char value[80];
+  wml_json_path inside = {.in = place, .key = wml_json_get(json, "name") ? "name" : "class_name"};
+  wml_issue(issues, place, "%s \"%.80s\", did you mean \"%s\"?", what, name, meant);
+  snprintf(value, sizeof value, "\"%.70s\"", meant);
+  wml_issue_cure(issues, "set it to %s", value);
+  wml_patch_replace(issues, json->kind == WML_JSON_OBJECT ? &inside : place, value);
+}
+
+/* ---- writing ---- */
 
 static bool is_default(const wml_field *f, const void *p) {
   switch (f->kind) {
@@ -183,11 +301,9 @@ static bool is_default(const wml_field *f, const void *p) {
   case WML_FIELD_BOOL: return *(const bool *)p == (f->otherwise != 0.0);
   case WML_FIELD_PAIR:
     return ((const int *)p)[0] == (int)f->otherwise && ((const int *)p)[1] == (int)f->otherwise;
-  case WML_FIELD_PADDING: return false;
+  case WML_FIELD_CHOICE: return false; /* always said */
   case WML_FIELD_ACTIVATION: return ((const wml_activation *)p)->kind == WML_LINEAR;
-  case WML_FIELD_INITIALIZER:
-    return ((const wml_initializer *)p)->name &&
-           strcmp(((const wml_initializer *)p)->name, f->cure) == 0;
+  case WML_FIELD_INITIALIZER: return wml_initializer_is(p, f->word);
   case WML_FIELD_REGULARIZER:
     return ((const wml_regularizer *)p)->l1 == 0.0f && ((const wml_regularizer *)p)->l2 == 0.0f;
   case WML_FIELD_NAME: return *(const char *const *)p == NULL;
@@ -195,11 +311,22 @@ static bool is_default(const wml_field *f, const void *p) {
   }
 }
 
+static bool is_written(const wml_field *f, const void *object) {
+  const void *p = (const char *)object + f->offset;
+  return f->kind != WML_FIELD_IGNORED && (f->required || !is_default(f, p));
+}
+
+bool wml_fields_differ(const wml_field *fields, int n, const void *object) {
+  for (int i = 0; i < n; i++)
+    if (is_written(&fields[i], object)) return true;
+  return false;
+}
+
 void wml_fields_write(wml_text *t, const wml_field *fields, int n, const void *object) {
   for (int i = 0; i < n; i++) {
     const wml_field *f = &fields[i];
     const void *p = (const char *)object + f->offset;
-    if (f->kind == WML_FIELD_IGNORED || (is_default(f, p) && !f->required)) continue;
+    if (!is_written(f, object)) continue;
     wml_json_key(t, f->key);
     const int *pair = p;
     switch (f->kind) {
@@ -211,9 +338,7 @@ void wml_fields_write(wml_text *t, const wml_field *fields, int n, const void *o
       break;
     case WML_FIELD_FLOAT: wml_text_format(t, "%.9g", (double)*(const float *)p); break;
     case WML_FIELD_BOOL: wml_json_bool(t, *(const bool *)p); break;
-    case WML_FIELD_PADDING:
-      wml_json_string(t, *(const wml_padding *)p == WML_PADDING_SAME ? "same" : "valid");
-      break;
+    case WML_FIELD_CHOICE: wml_json_string(t, f->words[*pair]); break;
     case WML_FIELD_ACTIVATION: wml_write_activation(t, p); break;
     case WML_FIELD_INITIALIZER: wml_write_initializer(t, p); break;
     case WML_FIELD_REGULARIZER: wml_write_regularizer(t, p); break;

@@ -1,63 +1,86 @@
-/* Tables of fields: one declaration per key serves parsing, checking, suggestions and writing. */
+/* Tables of fields: one declaration per key serves parsing, checking, suggestions, writing and
+ * webml_schema(). */
 #ifndef WML_MODEL_FIELDS_H
 #define WML_MODEL_FIELDS_H
 
+#include "model/issues.h"
 #include "model/model.h"
-
-/* Errors of a description, gathered so that all are reported at once. */
-typedef struct wml_issues {
-  wml_text text;
-  int count;
-} wml_issues;
-
-void wml_issue(wml_issues *issues, const char *path, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
 
 typedef enum wml_field_kind {
   WML_FIELD_INT,
   WML_FIELD_FLOAT,
   WML_FIELD_BOOL,
-  WML_FIELD_PAIR, /* n or [h, w], into int[2] */
-  WML_FIELD_PADDING,
+  WML_FIELD_PAIR,   /* n or [h, w], into int[2] */
+  WML_FIELD_CHOICE, /* one of `words`, its index into an int or enum */
   WML_FIELD_ACTIVATION,
   WML_FIELD_INITIALIZER,
   WML_FIELD_REGULARIZER,
   WML_FIELD_NAME,   /* a string, into const char * */
-  WML_FIELD_IGNORED /* read by Keras, without meaning here; `cure` says which values are fine */
+  WML_FIELD_IGNORED /* read by Keras, without meaning here */
 } wml_field_kind;
 
 typedef struct wml_field {
-  const char *key;
+  const char *key, *other_key; /* other_key: read as well; or NULL */
   wml_field_kind kind;
   size_t offset; /* into the object that is filled */
   double low, high;
-  double otherwise; /* the default of numbers and booleans */
+  double otherwise; /* the default of numbers, booleans and choices */
+  double suggested; /* of required ones: what a cure puts in */
   bool required, nullable;
-  const char *cure; /* IGNORED: the only value that is fine; others: default as JSON text or NULL */
+  const char *word; /* INITIALIZER: the default; IGNORED: the only value that is fine, NULL: any */
+  const char *const *words; /* CHOICE: up to a NULL */
+  const char *about;        /* what it does, in one sentence */
 } wml_field;
 
+/* A field that only some kinds have, e.g. only some optimizers. */
+typedef struct wml_kind_field {
+  uint32_t known; /* bit k: kind k has it */
+  wml_field field;
+} wml_kind_field;
+
+/* The fields of one kind, with the defaults that `object` holds; returns their number. out: room
+ * for n. */
+int wml_fields_of_kind(const wml_kind_field *table, int n, int kind, const void *object,
+                       wml_field *out);
+
 /* Fills `object` from the members of `json` (NULL: all defaults). Unknown keys, wrong kinds and
- * values out of range become issues under `path`. `skip`: a key that is read elsewhere, or NULL. */
+ * values out of range become issues under `place`. `skip`: a key that is read elsewhere, or NULL.
+ */
 webml_status wml_fields_read(wml_arena *arena, const wml_field *fields, int n, const wml_json *json,
-                             const char *path, const char *skip, void *object, wml_issues *issues);
+                             const wml_json_path *place, const char *skip, void *object,
+                             wml_issues *issues);
 /* Writes the members whose values are not the default. */
 void wml_fields_write(wml_text *text, const wml_field *fields, int n, const void *object);
+/* True where such a member would be written. */
+bool wml_fields_differ(const wml_field *fields, int n, const void *object);
 
 /* A number, or a string that holds one ("3"). */
 bool wml_number_of(const wml_json *json, double *value);
 
+/* The name in a string or in an object's "name"; Keras's {"class_name", "config"} is read, too.
+ * *options: the object that holds the options (NULL without). NULL: there is no name. */
+const char *wml_name_of(const wml_json *json, const wml_json **options);
+/* An issue about a name that is not in the list, with the one that was meant where that is clear.
+ * what: "unknown activation". */
+void wml_unknown_name(wml_issues *issues, const wml_json_path *place, const wml_json *json,
+                      const char *what, const char *name, const char *const *names, int n);
+
 /* values.c: the kinds that have structure of their own. */
-webml_status wml_read_activation(const wml_json *json, const char *path, wml_activation *out,
-                                 wml_issues *issues);
-webml_status wml_read_initializer(wml_arena *arena, const wml_json *json, const char *path,
-                                  wml_initializer *out, wml_issues *issues);
-webml_status wml_read_regularizer(const wml_json *json, const char *path, wml_regularizer *out,
+webml_status wml_read_activation(wml_arena *arena, const wml_json *json, const wml_json_path *place,
+                                 wml_activation *out, wml_issues *issues);
+webml_status wml_read_initializer(wml_arena *arena, const wml_json *json,
+                                  const wml_json_path *place, wml_initializer *out,
+                                  wml_issues *issues);
+webml_status wml_read_regularizer(wml_arena *arena, const wml_json *json,
+                                  const wml_json_path *place, wml_regularizer *out,
                                   wml_issues *issues);
 void wml_write_activation(wml_text *text, const wml_activation *activation);
 void wml_write_initializer(wml_text *text, const wml_initializer *initializer);
 void wml_write_regularizer(wml_text *text, const wml_regularizer *regularizer);
 /* "glorot_uniform" etc. by name; false when unknown. */
 bool wml_initializer_by_name(const char *name, wml_initializer *out);
+/* Whether it is the one of that name, with the default options. */
+bool wml_initializer_is(const wml_initializer *initializer, const char *name);
 
 /* compile.c: optimizer, loss, metrics. */
 webml_status wml_read_optimizer(wml_arena *arena, const wml_json *json, webml_model *model,
@@ -71,37 +94,88 @@ void wml_write_loss(wml_text *text, const wml_loss *loss);
 void wml_write_metrics(wml_text *text, const webml_model *model);
 void wml_default_optimizer(wml_optimizer_kind kind, wml_optimizer *out);
 
+/* What webml_schema() says of a list of kinds. A name has an alias where `aliases` says so. */
+typedef struct wml_alias {
+  const char *alias;
+  int kind;
+} wml_alias;
+
+typedef struct wml_kind_list {
+  const char *key; /* "activations" */
+  int n;
+  const char *(*name)(int kind);
+  const char *(*about)(int kind);
+  int (*fields)(int kind, wml_field *out); /* at most WML_MOST_FIELDS */
+  const wml_alias *aliases;
+  int n_aliases;
+} wml_kind_list;
+
+enum { WML_MOST_FIELDS = 32 };
+extern const wml_kind_list wml_activation_list, wml_initializer_list, wml_regularizer_list,
+    wml_optimizer_list, wml_loss_list, wml_metric_list;
+/* The members of a description itself: key and what it is. */
+typedef struct wml_top_key {
+  const char *key, *about;
+  bool required, nullable;
+} wml_top_key;
+const wml_top_key *wml_top_keys(int *n);
+
+/* "valid", "same": as wml_padding. */
+extern const char *const wml_padding_words[];
+
 /* The keys of layers with a kernel, a bias and an activation. */
 #define WML_LINEAR_FIELDS                                                                          \
-  {.key = "activation", .kind = WML_FIELD_ACTIVATION, .offset = offsetof(wml_layer, activation)},  \
+  {.key = "activation",                                                                            \
+   .kind = WML_FIELD_ACTIVATION,                                                                   \
+   .offset = offsetof(wml_layer, activation),                                                      \
+   .nullable = true,                                                                               \
+   .about = "The function that is applied to the layer's outputs."},                               \
       {.key = "use_bias",                                                                          \
        .kind = WML_FIELD_BOOL,                                                                     \
        .offset = offsetof(wml_layer, use_bias),                                                    \
-       .otherwise = 1},                                                                            \
+       .otherwise = 1,                                                                             \
+       .about = "Whether a learned constant is added to each output."},                            \
       {.key = "kernel_initializer",                                                                \
        .kind = WML_FIELD_INITIALIZER,                                                              \
        .offset = offsetof(wml_layer, kernel_initializer),                                          \
-       .cure = "glorot_uniform"},                                                                  \
+       .word = "glorot_uniform",                                                                   \
+       .about = "How the weights are set before training."},                                       \
       {.key = "bias_initializer",                                                                  \
        .kind = WML_FIELD_INITIALIZER,                                                              \
        .offset = offsetof(wml_layer, bias_initializer),                                            \
-       .cure = "zeros"},                                                                           \
+       .word = "zeros",                                                                            \
+       .about = "How the biases are set before training."},                                        \
       {.key = "kernel_regularizer",                                                                \
        .kind = WML_FIELD_REGULARIZER,                                                              \
        .offset = offsetof(wml_layer, kernel_regularizer),                                          \
-       .nullable = true},                                                                          \
+       .nullable = true,                                                                           \
+       .about = "A penalty on large weights that is added to the loss."},                          \
   {                                                                                                \
     .key = "bias_regularizer", .kind = WML_FIELD_REGULARIZER,                                      \
-    .offset = offsetof(wml_layer, bias_regularizer), .nullable = true                              \
+    .offset = offsetof(wml_layer, bias_regularizer), .nullable = true,                             \
+    .about = "A penalty on large biases that is added to the loss."                                \
+  }
+#define WML_TRAINABLE_FIELD                                                                        \
+  {                                                                                                \
+    .key = "trainable", .kind = WML_FIELD_BOOL, .offset = offsetof(wml_layer, trainable),          \
+    .otherwise = 1, .about = "Whether training changes the layer's weights."                       \
+  }
+#define WML_NAME_FIELD                                                                             \
+  {                                                                                                \
+    .key = "name", .kind = WML_FIELD_NAME, .offset = offsetof(wml_layer, name),                    \
+    .about = "The layer's name, unique in the model; made from its type where none is given."      \
   }
 
 /* What a layer's file gives: its keys, and its shape with its parameters. */
 typedef struct wml_layer_class {
   const wml_field *fields;
   int n_fields;
-  /* Sets layer->out, params and flops from layer->in; issues under `path`. */
-  webml_status (*shape)(wml_arena *arena, wml_layer *layer, const char *path, wml_issues *issues);
-  const char *takes; /* "an image [height, width, channels]" */
+  /* Sets layer->out, params and flops from layer->in; issues under `place`. */
+  webml_status (*shape)(wml_arena *arena, wml_layer *layer, const wml_json_path *place,
+                        wml_issues *issues);
+  const char *takes; /* "an image [height, width, channels]"; NULL: any shape */
+  int gives;         /* rank of the output; 0: that of the input */
+  const char *about; /* what it does, in one sentence */
 } wml_layer_class;
 
 #define WML_LAYER_DECLARE(symbol, name, snake) extern const wml_layer_class wml_layer_##snake;
@@ -110,5 +184,4 @@ const wml_layer_class *wml_layer_class_of(wml_layer_type type);
 
 /* Adds a parameter named "<layer>/<role>". */
 webml_status wml_layer_param(wml_arena *arena, wml_layer *layer, const char *role, wml_param param);
-
 #endif

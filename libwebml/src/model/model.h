@@ -74,6 +74,8 @@ struct wml_layer {
   int n_params;
   wml_param params[WML_MAX_PARAMS];
   double flops; /* of one sample's forward pass */
+  /* In a description that is being checked: something, sizes or the type are wrong. */
+  bool has_issues, broken, unknown;
   bool trainable;
   bool use_bias;
   wml_activation activation;
@@ -152,6 +154,13 @@ enum { WML_SHAPE_TEXT = 64 };
 char *wml_shape_text(const wml_shape *shape, char text[WML_SHAPE_TEXT]);
 /* Builds a model from a parsed description. */
 webml_status wml_model_build(const wml_json *root, webml_model **model);
+/* The same as far as the description can be understood: where issues has errors, the model may have
+ * broken layers, unknown shapes or no layer at all, and is good for being looked at only. Free the
+ * issues before the JSON tree. */
+struct wml_issues;
+webml_status wml_model_read(const wml_json *root, struct wml_issues *issues, webml_model **model);
+/* The members of a summary without the brackets around: layers with shapes and parameters. */
+void wml_model_write_summary(wml_text *text, const webml_model *model);
 void wml_model_write_json(wml_text *text, const webml_model *model);
 const char *wml_layer_type_name(wml_layer_type type);
 const char *wml_loss_name(wml_loss_kind kind);

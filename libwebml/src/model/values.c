@@ -3,31 +3,9 @@
 #include "model/fields.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
-static const char *const activation_names[] = {
-#define NAME(symbol, name) name,
-    WML_ACTIVATIONS(NAME)
-#undef NAME
-};
-
-const char *wml_activation_name(wml_activation_kind kind) {
-  return activation_names[kind];
-}
-
-/* The name in a string or object, and the object that holds the options (NULL without). */
-static const char *name_of(const wml_json *json, const wml_json **options) {
-  *options = NULL;
-  if (json->kind == WML_JSON_STRING) return json->string;
-  if (json->kind != WML_JSON_OBJECT) return NULL;
-  const char *name = wml_json_get_string(json, "name", NULL);
-  if (name)
-    *options = json;
-  else if ((name = wml_json_get_string(json, "class_name", NULL)) != NULL)
-    *options = wml_json_get(json, "config");
-  return name;
-}
+#define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
 static bool same_word(const char *a, const char *b) { /* GlorotUniform = glorot_uniform */
   for (;; a++, b++) {
@@ -39,6 +17,87 @@ static bool same_word(const char *a, const char *b) { /* GlorotUniform = glorot_
     if (!ca) return true;
   }
 }
+
+/* ---- activations ---- */
+
+#define ACTIVATION_NAME(symbol, name, about) name,
+#define ACTIVATION_ABOUT(symbol, name, about) about,
+static const char *const activation_names[] = {WML_ACTIVATIONS(ACTIVATION_NAME)};
+static const char *const activation_abouts[] = {WML_ACTIVATIONS(ACTIVATION_ABOUT)};
+
+static const wml_alias activation_aliases[] = {
+    {"swish", WML_SILU}, {"hard_swish", WML_HARD_SILU}, {"logsigmoid", WML_LOG_SIGMOID}};
+
+const char *wml_activation_name(wml_activation_kind kind) {
+  return activation_names[kind];
+}
+
+/* An activation as it is read: gelu has a form of its own when it is approximate. */
+typedef struct described {
+  wml_activation activation;
+  bool approximate;
+} described;
+
+#define BIT(symbol) (1u << WML_##symbol)
+#define ALL_ACTIVATIONS ((1u << WML_N_ACTIVATIONS) - 1u)
+#define AT(member) offsetof(described, activation.member)
+
+static const wml_kind_field activation_fields[] = {
+    {BIT(RELU) | BIT(LEAKY_RELU),
+     {.key = "negative_slope",
+      .other_key = "alpha",
+      .kind = WML_FIELD_FLOAT,
+      .offset = AT(alpha),
+      .low = -1e6,
+      .high = 1e6,
+      .about = "The slope below the threshold."}},
+    {BIT(ELU) | BIT(CELU),
+     {.key = "alpha",
+      .other_key = "negative_slope",
+      .kind = WML_FIELD_FLOAT,
+      .offset = AT(alpha),
+      .low = -1e6,
+      .high = 1e6,
+      .about = "What the function goes to for very negative inputs, with a minus sign."}},
+    {BIT(SQUAREPLUS),
+     {.key = "b",
+      .other_key = "alpha",
+      .kind = WML_FIELD_FLOAT,
+      .offset = AT(alpha),
+      .low = 0,
+      .high = 1e6,
+      .about = "How smooth the bend at 0 is."}},
+    {BIT(SOFT_SHRINK),
+     {.key = "threshold",
+      .other_key = "lambda",
+      .kind = WML_FIELD_FLOAT,
+      .offset = AT(alpha),
+      .low = 0,
+      .high = 1e6,
+      .about = "Inputs up to this size become 0."}},
+    {BIT(RELU),
+     {.key = "max_value",
+      .kind = WML_FIELD_FLOAT,
+      .offset = AT(max_value),
+      .low = -1e6,
+      .high = 1e6,
+      .nullable = true,
+      .about = "The greatest output; null: there is none."}},
+    {BIT(RELU),
+     {.key = "threshold",
+      .kind = WML_FIELD_FLOAT,
+      .offset = AT(threshold),
+      .low = -1e6,
+      .high = 1e6,
+      .about = "Inputs from here on are passed through."}},
+    {BIT(GELU),
+     {.key = "approximate",
+      .kind = WML_FIELD_BOOL,
+      .offset = offsetof(described, approximate),
+      .about = "Whether the approximation by tanh is computed."}},
+    {ALL_ACTIVATIONS, {.key = "trainable", .kind = WML_FIELD_IGNORED}},
+    {ALL_ACTIVATIONS, {.key = "dtype", .kind = WML_FIELD_IGNORED}},
+};
 
 static void activation_defaults(wml_activation *a) {
   a->alpha = 0.0f;
@@ -54,68 +113,75 @@ static void activation_defaults(wml_activation *a) {
   }
 }
 
-static void option(const wml_json *options, const char *key, const char *other_key, float *value) {
-  const wml_json *v = wml_json_get(options, key);
-  double number;
-  if (!v && other_key) v = wml_json_get(options, other_key);
-  if (v && wml_number_of(v, &number)) *value = (float)number;
+static int activation_fields_of(int kind, wml_field *out) {
+  described plain = {.activation = {.kind = (wml_activation_kind)kind}};
+  activation_defaults(&plain.activation);
+  return wml_fields_of_kind(activation_fields, COUNT(activation_fields), kind, &plain, out);
 }
 
-webml_status wml_read_activation(const wml_json *json, const char *path, wml_activation *out,
-                                 wml_issues *issues) {
-  static const struct {
-    const char *alias;
-    wml_activation_kind kind;
-  } aliases[] = {
-      {"swish", WML_SILU}, {"hard_swish", WML_HARD_SILU}, {"logsigmoid", WML_LOG_SIGMOID}};
-  *out = (wml_activation){.kind = WML_LINEAR, .max_value = INFINITY};
-  if (json->kind == WML_JSON_NULL) return WEBML_OK;
+static int activation_kind(const char *name) {
+  for (int i = 0; i < WML_N_ACTIVATIONS; i++)
+    if (strcmp(name, activation_names[i]) == 0) return i;
+  for (int i = 0; i < COUNT(activation_aliases); i++)
+    if (strcmp(name, activation_aliases[i].alias) == 0) return activation_aliases[i].kind;
+  return -1;
+}
+
+webml_status wml_read_activation(wml_arena *arena, const wml_json *json, const wml_json_path *place,
+                                 wml_activation *out, wml_issues *issues) {
+  wml_field fields[WML_MOST_FIELDS];
   const wml_json *options;
-  const char *name = name_of(json, &options);
-  int kind = -1;
-  for (int i = 0; name && i < WML_N_ACTIVATIONS; i++)
-    if (strcmp(name, activation_names[i]) == 0) kind = i;
-  for (size_t i = 0; name && i < sizeof aliases / sizeof *aliases; i++)
-    if (strcmp(name, aliases[i].alias) == 0) kind = (int)aliases[i].kind;
-  if (kind < 0) {
-    const char *meant = name ? wml_suggest(name, activation_names, WML_N_ACTIVATIONS) : NULL;
-    if (meant)
-      wml_issue(issues, path, "unknown activation \"%s\", did you mean \"%s\"?", name, meant);
-    else
-      wml_issue(issues, path,
-                "must be the name of an activation such as \"relu\", \"sigmoid\" or \"softmax\"");
-    return WEBML_OK;
+  const char *name = wml_name_of(json, &options);
+  int kind = name ? activation_kind(name) : -1;
+  *out = (wml_activation){.kind = WML_LINEAR, .max_value = INFINITY};
+  if (!name)
+    wml_issue(issues, place,
+              "must be the name of an activation such as \"relu\", \"sigmoid\" or \"softmax\"");
+  else if (kind < 0)
+    wml_unknown_name(issues, place, json, "unknown activation", name, activation_names,
+                     WML_N_ACTIVATIONS);
+  if (kind < 0) return WEBML_OK;
+  described d = {.activation = {.kind = (wml_activation_kind)kind}};
+  activation_defaults(&d.activation);
+  wml_json_path config = {.in = place, .key = "config"};
+  WML_TRY(wml_fields_read(arena, fields, activation_fields_of(kind, fields), options,
+                          options == json ? place : &config, "name", &d, issues));
+  *out = d.activation;
+  if (d.approximate) out->kind = WML_GELU_TANH;
+  if (out->kind == WML_CELU && out->alpha == 0.0f) {
+    wml_issue(issues, place, "celu divides by its alpha, which must not be 0; relu is the limit");
+    wml_issue_cure(issues, "use relu");
+    wml_patch_replace(issues, place, "\"relu\"");
   }
-  out->kind = (wml_activation_kind)kind;
-  activation_defaults(out);
-  option(options, "negative_slope", "alpha", &out->alpha);
-  option(options, "max_value", NULL, &out->max_value);
-  option(options, "threshold", out->kind == WML_SOFT_SHRINK ? "lambda" : NULL,
-         out->kind == WML_SOFT_SHRINK ? &out->alpha : &out->threshold);
-  option(options, "b", NULL, &out->alpha);
-  if (out->kind == WML_GELU && wml_json_get_bool(options, "approximate", false))
-    out->kind = WML_GELU_TANH;
-  if (out->kind == WML_CELU && out->alpha == 0.0f)
-    wml_issue(issues, path, "celu divides by its alpha, which must not be 0; relu is the limit");
   return WEBML_OK;
 }
 
 void wml_write_activation(wml_text *t, const wml_activation *a) {
-  wml_activation plain = {.kind = a->kind};
-  activation_defaults(&plain);
-  if (a->alpha == plain.alpha && a->max_value == plain.max_value &&
-      a->threshold == plain.threshold) {
+  wml_field fields[WML_MOST_FIELDS];
+  described d = {.activation = *a};
+  int n = activation_fields_of((int)a->kind, fields);
+  if (!wml_fields_differ(fields, n, &d)) {
     wml_json_string(t, activation_names[a->kind]);
     return;
   }
   wml_json_open(t, '{');
   wml_json_key(t, "name");
   wml_json_string(t, activation_names[a->kind]);
-  wml_text_format(t, ",\"alpha\":%.9g", (double)a->alpha);
-  if (isfinite(a->max_value)) wml_text_format(t, ",\"max_value\":%.9g", (double)a->max_value);
-  if (a->kind == WML_RELU) wml_text_format(t, ",\"threshold\":%.9g", (double)a->threshold);
+  wml_fields_write(t, fields, n, &d);
   wml_json_close(t, '}');
 }
+
+static const char *activation_name(int kind) {
+  return activation_names[kind];
+}
+static const char *activation_about(int kind) {
+  return activation_abouts[kind];
+}
+const wml_kind_list wml_activation_list = {
+    "activations",        WML_N_ACTIVATIONS,  activation_name,          activation_about,
+    activation_fields_of, activation_aliases, COUNT(activation_aliases)};
+
+/* ---- initializers ---- */
 
 static const wml_initializer initializers[] = {
     {.name = "zeros", .kind = WML_INIT_CONSTANT, .a = 0.0f},
@@ -162,117 +228,175 @@ static const wml_initializer initializers[] = {
     {.name = "orthogonal", .kind = WML_INIT_ORTHOGONAL, .a = 1.0f},
 };
 enum { N_INITIALIZERS = sizeof initializers / sizeof *initializers };
+static const char *const initializer_abouts[N_INITIALIZERS] = {
+    "Sets all values to 0.",
+    "Sets all values to 1.",
+    "Sets all values to one number.",
+    "Draws from a uniform distribution.",
+    "Draws from a normal distribution.",
+    "Draws from a normal distribution, again where a value is more than two deviations away.",
+    "Draws uniformly, scaled by the mean of inputs and outputs; the usual choice.",
+    "Draws from a truncated normal distribution, scaled by the mean of inputs and outputs.",
+    "Draws uniformly, scaled by the inputs; made for relu.",
+    "Draws from a truncated normal distribution, scaled by the inputs; made for relu.",
+    "Draws uniformly, scaled by the inputs; made for selu.",
+    "Draws from a truncated normal distribution, scaled by the inputs; made for selu.",
+    "Draws from a distribution of choice, scaled by inputs, outputs or their mean.",
+    "Makes an orthogonal matrix."};
+
+static const char *const modes[] = {"fan_in", "fan_out", "fan_avg", NULL};
+static const char *const distributions[] = {"uniform", "truncated_normal", "untruncated_normal",
+                                            NULL};
+
+/* Here the kinds are wml_initializer_kind: several names share one. */
+#define OF(symbol) (1u << WML_INIT_##symbol)
+#define IN(member) offsetof(wml_initializer, member)
+#define NUMBER(name, member, least, text)                                                          \
+  {                                                                                                \
+    .key = name, .kind = WML_FIELD_FLOAT, .offset = IN(member), .low = least, .high = 1e6,         \
+    .about = text                                                                                  \
+  }
+static const wml_kind_field initializer_fields[] = {
+    {OF(CONSTANT), NUMBER("value", a, -1e6, "The number that all values are set to.")},
+    {OF(UNIFORM), NUMBER("minval", a, -1e6, "The least value.")},
+    {OF(UNIFORM), NUMBER("maxval", b, -1e6, "The greatest value.")},
+    {OF(NORMAL) | OF(TRUNCATED_NORMAL), NUMBER("mean", a, -1e6, "The mean of the values.")},
+    {OF(NORMAL) | OF(TRUNCATED_NORMAL), NUMBER("stddev", b, 0, "Their standard deviation.")},
+    {OF(VARIANCE_SCALING), NUMBER("scale", a, 0, "A factor of the variance.")},
+    {OF(VARIANCE_SCALING),
+     {.key = "mode",
+      .kind = WML_FIELD_CHOICE,
+      .offset = IN(mode),
+      .words = modes,
+      .about = "What the variance is divided by: inputs, outputs or their mean."}},
+    {OF(VARIANCE_SCALING),
+     {.key = "distribution",
+      .kind = WML_FIELD_CHOICE,
+      .offset = IN(distribution),
+      .words = distributions,
+      .about = "The distribution that values are drawn from."}},
+    {OF(ORTHOGONAL), NUMBER("gain", a, 0, "A factor of the matrix.")},
+    {~0u, {.key = "seed", .kind = WML_FIELD_IGNORED}},
+};
+
+static int initializer_index(const char *name) {
+  for (int i = 0; i < N_INITIALIZERS; i++)
+    if (same_word(name, initializers[i].name)) return i;
+  return -1;
+}
 
 bool wml_initializer_by_name(const char *name, wml_initializer *out) {
-  for (int i = 0; i < N_INITIALIZERS; i++)
-    if (same_word(name, initializers[i].name)) {
-      *out = initializers[i];
-      return true;
-    }
-  return false;
+  int i = initializer_index(name);
+  if (i >= 0) *out = initializers[i];
+  return i >= 0;
 }
 
-static void read_mode(const wml_json *options, const char *path, wml_initializer *out,
-                      wml_issues *issues) {
-  const char *mode = wml_json_get_string(options, "mode", NULL);
-  const char *distribution = wml_json_get_string(options, "distribution", NULL);
-  if (mode) {
-    if (strcmp(mode, "fan_in") == 0)
-      out->mode = WML_FAN_IN;
-    else if (strcmp(mode, "fan_out") == 0)
-      out->mode = WML_FAN_OUT;
-    else if (strcmp(mode, "fan_avg") == 0)
-      out->mode = WML_FAN_AVG;
-    else
-      wml_issue(issues, path, "mode must be \"fan_in\", \"fan_out\" or \"fan_avg\"");
-  }
-  if (distribution) {
-    if (strcmp(distribution, "uniform") == 0)
-      out->distribution = WML_DIST_UNIFORM;
-    else if (strcmp(distribution, "truncated_normal") == 0)
-      out->distribution = WML_DIST_TRUNCATED;
-    else if (strcmp(distribution, "untruncated_normal") == 0)
-      out->distribution = WML_DIST_UNTRUNCATED;
-    else
-      wml_issue(issues, path,
-                "distribution must be \"uniform\", \"truncated_normal\" or \"untruncated_normal\"");
-  }
+bool wml_initializer_is(const wml_initializer *w, const char *name) {
+  wml_initializer o;
+  return w->name && strcmp(w->name, name) == 0 && wml_initializer_by_name(name, &o) &&
+         w->a == o.a && w->b == o.b && w->mode == o.mode && w->distribution == o.distribution;
 }
 
-webml_status wml_read_initializer(wml_arena *arena, const wml_json *json, const char *path,
-                                  wml_initializer *out, wml_issues *issues) {
-  (void)arena;
+static int initializer_fields_of(int index, wml_field *out) {
+  const wml_initializer *plain = &initializers[index];
+  return wml_fields_of_kind(initializer_fields, COUNT(initializer_fields), (int)plain->kind, plain,
+                            out);
+}
+
+webml_status wml_read_initializer(wml_arena *arena, const wml_json *json,
+                                  const wml_json_path *place, wml_initializer *out,
+                                  wml_issues *issues) {
+  wml_field fields[WML_MOST_FIELDS];
   const wml_json *options;
-  const char *name = name_of(json, &options);
-  if (!name || !wml_initializer_by_name(name, out)) {
-    const char *names[N_INITIALIZERS];
-    for (int i = 0; i < N_INITIALIZERS; i++) names[i] = initializers[i].name;
-    const char *meant = name ? wml_suggest(name, names, N_INITIALIZERS) : NULL;
-    if (meant)
-      wml_issue(issues, path, "unknown initializer \"%s\", did you mean \"%s\"?", name, meant);
-    else
-      wml_issue(issues, path,
-                "must be the name of an initializer such as \"glorot_uniform\" or \"zeros\"");
-    return WEBML_OK;
-  }
-  switch (out->kind) {
-  case WML_INIT_CONSTANT: option(options, "value", NULL, &out->a); break;
-  case WML_INIT_UNIFORM:
-    option(options, "minval", NULL, &out->a);
-    option(options, "maxval", NULL, &out->b);
-    break;
-  case WML_INIT_NORMAL:
-  case WML_INIT_TRUNCATED_NORMAL:
-    option(options, "mean", NULL, &out->a);
-    option(options, "stddev", NULL, &out->b);
-    break;
-  case WML_INIT_VARIANCE_SCALING:
-    option(options, "scale", NULL, &out->a);
-    read_mode(options, path, out, issues);
-    break;
-  case WML_INIT_ORTHOGONAL: option(options, "gain", NULL, &out->a); break;
-  }
-  return WEBML_OK;
+  const char *names[N_INITIALIZERS], *name = wml_name_of(json, &options);
+  int index = name ? initializer_index(name) : -1;
+  for (int i = 0; i < N_INITIALIZERS; i++) names[i] = initializers[i].name;
+  if (!name)
+    wml_issue(issues, place,
+              "must be the name of an initializer such as \"glorot_uniform\" or \"zeros\"");
+  else if (index < 0)
+    wml_unknown_name(issues, place, json, "unknown initializer", name, names, N_INITIALIZERS);
+  if (index < 0) return WEBML_OK;
+  *out = initializers[index];
+  wml_json_path config = {.in = place, .key = "config"};
+  return wml_fields_read(arena, fields, initializer_fields_of(index, fields), options,
+                         options == json ? place : &config, "name", out, issues);
 }
 
 void wml_write_initializer(wml_text *t, const wml_initializer *w) {
-  static const char *const modes[] = {"fan_in", "fan_out", "fan_avg"};
-  static const char *const distributions[] = {"uniform", "truncated_normal", "untruncated_normal"};
-  static const char *const keys[][2] = {{"value", NULL},    {"minval", "maxval"},
-                                        {"mean", "stddev"}, {"mean", "stddev"},
-                                        {"scale", NULL},    {"gain", NULL}};
+  wml_field fields[WML_MOST_FIELDS];
+  int n = initializer_fields_of(initializer_index(w->name), fields);
   wml_json_open(t, '{');
   wml_json_key(t, "name");
   wml_json_string(t, w->name);
-  wml_text_format(t, ",\"%s\":%.9g", keys[w->kind][0], (double)w->a);
-  if (keys[w->kind][1]) wml_text_format(t, ",\"%s\":%.9g", keys[w->kind][1], (double)w->b);
-  if (w->kind == WML_INIT_VARIANCE_SCALING)
-    wml_text_format(t, ",\"mode\":\"%s\",\"distribution\":\"%s\"", modes[w->mode],
-                    distributions[w->distribution]);
+  wml_fields_write(t, fields, n, w);
   wml_json_close(t, '}');
 }
 
-webml_status wml_read_regularizer(const wml_json *json, const char *path, wml_regularizer *out,
+static const char *initializer_name(int index) {
+  return initializers[index].name;
+}
+static const char *initializer_about(int index) {
+  return initializer_abouts[index];
+}
+const wml_kind_list wml_initializer_list = {"initializers",
+                                            N_INITIALIZERS,
+                                            initializer_name,
+                                            initializer_about,
+                                            initializer_fields_of,
+                                            NULL,
+                                            0};
+
+/* ---- regularizers ---- */
+
+enum { L1, L2, L1_L2, N_REGULARIZERS };
+static const char *const regularizer_names[] = {"l1", "l2", "l1_l2", NULL};
+static const wml_kind_field regularizer_fields[] = {
+    {1u << L1 | 1u << L1_L2,
+     {.key = "l1",
+      .kind = WML_FIELD_FLOAT,
+      .offset = offsetof(wml_regularizer, l1),
+      .low = 0,
+      .high = 1e9,
+      .about = "The factor of the sum of the absolute values."}},
+    {1u << L2 | 1u << L1_L2,
+     {.key = "l2",
+      .kind = WML_FIELD_FLOAT,
+      .offset = offsetof(wml_regularizer, l2),
+      .low = 0,
+      .high = 1e9,
+      .about = "The factor of the sum of the squares."}},
+};
+
+static int regularizer_fields_of(int kind, wml_field *out) {
+  const wml_regularizer plain = {0.01f, 0.01f};
+  return wml_fields_of_kind(regularizer_fields, COUNT(regularizer_fields), kind, &plain, out);
+}
+
+webml_status wml_read_regularizer(wml_arena *arena, const wml_json *json,
+                                  const wml_json_path *place, wml_regularizer *out,
                                   wml_issues *issues) {
+  wml_field fields[WML_MOST_FIELDS];
   const wml_json *options;
-  const char *name = name_of(json, &options);
+  const char *name = wml_name_of(json, &options);
+  int kind = N_REGULARIZERS;
   *out = (wml_regularizer){0};
-  bool both = json->kind == WML_JSON_OBJECT && !name, l1 = name && same_word(name, "l1"),
-       l2 = name && same_word(name, "l2");
-  bool l1_l2 = name && same_word(name, "l1_l2");
-  if (!both && !l1 && !l2 && !l1_l2) {
-    wml_issue(issues, path,
+  for (int i = 0; name && i < N_REGULARIZERS; i++)
+    if (same_word(name, regularizer_names[i])) kind = i;
+  bool factors = json->kind == WML_JSON_OBJECT && !name; /* {"l1": ..., "l2": ...} */
+  if (kind == N_REGULARIZERS && !factors) {
+    wml_issue(issues, place,
               "must be \"l1\", \"l2\", \"l1_l2\" or {\"l1\": number, \"l2\": number}");
+    wml_issue_cure(issues, "remove it");
+    wml_patch_remove(issues, place);
     return WEBML_OK;
   }
-  if (both) options = json;
-  if (l1 || l1_l2) out->l1 = 0.01f;
-  if (l2 || l1_l2) out->l2 = 0.01f;
-  option(options, "l1", NULL, &out->l1);
-  option(options, "l2", NULL, &out->l2);
-  if (!(out->l1 >= 0.0f && out->l2 >= 0.0f))
-    wml_issue(issues, path, "factors of a regularizer must not be negative");
-  return WEBML_OK;
+  int n = regularizer_fields_of(factors ? L1_L2 : kind, fields);
+  for (int i = 0; factors && i < n; i++) fields[i].otherwise = 0.0;
+  wml_json_path config = {.in = place, .key = "config"};
+  bool inside = factors || options == json;
+  return wml_fields_read(arena, fields, n, factors ? json : options, inside ? place : &config,
+                         "name", out, issues);
 }
 
 void wml_write_regularizer(wml_text *t, const wml_regularizer *r) {
@@ -280,3 +404,20 @@ void wml_write_regularizer(wml_text *t, const wml_regularizer *r) {
   wml_text_format(t, "\"l1\":%.9g,\"l2\":%.9g", (double)r->l1, (double)r->l2);
   wml_json_close(t, '}');
 }
+
+static const char *regularizer_name(int kind) {
+  return regularizer_names[kind];
+}
+static const char *regularizer_about(int kind) {
+  static const char *const abouts[] = {
+      "Adds the sum of the absolute values to the loss: few weights stay away from 0.",
+      "Adds the sum of the squares to the loss: weights stay small.", "Adds both."};
+  return abouts[kind];
+}
+const wml_kind_list wml_regularizer_list = {"regularizers",
+                                            N_REGULARIZERS,
+                                            regularizer_name,
+                                            regularizer_about,
+                                            regularizer_fields_of,
+                                            NULL,
+                                            0};

@@ -417,16 +417,28 @@ webml_status webml_predictor_row(webml_predictor *p, const char *row_json, char 
   return status;
 }
 
-webml_status webml_predictor_evaluate(webml_predictor *p, const webml_dataset *dataset,
-                                      webml_part part, char **json) {
+webml_status webml_evaluate(webml_predictor *p, const webml_dataset *dataset,
+                            const webml_evaluate_options *options, char **json) {
+  webml_evaluate_options o = {.struct_size = sizeof o};
   if (!p || !dataset || !json)
     return wml_fail(WEBML_ERROR_ARGUMENT,
-                    "webml_predictor_evaluate: predictor, dataset and json must not be NULL");
+                    "webml_evaluate: predictor, dataset and json must not be NULL");
+  if (options && options->struct_size > sizeof o)
+    return wml_fail(WEBML_ERROR_ARGUMENT, "struct_size %zu is not that of webml_evaluate_options",
+                    options->struct_size);
+  if (options) memcpy(&o, options, options->struct_size);
+  if (o.progress_seconds == 0.0) o.progress_seconds = 0.1;
   wml_text t = {0};
   pthread_mutex_lock(&p->mutex);
-  webml_status status = wml_evaluate(p, dataset, part, &t);
+  webml_status status = wml_evaluate(p, dataset, &o, &t);
   pthread_mutex_unlock(&p->mutex);
   if (status == WEBML_OK) return wml_text_take(&t, json);
   wml_text_free(&t);
   return status;
+}
+
+webml_status webml_predictor_evaluate(webml_predictor *p, const webml_dataset *dataset,
+                                      webml_part part, char **json) {
+  const webml_evaluate_options o = {.struct_size = sizeof o, .part = part};
+  return webml_evaluate(p, dataset, &o, json);
 }

@@ -31,7 +31,7 @@ struct webml_predictor {
 };
 
 /* report.c */
-webml_status wml_evaluate(webml_predictor *p, const webml_dataset *dataset, webml_part part,
-                          wml_text *text);
+webml_status wml_evaluate(webml_predictor *p, const webml_dataset *dataset,
+                          const webml_evaluate_options *options, wml_text *text);
 
 #endif

@@ -1,58 +1,33 @@
 /* Evaluation of a data set: loss, metrics, and the report. */
-#include "data/dataset.h"
+#include "data/tally.h"
 #include "predict/predictor.h"
 
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
-enum { MISTAKES = 25 };
+static const char *const part_names[] = {"training", "validation", "test"};
 
-typedef struct mistake {
-  int64_t picture;
-  int truth, said;
-  double probability; /* of what was said */
-} mistake;
+enum { MOST_CLASSES = 4096 }; /* of a confusion matrix */
 
 typedef struct tally {
-  int classes;                                  /* 0: no confusion matrix */
-  int64_t *confusion;                           /* [truth, said] */
+  wml_tally classes;                            /* of outputs that are classes */
   double *absolute, *square, *sum, *sum_square; /* per output, in its unit */
   double *results;
   float *predictions; /* of one batch */
   float *target;      /* one row, expanded */
   const webml_dataset *dataset;
-  int n_mistakes;
-  mistake mistakes[MISTAKES]; /* of pictures: the surest first */
+  int part;
+  const webml_evaluate_options *options;
+  int64_t done, samples;
+  double told; /* when */
 } tally;
-
-static int said_class(const float *y, int64_t width) {
-  return width == 1 ? (y[0] > 0.5f ? 1 : 0) : (int)wml_argmax(y, (long)width);
-}
-
-static void note_mistake(tally *a, mistake m) {
-  if (a->n_mistakes == MISTAKES && m.probability <= a->mistakes[MISTAKES - 1].probability) return;
-  int at = a->n_mistakes < MISTAKES ? a->n_mistakes++ : MISTAKES - 1;
-  for (; at > 0 && a->mistakes[at - 1].probability < m.probability; at--)
-    a->mistakes[at] = a->mistakes[at - 1];
-  a->mistakes[at] = m;
-}
-
-static void count_class(const webml_predictor *p, const wml_samples *s, int64_t row, const float *y,
-                        tally *a) {
-  int truth = s->target_type == WML_I32 ? ((const int32_t *)s->target)[row]
-                                        : (int)((const float *)s->target)[row];
-  int said = said_class(y, p->output_width);
-  a->confusion[truth * a->classes + said]++;
-  if (said == truth || p->weights.pipeline.format != WML_FORMAT_IMAGES) return;
-  double probability = (double)(p->output_width == 1 ? (said ? y[0] : 1.0f - y[0]) : y[said]);
-  note_mistake(a, (mistake){row, truth, said, probability});
-}
 
 static void count_row(const webml_predictor *p, const wml_samples *s, int64_t row, const float *y,
                       tally *a) {
   const wml_pipeline *pipeline = &p->weights.pipeline;
-  if (a->classes) {
-    count_class(p, s, row, y, a);
+  if (a->classes.classes) {
+    wml_tally_row(&a->classes, s, row, y, p->output_width);
     return;
   }
   int64_t cells = s->target_cells ? s->target_cells : s->target_width;
@@ -73,6 +48,21 @@ static void count_row(const webml_predictor *p, const wml_samples *s, int64_t ro
   }
 }
 
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void tell(tally *a, int64_t more) {
+  const webml_evaluate_options *o = a->options;
+  double at = o->progress ? now() : 0.0;
+  a->done += more;
+  if (!o->progress || (a->done < a->samples && at - a->told < o->progress_seconds)) return;
+  a->told = at;
+  o->progress(a->done, a->samples, o->user);
+}
+
 static webml_status run_part(webml_predictor *p, wml_unit *unit, const wml_samples *s,
                              int64_t first, int64_t steps, tally *a) {
   int64_t batch = unit->step.graph.batch;
@@ -91,6 +81,7 @@ static webml_status run_part(webml_predictor *p, wml_unit *unit, const wml_sampl
     for (int64_t r = 0; r < batch; r++)
       count_row(p, s, wml_sample_row(s, first + i * batch + r),
                 a->predictions + r * p->output_width, a);
+    tell(a, batch);
   }
   return WEBML_OK;
 }
@@ -100,22 +91,23 @@ static double ratio(double a, double b) {
 }
 
 static void write_classes(const webml_predictor *p, const tally *a, wml_text *t) {
-  int n = a->classes;
+  int n = a->classes.classes;
+  const int64_t *confusion = a->classes.confusion;
   char name[WML_NUMBER_BYTES];
   wml_json_key(t, "confusion");
   wml_json_open(t, '[');
   for (int i = 0; i < n; i++) {
     wml_json_open(t, '[');
-    for (int k = 0; k < n; k++) wml_json_int(t, a->confusion[i * n + k]);
+    for (int k = 0; k < n; k++) wml_json_int(t, confusion[(int64_t)i * n + k]);
     wml_json_close(t, ']');
   }
   wml_json_close(t, ']');
   wml_json_key(t, "per_class");
   wml_json_open(t, '[');
   for (int c = 0; c < n; c++) {
-    double truth = 0.0, said = 0.0, hits = (double)a->confusion[c * n + c];
+    double truth = 0.0, said = 0.0, hits = (double)confusion[(int64_t)c * n + c];
     for (int k = 0; k < n; k++)
-      truth += (double)a->confusion[c * n + k], said += (double)a->confusion[k * n + c];
+      truth += (double)confusion[(int64_t)c * n + k], said += (double)confusion[(int64_t)k * n + c];
     double precision = ratio(hits, said), recall = ratio(hits, truth);
     wml_json_open(t, '{');
     wml_json_key(t, "class");
@@ -137,13 +129,13 @@ static void write_mistakes(const webml_predictor *p, const tally *a, wml_text *t
   char name[512], class[WML_NUMBER_BYTES];
   wml_json_key(t, "mistakes");
   wml_json_open(t, '[');
-  for (int i = 0; i < a->n_mistakes; i++) {
-    const mistake *m = &a->mistakes[i];
+  for (int i = 0; i < a->classes.n; i++) {
+    const webml_mistake *m = &a->classes.mistakes[i];
     wml_json_open(t, '{');
     wml_json_key(t, "picture"); /* for webml_dataset_picture() */
-    wml_json_int(t, m->picture);
+    wml_json_int(t, m->sample);
     wml_json_key(t, "file");
-    wml_json_string(t, wml_picture_name(&a->dataset->pictures, m->picture, name, sizeof name));
+    wml_json_string(t, wml_picture_name(&a->dataset->pictures, m->sample, name, sizeof name));
     wml_json_key(t, "class");
     wml_json_string(t, wml_pipeline_class_name(&p->weights.pipeline, m->truth, class));
     wml_json_key(t, "said");
@@ -178,6 +170,8 @@ static void write_report(const webml_predictor *p, const wml_step *step, const w
                          const tally *a, wml_text *t) {
   double values[WEBML_MAX_METRICS];
   wml_json_open(t, '{');
+  wml_json_key(t, "part");
+  wml_json_string(t, part_names[a->part]);
   wml_json_key(t, "samples");
   wml_json_int(t, s->n);
   wml_json_key(t, "loss");
@@ -190,9 +184,9 @@ static void write_report(const webml_predictor *p, const wml_step *step, const w
     wml_json_number(t, values[i]);
   }
   wml_json_close(t, '}');
-  if (a->classes)
+  if (a->classes.confusion)
     write_classes(p, a, t);
-  else
+  else if (!a->classes.classes)
     write_numbers(p, a, (double)s->n, t);
   if (p->weights.pipeline.format == WML_FORMAT_IMAGES) write_mistakes(p, a, t);
   wml_json_close(t, '}');
@@ -233,16 +227,10 @@ static webml_status evaluate_samples(webml_predictor *p, const wml_samples *s, t
   return status;
 }
 
-/* One label, or one binary column, is reported by classes; anything else as numbers. */
-static int classes_of(const wml_pipeline *p) {
-  if (p->format == WML_FORMAT_IMAGES) return p->n_classes;
-  if (p->n_outputs != 1 || wml_encoder_is_number(&p->outputs[0])) return 0;
-  return wml_pipeline_label_count(p);
-}
-
 /* The samples of one part: by itself the one for validation, or all where there is none. */
 static webml_status load_part(const webml_predictor *p, const webml_dataset *dataset,
-                              webml_part part, wml_loaded *data, const wml_samples **samples) {
+                              webml_part part, wml_loaded *data, const wml_samples **samples,
+                              int *loaded) {
   static const char *const names[] = {"validation", "training", "validation", "test"};
   static const int parts[] = {WML_PART_VALIDATION, WML_PART_TRAINING, WML_PART_VALIDATION,
                               WML_PART_TEST};
@@ -256,32 +244,39 @@ static webml_status load_part(const webml_predictor *p, const webml_dataset *dat
     WML_TRY(wml_dataset_load(dataset, p->weights.model, &p->weights.pipeline, 1u << which, data));
   }
   *samples = &data->parts[which];
+  *loaded = which;
   if ((*samples)->n) return WEBML_OK;
   wml_loaded_free(data);
   return wml_fail(WEBML_ERROR_DATA, "%s has no %s part", dataset->path, names[part]);
 }
 
-webml_status wml_evaluate(webml_predictor *p, const webml_dataset *dataset, webml_part part,
-                          wml_text *text) {
+webml_status wml_evaluate(webml_predictor *p, const webml_dataset *dataset,
+                          const webml_evaluate_options *options, wml_text *text) {
   wml_loaded data;
   const wml_samples *s = NULL;
-  WML_TRY(load_part(p, dataset, part, &data, &s));
-  size_t outputs = (size_t)p->weights.pipeline.n_outputs;
-  tally a = {.classes = classes_of(&p->weights.pipeline), .dataset = dataset};
+  int classes = wml_pipeline_classes_of(&p->weights.pipeline);
+  bool images = p->weights.pipeline.format == WML_FORMAT_IMAGES;
+  tally a = {.classes = {.classes = classes, .most = images ? WML_MOST_MISTAKES : 0},
+             .dataset = dataset,
+             .options = options};
+  WML_TRY(load_part(p, dataset, options->part, &data, &s, &a.part));
+  size_t outputs = (size_t)p->weights.pipeline.n_outputs, n = (size_t)classes;
   double *sums = wml_calloc(4 * outputs + 1, sizeof *sums);
-  a.confusion = wml_calloc((size_t)a.classes * (size_t)a.classes + 1, sizeof *a.confusion);
+  bool counts = classes > 0 && classes <= MOST_CLASSES;
+  if (counts) a.classes.confusion = wml_calloc(n * n, sizeof *a.classes.confusion);
+  a.samples = s->n;
   a.predictions = wml_alloc((size_t)p->max_batch * (size_t)p->output_width * sizeof *a.predictions);
   a.target = wml_alloc((size_t)p->output_width * sizeof *a.target);
-  webml_status status = sums && a.confusion && a.predictions && a.target
+  webml_status status = sums && (a.classes.confusion || !counts) && a.predictions && a.target
                             ? WEBML_OK
-                            : wml_no_memory(outputs * 32, "the report");
+                            : wml_no_memory(outputs * 32 + (counts ? n * n * 8 : 0), "the report");
   if (status == WEBML_OK) {
     a.absolute = sums, a.square = sums + outputs, a.sum = sums + 2 * outputs,
     a.sum_square = sums + 3 * outputs;
     status = evaluate_samples(p, s, &a, text);
   }
   wml_free(sums);
-  wml_free(a.confusion);
+  wml_free(a.classes.confusion);
   wml_free(a.predictions);
   wml_free(a.target);
   wml_free(a.results);

@@ -51,7 +51,8 @@ static void write_schedule(const webml_trainer *t, wml_text *x) {
 static void write_augmentation(const webml_trainer *t, wml_text *x) {
   const webml_augmentation *a = &t->options.augmentation;
   const double numbers[] = {a->rotation_range, a->shear_range, a->zoom_range, a->width_shift,
-                            a->height_shift,   a->random_crop, a->brightness};
+                            a->height_shift,   a->random_crop, a->brightness, a->channel_shift,
+                            (double)a->fill,   a->fill_value};
   wml_json_open(x, '[');
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) wml_json_number(x, numbers[i]);
   wml_json_bool(x, a->horizontal_flip);
@@ -117,6 +118,8 @@ static void write_state(const webml_trainer *t, wml_text *x) {
   wml_json_number(x, s->seconds);
   wml_json_key(x, "finished");
   wml_json_bool(x, s->finished);
+  wml_json_key(x, "stopped");
+  wml_json_bool(x, s->stopped);
   wml_json_key(x, "results");
   wml_json_open(x, '[');
   for (int i = 0; i < t->units[WML_UNIT_TRAIN].step.graph.n_results; i++)
@@ -313,6 +316,7 @@ static webml_status read_state(webml_trainer *t, const wml_json *c) {
   s->rate_factor = wml_json_get_number(c, "rate_factor", 1.0);
   s->seconds = wml_json_get_number(c, "seconds", 0.0);
   s->finished = wml_json_get_bool(c, "finished", false);
+  s->stopped = wml_json_get_bool(c, "stopped", false);
   int64_t epochs = (int64_t)wml_json_get_number(c, "epochs", 0);
   if (s->epoch < 0 || s->epoch_step < 0 || s->step < 0 ||
       s->epoch_step >= wml_steps_per_epoch(t) + 1)
@@ -322,7 +326,7 @@ static webml_status read_state(webml_trainer *t, const wml_json *c) {
   if (epochs != t->options.epochs) {
     wml_trainer_say(t, "the checkpoint was for %lld epochs, now %lld are asked for",
                     (long long)epochs, (long long)t->options.epochs);
-    if (epochs < t->options.epochs) s->finished = false;
+    if (epochs < t->options.epochs) s->finished = s->stopped = false;
   }
   WML_TRY(read_numbers(t, wml_json_get(c, "results"), t->units[WML_UNIT_TRAIN].step.graph.n_results,
                        t->results));

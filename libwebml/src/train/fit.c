@@ -103,19 +103,26 @@ static webml_status run_rows(webml_trainer *t, int which, int64_t first, int64_t
   if (!unit->plan || steps < 1) return WEBML_OK;
   wml_feed feeds[2];
   wml_unit_feeds(unit, s->input, s->target, s->stored, feeds);
-  wml_run run = {.n_steps = steps,
-                 .rows = s->rows ? s->rows + first : NULL,
-                 .first_row = first,
-                 .n_feeds = 2,
-                 .feeds = feeds,
-                 .results = t->validation_results};
-  return wml_from_result(t->device->backend->run(unit->plan, &run));
+  bool detail = wml_detail_wanted(t); /* what was said is read after each step */
+  int64_t each = detail ? 1 : steps, batch = unit->step.graph.batch;
+  for (int64_t i = 0; i < steps; i += each, first += each * batch) {
+    wml_run run = {.n_steps = each,
+                   .rows = s->rows ? s->rows + first : NULL,
+                   .first_row = first,
+                   .n_feeds = 2,
+                   .feeds = feeds,
+                   .results = t->validation_results};
+    WML_TRY(wml_from_result(t->device->backend->run(unit->plan, &run)));
+    if (detail) WML_TRY(wml_detail_count(t, unit, first));
+  }
+  return WEBML_OK;
 }
 
 static webml_status validate(webml_trainer *t) {
   int64_t n = t->data.parts[WML_PART_VALIDATION].n, batch = t->options.batch_size;
   int results = t->units[WML_UNIT_TRAIN].step.graph.n_results;
   for (int i = 0; i < results; i++) t->validation_results[i] = 0.0;
+  if (wml_detail_wanted(t)) wml_detail_begin(t);
   WML_TRY(run_rows(t, WML_UNIT_EVALUATE, 0, n / batch));
   return run_rows(t, WML_UNIT_EVALUATE_REST, n / batch * batch, n % batch ? 1 : 0);
 }
@@ -147,6 +154,13 @@ static void fill_progress(const webml_trainer *t, const fit_clock *c, bool ended
   for (int i = 0; i < p->n_metrics; i++) {
     p->metric_names[i] = t->model->metrics[i].name;
     if (!validated) p->validation_metrics[i] = NAN;
+  }
+  if (validated && wml_detail_wanted(t)) {
+    p->n_classes = t->tally.classes;
+    p->class_names = t->class_names;
+    p->confusion = t->tally.confusion;
+    p->n_mistakes = t->tally.n;
+    p->mistakes = t->tally.mistakes;
   }
   int64_t here = t->state.epoch_step - c->steps_before;
   double samples = (double)here * (double)t->units[WML_UNIT_TRAIN].step.graph.batch;
@@ -262,6 +276,10 @@ static webml_status run_epoch(webml_trainer *t, fit_clock *c) {
     t->state.seconds += took;
     report(t, c, false, false);
     if (t->cancelled) return wml_fail(WEBML_ERROR_CANCELLED, "cancelled");
+    if (t->stopping) {
+      t->state.finished = t->state.stopped = true;
+      return WEBML_OK;
+    }
     if (t->options.checkpoint_seconds > 0.0 &&
         now() - c->last_checkpoint >= t->options.checkpoint_seconds) {
       WML_TRY(wml_checkpoint(t, false));
@@ -291,7 +309,7 @@ static webml_status write_weights(webml_trainer *t) {
   if (!t->options.weights_path) return WEBML_OK;
   if (t->model->optimizer.use_ema)
     WML_TRY(take_averages(t));
-  else if (t->options.keep_last || t->state.best_epoch < 0)
+  else if (!wml_keeps_best(t))
     WML_TRY(wml_snapshot_take(t, &t->best));
   wml_text record = {0};
   webml_status status = wml_record_write(t, &record);

@@ -150,8 +150,8 @@ webml_status wml_trainer_prepare(webml_trainer *t) {
 
 /* ---- before a training ---- */
 
-/* Without a data set: full batches of the model's own types, and as many to validate with. */
-static webml_status assume_data(webml_trainer *t, const webml_train_options *options) {
+webml_status wml_trainer_assume(webml_trainer *t, const webml_train_options *options,
+                                int64_t training, int64_t validation) {
   const webml_model *m = t->model;
   wml_shape out = wml_model_output(m);
   int64_t width = out.rank == 1 ? out.dim[0] : -1;
@@ -160,12 +160,21 @@ static webml_status assume_data(webml_trainer *t, const webml_train_options *opt
   WML_TRY(wml_trainer_options(t, options));
   if (t->device) WML_TRY(webml_device_check(t->device, t->options.precision));
   bool images = m->format == WML_FORMAT_IMAGES, classes = images && width > 1;
-  for (int part = 0; part <= WML_PART_VALIDATION; part++)
-    t->data.parts[part] = (wml_samples){.n = t->options.batch_size,
-                                        .input_type = images ? WML_U8 : WML_F32,
-                                        .target_type = classes ? WML_I32 : WML_F32,
-                                        .target_width = classes ? 1 : width};
+  wml_samples like = {.input_type = images ? WML_U8 : WML_F32,
+                      .input_width = wml_shape_elements(&m->input),
+                      .target_type = classes ? WML_I32 : WML_F32,
+                      .target_width = classes ? 1 : width};
+  like.n = training;
+  t->data.parts[WML_PART_TRAINING] = like;
+  like.n = validation;
+  t->data.parts[WML_PART_VALIDATION] = like;
   return WEBML_OK;
+}
+
+/* Full batches, and as many to validate with. */
+static webml_status assume_batches(webml_trainer *t, const webml_train_options *options) {
+  WML_TRY(wml_trainer_options(t, options));
+  return wml_trainer_assume(t, options, t->options.batch_size, t->options.batch_size);
 }
 
 webml_status webml_trainer_memory(const webml_model *model, const webml_dataset *dataset,
@@ -177,7 +186,7 @@ webml_status webml_trainer_memory(const webml_model *model, const webml_dataset 
   webml_trainer *t = NULL;
   WML_TRY(wml_trainer_new(model, device, &t));
   webml_status status =
-      dataset ? wml_trainer_settle(t, dataset, options, false) : assume_data(t, options);
+      dataset ? wml_trainer_settle(t, dataset, options, false) : assume_batches(t, options);
   if (status == WEBML_OK) status = wml_trainer_plan(t);
   if (status == WEBML_OK) status = wml_trainer_need(t, memory);
   webml_trainer_destroy(t);

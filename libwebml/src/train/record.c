@@ -14,6 +14,16 @@ void wml_series_write(const webml_trainer *t, wml_text *text) {
   wml_json_close(text, '}');
 }
 
+bool wml_keeps_best(const webml_trainer *t) {
+  return !t->model->optimizer.use_ema && !t->options.keep_last && t->state.best_epoch >= 0;
+}
+
+/* The epoch, from 1, whose weights the file holds; 0: those of a moment within one. */
+static int64_t kept_epoch(const webml_trainer *t) {
+  if (wml_keeps_best(t)) return t->state.best_epoch + 1;
+  return t->state.epoch_step == 0 ? t->state.epoch : 0;
+}
+
 webml_status wml_record_write(const webml_trainer *t, wml_text *text) {
   wml_json_open(text, '{');
   wml_json_key(text, "epochs");
@@ -22,6 +32,13 @@ webml_status wml_record_write(const webml_trainer *t, wml_text *text) {
   wml_json_int(text, t->state.step);
   wml_json_key(text, "best_epoch");
   wml_json_int(text, t->state.best_epoch + 1);
+  wml_json_key(text, "kept_epoch");
+  if (kept_epoch(t))
+    wml_json_int(text, kept_epoch(t));
+  else
+    wml_json_null(text);
+  wml_json_key(text, "stopped");
+  wml_json_bool(text, t->state.stopped);
   wml_json_key(text, "monitor");
   wml_json_string(text, t->series_name[t->monitor]);
   wml_json_key(text, "best");

@@ -1,6 +1,7 @@
 /* Creating a trainer: options, data, initial weights. */
 #include "train/trainer.h"
 
+#include "base/options.h"
 #include "data/augmentation.h"
 
 #include <math.h>
@@ -34,35 +35,21 @@ static webml_status copy_text(webml_trainer *t, const char **text, const char *s
   return WEBML_OK;
 }
 
-static webml_status range(const char *name, double value, double low, double high) {
-  if (value >= low && value <= high) return WEBML_OK;
-  return wml_fail(WEBML_ERROR_ARGUMENT, "%s %g is out of range, must be %g to %g", name, value, low,
-                  high);
-}
-
 webml_status wml_trainer_options(webml_trainer *t, const webml_train_options *given) {
   webml_train_options *o = &t->options;
   if (given && given->struct_size > sizeof *o)
     return wml_fail(WEBML_ERROR_ARGUMENT, "struct_size %zu is not that of webml_train_options",
                     given->struct_size);
   if (given) memcpy(o, given, given->struct_size);
-  if (!o->epochs) o->epochs = 10;
-  if (!o->batch_size) o->batch_size = 32;
   if (o->learning_rate == 0.0) o->learning_rate = (double)t->model->optimizer.learning_rate;
-  if (o->step_epochs == 0.0) o->step_epochs = 10.0;
-  if (o->step_factor == 0.0) o->step_factor = 0.1;
-  if (o->plateau_factor == 0.0) o->plateau_factor = 0.1;
-  if (o->checkpoint_seconds == 0.0) o->checkpoint_seconds = 60.0;
-  if (o->progress_seconds == 0.0) o->progress_seconds = 0.1;
-  WML_TRY(range("epochs", (double)o->epochs, 1, 1e6));
-  WML_TRY(range("batch size", (double)o->batch_size, 1, 1 << 20));
+  int n;
+  const wml_option *list = wml_train_option_list(&n);
+  WML_TRY(wml_options_settle(list, n, o));
   WML_TRY(wml_augmentation_check(&o->augmentation));
-  WML_TRY(range("precision", (double)o->precision, WEBML_FLOAT32, WEBML_MIXED_BFLOAT16));
-  WML_TRY(range("learning rate", o->learning_rate, 0, 1e6));
-  WML_TRY(range("warm-up epochs", o->warmup_epochs, 0, (double)o->epochs));
-  WML_TRY(range("early stopping patience", (double)o->early_stopping_patience, 0, 1e6));
-  WML_TRY(range("plateau patience", (double)o->plateau_patience, 0, 1e6));
-  WML_TRY(range("plateau factor", o->plateau_factor, 0, 1));
+  if (o->warmup_epochs > (double)o->epochs)
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "warmup epochs %g are more than the %lld epochs of the training",
+                    o->warmup_epochs, (long long)o->epochs);
   WML_TRY(copy_text(t, &o->monitor, ""));
   WML_TRY(copy_text(t, &o->initial_weights, ""));
   if (!o->checkpoint_path && o->weights_path) {
@@ -105,7 +92,7 @@ static webml_status check_augmentation(const webml_trainer *t) {
   wml_augment augment = wml_augmentation_of(&t->options.augmentation);
   if (wml_augment_is_on(&augment) && t->model->format != WML_FORMAT_IMAGES)
     return wml_fail(WEBML_ERROR_ARGUMENT,
-                    "rotation, shear, zoom, shifts, crop, brightness and flips are for images");
+                    "augmentation (rotation, shear, zoom, shifts, ...) is for images");
   return WEBML_OK;
 }
 
@@ -142,29 +129,74 @@ static webml_status set_class_weights(webml_trainer *t, bool rows) {
 
 /* ---- weights ---- */
 
-/* Layers of a weights file that match by name and shape; the others keep their initial values. */
+static bool same_shape(const wml_named_tensor *a, const wml_named_tensor *b) {
+  bool same = a->rank == b->rank;
+  for (int d = 0; same && d < a->rank; d++) same = a->dim[d] == b->dim[d];
+  return same;
+}
+
+static void add_shape(wml_text *text, const wml_named_tensor *t) {
+  for (int d = 0; d < t->rank; d++)
+    wml_text_format(text, "%s%lld", d ? "x" : "", (long long)t->dim[d]);
+}
+
+/* "dense/kernel is 256x43 there and 256x10 here"; have NULL: it is missing. */
+static void add_difference(wml_text *text, const wml_named_tensor *want,
+                           const wml_named_tensor *have) {
+  wml_text_format(text, "%s%.100s is ", text->length ? "; " : "", want->name);
+  if (!have) {
+    wml_text_string(text, "missing");
+    return;
+  }
+  add_shape(text, have);
+  wml_text_string(text, " there and ");
+  add_shape(text, want);
+  wml_text_string(text, " here");
+}
+
+enum { MOST_DIFFERENCES = 5 };
+
+/* Copies what matches by name and shape; the others keep their initial values and are told. */
+static int take_matching(const wml_weights *w, wml_snapshot *s, wml_text *differences) {
+  int taken = 0, told = 0;
+  for (int i = 0; i < s->n; i++) {
+    const wml_named_tensor *want = &s->tensors[i],
+                           *have = wml_safetensors_find(&w->file, want->name);
+    if (have && have->data && same_shape(have, want)) {
+      memcpy((float *)(uintptr_t)want->data, have->data,
+             (size_t)wml_named_elements(want) * sizeof(float));
+      taken++;
+    } else if (told++ < MOST_DIFFERENCES)
+      add_difference(differences, want, have);
+  }
+  if (told > MOST_DIFFERENCES)
+    wml_text_format(differences, "; and %d more", told - MOST_DIFFERENCES);
+  wml_text_string(differences, "");
+  return taken;
+}
+
 static webml_status start_from(webml_trainer *t, wml_snapshot *s) {
   wml_weights w;
-  int taken = 0;
-  WML_TRY(wml_weights_read(t->options.initial_weights, &w));
-  for (int i = 0; i < s->n; i++) {
-    const wml_named_tensor *have = wml_safetensors_find(&w.file, s->tensors[i].name),
-                           *want = &s->tensors[i];
-    bool same = have && have->data && have->rank == want->rank;
-    for (int d = 0; same && d < want->rank; d++) same = have->dim[d] == want->dim[d];
-    if (!same) continue;
-    memcpy((float *)(uintptr_t)want->data, have->data,
-           (size_t)wml_named_elements(want) * sizeof(float));
-    taken++;
-  }
+  wml_text differences = {0};
+  const char *path = t->options.initial_weights;
+  WML_TRY(wml_weights_read(path, &w));
+  int taken = take_matching(&w, s, &differences);
   wml_weights_free(&w);
-  if (taken == 0)
-    return wml_fail(WEBML_ERROR_MISMATCH,
-                    "%s has no tensor with the name and shape of one of this model",
-                    t->options.initial_weights);
-  wml_trainer_say(t, "started from %s: %d of %d tensors match", t->options.initial_weights, taken,
-                  s->n);
-  return WEBML_OK;
+  webml_status status = WEBML_OK;
+  if (differences.failed)
+    status = wml_no_memory(1 << 12, "a message");
+  else if (taken == 0)
+    status = wml_fail(WEBML_ERROR_MISMATCH,
+                      "%s has no tensor with the name and shape of one of this model: %s", path,
+                      differences.data);
+  else if (taken < s->n && t->options.all_weights)
+    status =
+        wml_fail(WEBML_ERROR_MISMATCH, "%s does not fit the model: %s", path, differences.data);
+  else
+    wml_trainer_say(t, "started from %s: %d of %d tensors match%s%s", path, taken, s->n,
+                    differences.length ? "; " : "", differences.data);
+  wml_text_free(&differences);
+  return status;
 }
 
 /* Fills the snapshot of best weights with initial values and puts them into the store. */
@@ -289,6 +321,7 @@ static webml_status create(webml_trainer *t, const webml_dataset *dataset,
   WML_TRY(wml_trainer_settle(t, dataset, options, true));
   say_about_data(t);
   WML_TRY(set_series(t));
+  WML_TRY(wml_detail_create(t));
   WML_TRY(keep_texts(t));
   WML_TRY(wml_trainer_plan(t));
   WML_TRY(wml_trainer_prepare(t));
@@ -346,12 +379,17 @@ void webml_trainer_cancel(webml_trainer *t) {
   if (t) atomic_store(&t->cancelled, 1);
 }
 
+void webml_trainer_stop(webml_trainer *t) {
+  if (t) atomic_store(&t->stopping, 1);
+}
+
 void webml_trainer_destroy(webml_trainer *t) {
   if (!t) return;
   wml_writer_stop(t);
   for (int i = 0; i < WML_N_UNITS; i++) wml_unit_destroy(&t->units[i]);
   if (t->store) t->device->backend->store_destroy(t->store);
   wml_snapshot_free(&t->best);
+  wml_detail_free(t);
   wml_loaded_free(&t->data);
   wml_free(t->class_weight);
   wml_free(t->order);

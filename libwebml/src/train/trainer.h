@@ -2,7 +2,7 @@
 #ifndef WML_TRAIN_TRAINER_H
 #define WML_TRAIN_TRAINER_H
 
-#include "data/dataset.h"
+#include "data/tally.h"
 #include "formats/weights.h"
 #include "plan/unit.h"
 
@@ -17,10 +17,10 @@ typedef struct wml_progress_state {
   double best;        /* of the monitor; NaN before the first epoch */
   int64_t best_epoch; /* 0-based, -1 */
   int64_t stopping_wait, plateau_wait;
-  double plateau_best; /* of the monitor as reduce-on-plateau sees it */
-  double rate_factor;  /* product of the reductions on plateaus */
-  double seconds;      /* of training, over all starts */
-  bool finished;
+  double plateau_best;    /* of the monitor as reduce-on-plateau sees it */
+  double rate_factor;     /* product of the reductions on plateaus */
+  double seconds;         /* of training, over all starts */
+  bool finished, stopped; /* stopped: by webml_trainer_stop() */
 } wml_progress_state;
 
 /* A copy of tensors in host memory, row-major. */
@@ -78,11 +78,17 @@ struct webml_trainer {
   wml_snapshot best;
   wml_writer writer;
   char *model_json, *pipeline_json;
-  atomic_int cancelled; /* lock-free: a signal handler may set it */
+  atomic_int cancelled, stopping; /* lock-free: a signal handler may set them */
+  /* With progress_detail, of validation parts with classes: */
+  wml_tally tally;
+  const char **class_names; /* [tally.classes] */
+  float *outputs;           /* [batch, width] of one step of validation */
 };
 
 /* trainer.c: an empty one; webml_trainer_destroy(). device NULL: it only estimates. */
 webml_status wml_trainer_new(const webml_model *model, webml_device *device, webml_trainer **out);
+/* options.c */
+const struct wml_option *wml_train_option_list(int *n);
 /* Copies the options, fills in defaults and checks ranges. */
 webml_status wml_trainer_options(webml_trainer *t, const webml_train_options *given);
 /* Options, data and what they must have in common. rows false: of the data set only
@@ -95,6 +101,10 @@ webml_status wml_trainer_settle(webml_trainer *t, const webml_dataset *dataset,
 webml_status wml_trainer_plan(webml_trainer *t);
 /* What the training will take, of a GPU where there is no device. After wml_trainer_plan(). */
 webml_status wml_trainer_need(const webml_trainer *t, webml_training_memory *need);
+/* Before there is a data set: samples of the model's own types, so many to train and to validate
+ * on; also copies the options. The model is shaped. */
+webml_status wml_trainer_assume(webml_trainer *t, const webml_train_options *options,
+                                int64_t training, int64_t validation);
 /* Refuses what the device or the machine cannot hold, and allocates the plans' memory. */
 webml_status wml_trainer_prepare(webml_trainer *t);
 
@@ -116,7 +126,19 @@ webml_status wml_snapshot_take(webml_trainer *t, wml_snapshot *s);
 float *wml_snapshot_data(const wml_snapshot *s, const char *name);
 void wml_snapshot_free(wml_snapshot *s);
 
+/* detail.c: confusion and mistakes of the validation part, where they are wanted and there are
+ * classes; else nothing is allocated and tally.classes is 0. */
+webml_status wml_detail_create(webml_trainer *t);
+/* Validates step by step, counting what the network says. */
+bool wml_detail_wanted(const webml_trainer *t);
+void wml_detail_begin(webml_trainer *t);
+/* The outputs of one step, for rows first, first + 1, ... of the validation part. */
+webml_status wml_detail_count(webml_trainer *t, const wml_unit *unit, int64_t first);
+void wml_detail_free(webml_trainer *t);
+
 /* record.c */
+/* Whether the weights file gets the best epoch's weights, not those of the end. */
+bool wml_keeps_best(const webml_trainer *t);
 webml_status wml_record_write(const webml_trainer *t, wml_text *text);
 void wml_series_write(const webml_trainer *t, wml_text *text);
 

@@ -1,6 +1,7 @@
 /* MNIST-style IDX pairs, plain or gzip: train-images-idx3-ubyte with train-labels-idx1-ubyte, and
  * t10k-... for validation. A classes.txt beside them names the classes, one per line. */
 #include "base/file.h"
+#include "data/bomb.h"
 #include "data/images/pictures.h"
 
 #include <string.h>
@@ -35,7 +36,7 @@ static int64_t big_endian(const uint8_t *p) {
 
 static webml_status read_exactly(gzFile f, const char *path, uint8_t *out, int64_t n) {
   for (int64_t at = 0; at < n;) {
-    int64_t want = n - at < 1 << 28 ? n - at : 1 << 28;
+    int64_t want = n - at < 1 << 22 ? n - at : 1 << 22;
     int got = gzread(f, out + at, (unsigned)want);
     if (got <= 0) {
       int code;
@@ -45,6 +46,7 @@ static webml_status read_exactly(gzFile f, const char *path, uint8_t *out, int64
                       code != Z_OK && code != Z_BUF_ERROR ? why : "");
     }
     at += got;
+    WML_TRY(wml_bomb_check(path, (uint64_t)gztell(f), (uint64_t)gzoffset(f)));
   }
   return WEBML_OK;
 }

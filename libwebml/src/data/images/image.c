@@ -6,12 +6,23 @@
 #include <math.h>
 #include <string.h>
 
-webml_status wml_image_reserve(wml_image *image, size_t width, size_t height, size_t channels,
-                               const char *name) {
+webml_status wml_image_check_size(size_t width, size_t height, size_t channels, size_t size,
+                                  const char *name) {
   if (width > WML_IMAGE_MAX_SIDE || height > WML_IMAGE_MAX_SIDE ||
       width * height > WML_IMAGE_MAX_PIXELS)
     return wml_fail(WEBML_ERROR_PARSE, "%s: %zux%zu pixels are more than the limit of %d", name,
                     width, height, WML_IMAGE_MAX_PIXELS);
+  if (width * height > WML_IMAGE_RATIO_FROM &&
+      width * height * channels / WML_IMAGE_MAX_RATIO > size)
+    return wml_fail(WEBML_ERROR_PARSE,
+                    "%s: %zux%zu pixels are more than %d times the size of the file", name, width,
+                    height, WML_IMAGE_MAX_RATIO);
+  return WEBML_OK;
+}
+
+webml_status wml_image_reserve(wml_image *image, size_t width, size_t height, size_t channels,
+                               const char *name) {
+  WML_TRY(wml_image_check_size(width, height, channels, SIZE_MAX, name));
   size_t bytes = width * height * channels;
   if (bytes > image->capacity || !image->pixels) {
     wml_free(image->pixels);

@@ -15,6 +15,9 @@ typedef struct wml_image {
 } wml_image;
 
 enum { WML_IMAGE_MAX_SIDE = 32768, WML_IMAGE_MAX_PIXELS = 1 << 27, WML_IMAGE_MAX_FILE = 1 << 28 };
+/* Pictures of more pixels than the first must not be larger, decoded, than their file times the
+ * second: that is a picture of one colour, made to fill memory. */
+enum { WML_IMAGE_RATIO_FROM = 1 << 24, WML_IMAGE_MAX_RATIO = 400 };
 
 typedef struct wml_picture_options {
   webml_resize resize;
@@ -33,6 +36,10 @@ webml_status wml_image_decode(const uint8_t *bytes, size_t size, const char *nam
 /* Where row (or column) i of m comes from among n, for all i, as Pillow counts. */
 void wml_nearest_indices(int n, int m, int *index);
 void wml_image_free(wml_image *image);
+/* Refuses pictures above the limits, by what their headers say, before anything is allocated. size:
+ * bytes of the file. */
+webml_status wml_image_check_size(size_t width, size_t height, size_t channels, size_t size,
+                                  const char *name);
 /* Room for the pixels of width x height x channels, which are set. */
 webml_status wml_image_reserve(wml_image *image, size_t width, size_t height, size_t channels,
                                const char *name);

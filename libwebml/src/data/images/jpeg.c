@@ -131,10 +131,8 @@ static webml_status decode(struct jpeg_decompress_struct *info, jpeg_failure *f,
   jpeg_save_markers(info, JPEG_APP0 + 1, 0xFFFF);
   jpeg_read_header(info, TRUE);
   info->progress = info->progressive_mode ? &progress : NULL;
-  if (info->image_width > WML_IMAGE_MAX_SIDE || info->image_height > WML_IMAGE_MAX_SIDE ||
-      (size_t)info->image_width * info->image_height > WML_IMAGE_MAX_PIXELS)
-    return wml_fail(WEBML_ERROR_PARSE, "%s: %ux%u pixels are more than the limit of %d", name,
-                    info->image_width, info->image_height, WML_IMAGE_MAX_PIXELS);
+  WML_TRY(wml_image_check_size(info->image_width, info->image_height,
+                               info->num_components == 1 ? 1 : 3, size, name));
   bool cmyk = info->num_components == 4, grey = info->jpeg_color_space == JCS_GRAYSCALE;
   info->out_color_space = cmyk ? JCS_CMYK : grey ? JCS_GRAYSCALE : JCS_RGB;
   info->scale_num = 1;

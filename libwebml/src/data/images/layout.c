@@ -1,4 +1,5 @@
 /* From names of files to classes, labels and parts. */
+#include "base/names.h"
 #include "base/text.h"
 #include "data/images/pictures.h"
 
@@ -163,32 +164,32 @@ static webml_status find_classes(wml_pictures *p, const wml_entries *e, size_t s
   return status;
 }
 
-static int class_index(const wml_pictures *p, const char *name, size_t length) {
-  for (int i = 0; i < p->n_classes; i++)
-    if (strlen(p->classes[i]) == length && memcmp(p->classes[i], name, length) == 0) return i;
-  return -1;
+static webml_status no_such_class(const wml_pictures *p, const char *text, size_t length) {
+  char name[128];
+  snprintf(name, sizeof name, "%.*s", (int)(length < 127 ? length : 127), text);
+  const char *meant = wml_suggest(name, p->classes, (size_t)p->n_classes);
+  return meant ? wml_fail(WEBML_ERROR_DATA, "%s has no class \"%s\", did you mean \"%s\"?", p->path,
+                          name, meant)
+               : wml_fail(WEBML_ERROR_DATA, "%s has no class \"%s\"", p->path, name);
 }
 
 /* Keras's `classes`: which ones are taken, and in which order. */
 static webml_status choose_classes(wml_pictures *p, const char *text) {
   found_class *list = wml_alloc((strlen(text) + 2) * sizeof *list);
+  wml_names names;
   size_t n = 0;
   if (!list) return wml_no_memory(strlen(text), "class names");
-  webml_status status = WEBML_OK;
+  webml_status status = wml_names_create(p->classes, p->n_classes, &names);
   for (const char *at = text; *at && status == WEBML_OK;) {
     size_t length = strcspn(at, ",\r\n"), next = length + strspn(at + length, ",\r\n");
-    if (length && class_index(p, at, length) < 0) {
-      char name[128];
-      snprintf(name, sizeof name, "%.*s", (int)(length < 127 ? length : 127), at);
-      const char *meant = wml_suggest(name, p->classes, (size_t)p->n_classes);
-      status = meant ? wml_fail(WEBML_ERROR_DATA, "%s has no class \"%s\", did you mean \"%s\"?",
-                                p->path, name, meant)
-                     : wml_fail(WEBML_ERROR_DATA, "%s has no class \"%s\"", p->path, name);
-    } else if (length)
+    if (length && wml_names_find(&names, at, length) < 0)
+      status = no_such_class(p, at, length);
+    else if (length)
       list[n++] = (found_class){at, length};
     at += next;
   }
   if (status == WEBML_OK && n) status = keep_classes(p, list, n);
+  wml_names_free(&names);
   wml_free(list);
   return status;
 }
@@ -202,12 +203,13 @@ static const char *skip_first(const char *name) {
 
 static webml_status add_pictures(wml_pictures *p, const wml_entries *e, size_t skip, bool parts,
                                  bool chosen) {
+  wml_names names = {0};
   p->list = wml_alloc((e->n + 1) * sizeof *p->list);
   if (!p->list) return wml_no_memory(e->n * sizeof *p->list, "a list of files");
   int64_t *count = wml_calloc((size_t)p->n_classes + 1, sizeof *count);
   wml_picture *unsorted = wml_alloc((e->n + 1) * sizeof *unsorted);
-  webml_status status =
-      count && unsorted ? WEBML_OK : wml_no_memory(e->n * sizeof *unsorted, "files");
+  webml_status status = count && unsorted ? wml_names_create(p->classes, p->n_classes, &names)
+                                          : wml_no_memory(e->n * sizeof *unsorted, "files");
   for (size_t i = 0; i < e->n && status == WEBML_OK; i++) {
     const char *name = e->items[i].name;
     if (e->items[i].is_folder || strlen(name) <= skip) continue;
@@ -220,7 +222,7 @@ static webml_status add_pictures(wml_pictures *p, const wml_entries *e, size_t s
       p->ignored++;
       continue;
     }
-    int label = class_index(p, name, first_length(name));
+    int label = wml_names_find(&names, name, first_length(name));
     if (label < 0 && chosen) continue;
     if (label < 0)
       status = wml_fail(WEBML_ERROR_DATA,
@@ -236,6 +238,7 @@ static webml_status add_pictures(wml_pictures *p, const wml_entries *e, size_t s
     for (int c = 0; c < p->n_classes; c++) count[c + 1] += count[c];
     for (int64_t i = 0; i < p->n; i++) p->list[count[unsorted[i].label]++] = unsorted[i];
   }
+  wml_names_free(&names);
   wml_free(unsorted);
   wml_free(count);
   return status;

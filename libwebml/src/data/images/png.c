@@ -8,7 +8,7 @@
 
 typedef struct png_source {
   const uint8_t *bytes;
-  size_t left;
+  size_t left, size;
   char message[160];
   bool out_of_memory; /* not the file's fault: must not count as a broken image */
 } png_source;
@@ -70,6 +70,7 @@ static webml_status decode(png_structp png, png_infop info, png_source *source, 
   bool grey = type == PNG_COLOR_TYPE_GRAY || type == PNG_COLOR_TYPE_GRAY_ALPHA;
   size_t channels = grey ? 1 : 3;
   image->mode = mode_of(type, png_get_bit_depth(png, info));
+  WML_TRY(wml_image_check_size(width, height, channels, source->size, name));
   WML_TRY(wml_image_reserve(image, width, height, channels, name));
   png_set_expand(png); /* palettes to RGB, 1, 2 and 4 bits to 8 */
   png_set_strip_16(png);
@@ -87,7 +88,7 @@ static webml_status decode(png_structp png, png_infop info, png_source *source, 
 }
 
 webml_status wml_png_decode(const uint8_t *bytes, size_t size, const char *name, wml_image *image) {
-  png_source source = {.bytes = bytes, .left = size};
+  png_source source = {.bytes = bytes, .left = size, .size = size};
   png_structp png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &source, on_error, on_warning,
                                              &source, take, give);
   png_infop info = png ? png_create_info_struct(png) : NULL;

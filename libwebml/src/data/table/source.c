@@ -1,6 +1,7 @@
 #include "data/table/source.h"
 
 #include "base/file.h"
+#include "data/bomb.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,9 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Text compresses 3 to 20 times, tables of repeated values a hundred times; past this it is made to
- * fill a machine. */
-static const size_t bomb_ratio = 400, bomb_bytes = (size_t)1 << 30;
+/* A compressed file is checked for being a bomb after so many bytes. */
+static const size_t piece_bytes = (size_t)1 << 22;
 
 static webml_status cannot_read(const wml_source *s) {
   return wml_fail(WEBML_ERROR_IO, "cannot read %s: %s", s->name, strerror(errno));
@@ -48,9 +48,10 @@ void wml_source_memory(const char *bytes, size_t size, const char *name, wml_sou
   *s = (wml_source){.name = name, .fd = -1, .memory = bytes, .size = size};
 }
 
+/* The ratio is that of what has been read so far: bytes behind a bomb do not hide it. */
 static webml_status read_gzip(wml_source *s, char *out, size_t want, size_t *got) {
   while (*got < want) {
-    size_t piece = want - *got < 1 << 30 ? want - *got : 1 << 30;
+    size_t piece = want - *got < piece_bytes ? want - *got : piece_bytes;
     int n = gzread(s->gzip, out + *got, (unsigned)piece), code = Z_OK;
     const char *why = n < 0 || n == 0 ? gzerror(s->gzip, &code) : "";
     if (n < 0 || (n == 0 && code == Z_BUF_ERROR))
@@ -58,13 +59,9 @@ static webml_status read_gzip(wml_source *s, char *out, size_t want, size_t *got
                       code == Z_BUF_ERROR ? "" : ": ", code == Z_BUF_ERROR ? "" : why);
     if (n == 0) break;
     *got += (size_t)n;
+    s->at += (size_t)n;
+    WML_TRY(wml_bomb_check(s->name, s->at, (uint64_t)gzoffset(s->gzip)));
   }
-  s->at += *got;
-  if (s->at > bomb_bytes && s->at / bomb_ratio > s->size)
-    return wml_fail(WEBML_ERROR_PARSE,
-                    "%s: decompresses to more than %zu times its size; decompress it yourself "
-                    "where it is to be trusted",
-                    s->name, bomb_ratio);
   return WEBML_OK;
 }
 

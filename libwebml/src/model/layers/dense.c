@@ -10,21 +10,26 @@ static const wml_field fields[] = {
      .offset = AT(u.dense.units),
      .low = 1,
      .high = 1 << 24,
+     .suggested = 64,
      .required = true,
-     .nullable = true},
+     .nullable = true,
+     .about = "The number of outputs; null, in the last Dense: as many as the data set has."},
     WML_LINEAR_FIELDS,
-    {.key = "trainable", .kind = WML_FIELD_BOOL, .offset = AT(trainable), .otherwise = 1},
-    {.key = "name", .kind = WML_FIELD_NAME, .offset = AT(name)},
+    WML_TRAINABLE_FIELD,
+    WML_NAME_FIELD,
 };
 
-static webml_status shape(wml_arena *arena, wml_layer *l, const char *path, wml_issues *issues) {
+static webml_status shape(wml_arena *arena, wml_layer *l, const wml_json_path *place,
+                          wml_issues *issues) {
+  int before = issues->count;
   int64_t in = l->in.dim[l->in.rank - 1], units = l->u.dense.units;
   l->out = l->in;
   l->out.dim[l->out.rank - 1] = units ? units : -1;
-  if (in <= 0 || units == 0 || issues->count) return WEBML_OK;
+  if (in <= 0 || units == 0 || issues->count > before) return WEBML_OK;
   if (in * units > (int64_t)1 << 31) {
-    wml_issue(issues, path, "a kernel of %lld x %lld is too large (at most 2^31 weights)",
+    wml_issue(issues, place, "a kernel of %lld x %lld is too large (at most 2^31 weights)",
               (long long)in, (long long)units);
+    wml_issue_cure(issues, "use fewer units, or make the picture smaller by MaxPooling2D before");
     return WEBML_OK;
   }
   int64_t rows = wml_shape_elements(&l->in) / in;
@@ -42,4 +47,9 @@ static webml_status shape(wml_arena *arena, wml_layer *l, const char *path, wml_
                                      .regularizer = l->bias_regularizer});
 }
 
-const wml_layer_class wml_layer_dense = {fields, sizeof fields / sizeof *fields, shape, NULL};
+const wml_layer_class wml_layer_dense = {.fields = fields,
+                                         .n_fields = sizeof fields / sizeof *fields,
+                                         .shape = shape,
+                                         .takes = NULL,
+                                         .gives = 0,
+                                         .about = "Connects every input with every output."};

@@ -8,20 +8,30 @@ static const wml_field fields[] = {
      .offset = offsetof(wml_layer, u.dropout.rate),
      .low = 0,
      .high = 1,
-     .required = true},
+     .suggested = 0.5,
+     .required = true,
+     .about = "The share of values that is set to 0."},
     {.key = "seed", .kind = WML_FIELD_IGNORED},
-    {.key = "noise_shape", .kind = WML_FIELD_IGNORED, .cure = "null"},
+    {.key = "noise_shape", .kind = WML_FIELD_IGNORED, .word = "null"},
     {.key = "trainable", .kind = WML_FIELD_IGNORED},
-    {.key = "name", .kind = WML_FIELD_NAME, .offset = offsetof(wml_layer, name)},
+    WML_NAME_FIELD,
 };
 
-static webml_status shape(wml_arena *arena, wml_layer *l, const char *path, wml_issues *issues) {
+static webml_status shape(wml_arena *arena, wml_layer *l, const wml_json_path *place,
+                          wml_issues *issues) {
   (void)arena;
-  (void)path;
+  (void)place;
   (void)issues;
   l->out = l->in;
   l->flops = 0.0;
   return WEBML_OK;
 }
 
-const wml_layer_class wml_layer_dropout = {fields, sizeof fields / sizeof *fields, shape, NULL};
+const wml_layer_class wml_layer_dropout = {.fields = fields,
+                                           .n_fields = sizeof fields / sizeof *fields,
+                                           .shape = shape,
+                                           .takes = NULL,
+                                           .gives = 0,
+                                           .about =
+                                               "Sets some of the values to 0 at random while "
+                                               "training, so that no unit is relied on alone."};

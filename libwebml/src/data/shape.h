@@ -1,0 +1,32 @@
+/* What a model is shaped to, whether a data set is open or only its properties are known. */
+#ifndef WML_DATA_SHAPE_H
+#define WML_DATA_SHAPE_H
+
+#include "base/json.h"
+#include "model/model.h"
+
+typedef struct wml_data_shape {
+  const char *path; /* how messages name the data set */
+  wml_format format;
+  int n_classes;                 /* pictures */
+  const char *first_class;       /* or NULL: not known */
+  int input_width, output_width; /* tables, after encoding */
+  bool is_classes;               /* tables: the output is one class out of several */
+  bool is_binary;                /* tables: every output is a class, or yes or no */
+  int64_t training, validation;  /* samples; -1: not known */
+} wml_data_shape;
+
+/* From properties.json. Of tables the columns are those that the model names, or the usual ones; a
+ * one-hot has all values of the file. WEBML_ERROR_PARSE, _DATA, _MEMORY. */
+webml_status wml_data_shape_read(const wml_json *properties, const webml_model *model,
+                                 wml_data_shape *shape);
+/* A new model with the open parts filled in. *chosen (may be NULL): one sentence per choice.
+ * WEBML_ERROR_MODEL, _DATA, _MISMATCH. */
+webml_status wml_model_shape(const webml_model *model, const wml_data_shape *shape,
+                             webml_model **shaped, char **chosen);
+/* Index of the Dense whose units are the outputs; -1. */
+int wml_last_dense(const webml_model *model);
+/* Values that the network has to give. */
+int wml_data_outputs(const webml_model *model, const wml_data_shape *shape);
+
+#endif
