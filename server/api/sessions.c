@@ -3,9 +3,12 @@
 #include "context/settings.h"
 #include "need.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* What is passed on to `webml train` under its own name. These are the library's limits; those of
  * users are settings. */
@@ -28,6 +31,15 @@ static const api_field fields[] = {
      NULL},
     {"zoom_range", API_NUMBER, false, false, 0, 0.99, "factors from 1 - zoom to 1 + zoom", NULL},
     {"horizontal_flip", API_BOOLEAN, false, false, 0, 0, "mirror every other picture", NULL},
+    {"vertical_flip", API_BOOLEAN, false, false, 0, 0, "turn over every other picture", NULL},
+    {"width_shift", API_NUMBER, false, false, 0, 1, "move by up to this share of the width", NULL},
+    {"height_shift", API_NUMBER, false, false, 0, 1, "the same, up and down", NULL},
+    {"channel_shift", API_NUMBER, false, false, 0, 255, "add as much to all channels, at most",
+     NULL},
+    {"brightness", API_NUMBER, false, false, 0, 1, "factors from 1 - brightness to 1 + brightness",
+     NULL},
+    {"weights", API_ID, false, false, 0, 0, "start from these weights of yours, not at random",
+     NULL},
     {"precision", API_TEXT, false, false, 1, 20,
      "mixed_bfloat16: GPUs from compute capability 8.0 on, CPUs with AVX512_BF16 or AMX; float32",
      need_precisions},
@@ -105,8 +117,39 @@ static void refuse_new(api_call *call, int64_t why, const session_new *n) {
 
 static void reply_with(api_call *call, int status);
 
+/* The path of the weights that the training starts from; "": of none. False: answered. */
+static bool find_first_weights(api_call *call, char *path, size_t size) {
+  int64_t weights = api_integer(call, "weights", 0);
+  bool found;
+  path[0] = '\0';
+  if (!weights) return true;
+  json_t *row = weights_find(call->store, weights, call->user.id, false, &found);
+  if (row)
+    path_of_job(&call->api->context, store_integer(row, "session"), "weights.safetensors", path,
+                size);
+  else
+    api_fail(call, 404, "there are no weights %lld of yours", (long long)weights);
+  json_decref(row);
+  return row != NULL;
+}
+
+/* They are the session's own from here on, whatever happens to the others; then it may start.
+ * False: answered, and the session goes. */
+static bool link_first_weights(api_call *call, int64_t session, const char *from) {
+  char folder[CONTEXT_PATH], to[CONTEXT_PATH];
+  path_of_job(&call->api->context, session, "", folder, sizeof folder);
+  path_of_job(&call->api->context, session, JOB_FIRST_WEIGHTS, to, sizeof to);
+  if ((mkdir(folder, 0700) == 0 || errno == EEXIST) && link(from, to) == 0)
+    return session_resume(call->store, session) == 1;
+  api_fail(call, errno == ENOSPC ? 507 : 500, "the weights to start from cannot be kept: %s",
+           strerror(errno));
+  session_wish(call->store, session, "cancel");
+  return false;
+}
+
 static void start(api_call *call) {
   training_need need;
+  char first[CONTEXT_PATH];
   session_new n = {.owner = call->user.id,
                    .model = api_integer(call, "model", 0),
                    .dataset = api_integer(call, "dataset", 0),
@@ -121,14 +164,15 @@ static void start(api_call *call) {
     refuse_new(call, why, &n);
     return;
   }
-  if (!check_limits(call) || !need_is_possible(call) ||
-      !need_compute(call, n.model, n.dataset, &need) || !need_is_allowed(call, &need) ||
-      !has_device(call, &need.device))
+  if (!check_limits(call) || !find_first_weights(call, first, sizeof first) ||
+      !need_is_possible(call) || !need_compute(call, n.model, n.dataset, &need) ||
+      !need_is_allowed(call, &need) || !has_device(call, &need.device))
     return;
   json_t *parameters = parameters_of(call);
   char *text = json_dumps(parameters, JSON_COMPACT);
   json_decref(parameters);
   n.device = need.device.wanted;
+  n.paused = first[0] != '\0';
   n.parameters = text;
   n.need_cpu = need.device.on_cpu;
   n.need_gpu = need.device.on_gpu;
@@ -138,6 +182,7 @@ static void start(api_call *call) {
     refuse_new(call, id, &n);
     return;
   }
+  if (n.paused && !link_first_weights(call, id, first)) return;
   jobs_wake(call->api->jobs);
   api_add_header(call, "location", "/api/v1/sessions/%lld", (long long)id);
   call->ids[0] = id;
@@ -162,19 +207,19 @@ static json_t *find(api_call *call) {
 
 /* The epochs so far, from the job's own lines. */
 static json_t *history(const context *c, int64_t id) {
-  char path[CONTEXT_PATH], line[8192];
+  char path[CONTEXT_PATH], *line = NULL;
+  size_t room = 0;
   json_t *epochs = json_array();
   path_of_job(c, id, "progress", path, sizeof path);
   FILE *f = fopen(path, "re");
-  while (f && fgets(line, sizeof line, f)) {
+  while (f && getline(&line, &room, f) > 0) {
+    if (!strstr(line, "\"event\":\"epoch\"")) continue;
     json_t *event = json_loads(line, 0, NULL);
-    const char *kind = json_string_value(json_object_get(event, "event"));
-    if (kind && strcmp(kind, "epoch") == 0) {
-      json_object_del(event, "event");
-      json_array_append(epochs, event);
-    }
+    json_object_del(event, "event");
+    if (event) json_array_append(epochs, event);
     json_decref(event);
   }
+  free(line);
   if (f) fclose(f);
   return epochs;
 }
@@ -190,19 +235,45 @@ static void one(api_call *call) {
   reply_with(call, 200);
 }
 
-static void cancel(api_call *call) {
-  json_t *row = find(call);
-  if (!row) return;
-  json_decref(row);
-  int64_t wished = session_wish(call->store, call->ids[0], "cancel");
-  if (wished < 0)
+/* ---- steering ---- */
+
+/* Answers with the session as it is now; refusal: where nothing has changed. */
+static void answer_wish(api_call *call, int64_t changed, const char *refusal) {
+  if (changed < 0)
     api_fail_store(call);
-  else if (wished == 0)
-    api_fail(call, 409, "the session is over already");
+  else if (changed == 0)
+    api_fail(call, 409, "%s", refusal);
   else {
     jobs_wake(call->api->jobs);
     reply_with(call, 202);
   }
+}
+
+static bool is_own(api_call *call) {
+  json_t *row = find(call);
+  json_decref(row);
+  return row != NULL;
+}
+
+static void cancel(api_call *call) {
+  if (is_own(call))
+    answer_wish(call, session_wish(call->store, call->ids[0], "cancel"),
+                "the session is over already");
+}
+
+static void stop(api_call *call) {
+  if (is_own(call))
+    answer_wish(call, session_wish(call->store, call->ids[0], "stop"), "the session does not run");
+}
+
+static void pause_session(api_call *call) {
+  if (is_own(call))
+    answer_wish(call, session_wish(call->store, call->ids[0], "pause"), "the session does not run");
+}
+
+static void resume(api_call *call) {
+  if (is_own(call))
+    answer_wish(call, session_resume(call->store, call->ids[0]), "the session is not paused");
 }
 
 /* ---- answers ---- */
@@ -262,37 +333,59 @@ static const shape_member whole_shape_members[] = {
     {0}};
 static const answer_shape whole_shape = {"SessionWhole", whole_shape_members, NULL};
 
-static const api_route routes[] = {{.id = "startSession",
-                                    .method = "POST",
-                                    .path = "/api/v1/sessions",
-                                    .right = API_USER,
-                                    .about = "train a model; it waits its turn in a fair queue",
-                                    .fields = fields,
-                                    .run = start,
-                                    .how = API_TOOL,
-                                    .answer = &whole_shape},
-                                   {.id = "listSessions",
-                                    .method = "GET",
-                                    .path = "/api/v1/sessions",
-                                    .right = API_USER,
-                                    .about = "your sessions, the newest first",
-                                    .run = list,
-                                    .answer = &sessions_shape},
-                                   {.id = "getSession",
-                                    .method = "GET",
-                                    .path = "/api/v1/sessions/{id}",
-                                    .right = API_USER,
-                                    .about = "one session with its history",
-                                    .run = one,
-                                    .answer = &whole_shape},
-                                   {.id = "cancelSession",
-                                    .method = "POST",
-                                    .path = "/api/v1/sessions/{id}/cancel",
-                                    .right = API_USER,
-                                    .about = "end it; a running one keeps no weights",
-                                    .run = cancel,
-                                    .how = API_ESSENTIAL,
-                                    .answer = &whole_shape},
-                                   {0}};
+static const api_route routes[] = {
+    {.id = "startSession",
+     .method = "POST",
+     .path = "/api/v1/sessions",
+     .right = API_USER,
+     .about = "train a model; it waits its turn in a fair queue",
+     .fields = fields,
+     .run = start,
+     .how = API_TOOL,
+     .answer = &whole_shape},
+    {.id = "listSessions",
+     .method = "GET",
+     .path = "/api/v1/sessions",
+     .right = API_USER,
+     .about = "your sessions, the newest first",
+     .run = list,
+     .answer = &sessions_shape},
+    {.id = "getSession",
+     .method = "GET",
+     .path = "/api/v1/sessions/{id}",
+     .right = API_USER,
+     .about = "one session with its history",
+     .run = one,
+     .answer = &whole_shape},
+    {.id = "stopSession",
+     .method = "POST",
+     .path = "/api/v1/sessions/{id}/stop",
+     .right = API_USER,
+     .about = "end a running one now; the weights of its best epoch are kept",
+     .run = stop,
+     .answer = &whole_shape},
+    {.id = "pauseSession",
+     .method = "POST",
+     .path = "/api/v1/sessions/{id}/pause",
+     .right = API_USER,
+     .about = "a running one gives its device back, and keeps a checkpoint",
+     .run = pause_session,
+     .answer = &whole_shape},
+    {.id = "resumeSession",
+     .method = "POST",
+     .path = "/api/v1/sessions/{id}/resume",
+     .right = API_USER,
+     .about = "a paused one waits for its device, and goes on to the same bits",
+     .run = resume,
+     .answer = &whole_shape},
+    {.id = "cancelSession",
+     .method = "POST",
+     .path = "/api/v1/sessions/{id}/cancel",
+     .right = API_USER,
+     .about = "end it; a running one keeps no weights",
+     .run = cancel,
+     .how = API_ESSENTIAL,
+     .answer = &whole_shape},
+    {0}};
 
 const api_resource api_sessions = {"sessions", "Trainings, live through /api/v1/events.", routes};

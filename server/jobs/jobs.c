@@ -83,28 +83,36 @@ static void tell_state(const context *c, int64_t id, int64_t owner, const char *
 
 /* ---- watching ---- */
 
+/* What listeners need not hear: the whole record of a long training is a line of megabytes. */
+static void pass_on(watcher *w, const char *line) {
+  json_t *event = json_loads(line, 0, NULL);
+  const char *kind = store_text(event, "event");
+  if (kind && strcmp(kind, "done") == 0) w->done = true;
+  if (kind && strcmp(kind, "epoch") == 0) snprintf(w->metrics, sizeof w->metrics, "%.2000s", line);
+  if (kind) {
+    json_object_del(event, "record");
+    json_object_set_new(event, "session", json_integer(w->id));
+    event_send(w->context, "progress", w->owner, w->id, json_incref(event));
+  }
+  json_decref(event);
+}
+
 /* Passes on whole lines that are new. */
 static void read_progress(watcher *w) {
-  char line[8192];
+  char *line = NULL;
+  size_t room = 0;
   for (;;) {
     long at = ftell(w->progress);
-    if (!fgets(line, sizeof line, w->progress)) break;
-    if (!strchr(line, '\n')) { /* half a line: it is read again */
+    ssize_t n = getline(&line, &room, w->progress);
+    if (n <= 0) break;
+    if (line[n - 1] != '\n') { /* half a line: it is read again */
       fseek(w->progress, at, SEEK_SET);
       break;
     }
     hide_paths(w->context, line);
-    json_t *event = json_loads(line, 0, NULL);
-    const char *kind = json_string_value(json_object_get(event, "event"));
-    if (kind && strcmp(kind, "done") == 0) w->done = true;
-    if (kind && strcmp(kind, "epoch") == 0)
-      snprintf(w->metrics, sizeof w->metrics, "%.2000s", line);
-    if (kind) {
-      json_object_set_new(event, "session", json_integer(w->id));
-      event_send(w->context, "progress", w->owner, w->id, json_incref(event));
-    }
-    json_decref(event);
+    pass_on(w, line);
   }
+  free(line);
   clearerr(w->progress);
 }
 
@@ -115,10 +123,15 @@ static bool has_ended(watcher *w) {
   return flock(w->lock, LOCK_EX | LOCK_NB) == 0;
 }
 
-/* A session that was deleted counts as cancelled. */
-static bool is_cancelled(watcher *w) {
-  const char *wish = session_wish_of(w->context->store, w->id);
-  return wish && strcmp(wish, "cancel") == 0;
+typedef enum wish { NO_WISH, CANCEL, STOP, PAUSE } wish;
+
+/* What its owner wishes; a session that was deleted counts as cancelled. */
+static wish wish_of(const watcher *w) {
+  const char *text = session_wish_of(w->context->store, w->id);
+  return !text                        ? NO_WISH
+         : strcmp(text, "stop") == 0  ? STOP
+         : strcmp(text, "pause") == 0 ? PAUSE
+                                      : CANCEL;
 }
 
 /* Whether the process has the session's lock as its descriptor 3, as process_start() gave it. */
@@ -150,10 +163,10 @@ static int64_t find_process(const watcher *w) {
   return pid;
 }
 
-/* Asks the process to end. */
-static void interrupt(const watcher *w) {
+/* Asks the process to end: with the best weights so far, or with a checkpoint. */
+static void ask(const watcher *w, wish what) {
   int64_t pid = w->pid > 0 ? w->pid : find_process(w);
-  if (pid > 1) kill((pid_t)pid, SIGINT);
+  if (pid > 1) kill((pid_t)pid, what == STOP ? SIGUSR1 : SIGINT);
 }
 
 static void read_last_error(const watcher *w, char *out, size_t size) {
@@ -186,7 +199,8 @@ static void set_state(watcher *w, const char *state, const char *error) {
  */
 static void account(watcher *w) {
   char error[1024];
-  bool gone, cancelled = is_cancelled(w);
+  bool gone;
+  wish wished = wish_of(w);
   read_last_error(w, error, sizeof error);
   int64_t tries = session_tries(w->context->store, w->id, &gone);
   if (gone) {
@@ -195,9 +209,12 @@ static void account(watcher *w) {
   }
   if (w->done && keep_weights(w))
     set_state(w, "finished", NULL);
-  else if (cancelled)
+  else if (wished == CANCEL)
     set_state(w, "cancelled", NULL);
-  else if (error[0])
+  else if (wished == PAUSE && !error[0]) {
+    session_set_paused(w->context->store, w->id);
+    tell_state(w->context, w->id, w->owner, "paused", NULL);
+  } else if (error[0])
     set_state(w, "failed", error);
   else if (tries >= MOST_TRIES)
     set_state(w, "failed",
@@ -213,7 +230,7 @@ static void account(watcher *w) {
 static void *watch(void *arg) {
   watcher *w = arg;
   struct jobs *j = w->jobs;
-  bool asked = false;
+  wish asked = NO_WISH;
   for (int round = 0;; round++) {
     bool ended = has_ended(w);
     read_progress(w);
@@ -222,7 +239,8 @@ static void *watch(void *arg) {
     bool stop = j->stop;
     pthread_mutex_unlock(&j->mutex);
     if (stop) goto leave; /* the process goes on; the next server looks after it */
-    if (!asked && round % 3 == 0 && is_cancelled(w)) interrupt(w), asked = true;
+    wish wished = round % 3 == 0 ? wish_of(w) : NO_WISH;
+    if (wished != NO_WISH && wished != asked) ask(w, asked = wished);
     nanosleep(&(struct timespec){0, LOOK_MS * 1000000L}, NULL);
   }
   if (w->pid > 0) process_wait(w->pid);
@@ -334,7 +352,8 @@ static int add_parameters(const json_t *parameters, char *const *fixed, char **a
   json_t *value;
   while (fixed[n]) arguments[n] = fixed[n], n++;
   json_object_foreach((json_t *)(uintptr_t)parameters, name, value) {
-    if (n + 3 >= most || k + 2 >= most || json_is_false(value)) continue;
+    bool own = strcmp(name, "weights") == 0; /* a number of the server's, see spawn() */
+    if (n + 3 >= most || k + 2 >= most || json_is_false(value) || own) continue;
     snprintf(texts[k], 48, "--%.40s", name);
     for (char *c = texts[k]; *c; c++)
       if (*c == '_') *c = '-';
@@ -355,7 +374,7 @@ static int add_parameters(const json_t *parameters, char *const *fixed, char **a
 static pid_t spawn(jobs *j, const json_t *session, int lock, char *error, size_t size) {
   enum { MOST = 64 };
   char program[4096], model[4096], data[4096], out[4096], progress[4096], errors[4096], device[96],
-      folder[4096], texts[MOST][48];
+      folder[4096], first[4096], texts[MOST][48];
   char *arguments[MOST];
   int64_t id = store_integer(session, "id"), dataset = store_integer(session, "dataset");
   path_of_job(j->context, id, "", folder, sizeof folder);
@@ -376,8 +395,14 @@ static pid_t spawn(jobs *j, const json_t *session, int lock, char *error, size_t
   char *const fixed[] = {program,    "train", model,        "--data", data,       "--out", out,
                          "--device", device,  "--progress", "json",   "--resume", NULL};
   json_t *parameters = json_loads(store_text(session, "parameters"), 0, NULL);
-  add_parameters(parameters, fixed, arguments, texts, MOST);
+  int n = add_parameters(parameters, fixed, arguments, texts, MOST - 3);
+  bool wants_first = json_object_get(parameters, "weights") != NULL;
   json_decref(parameters);
+  static char detail[] = "--progress-detail", from[] = "--weights";
+  path_of_job(j->context, id, JOB_FIRST_WEIGHTS, first, sizeof first);
+  arguments[n++] = detail;
+  if (wants_first) arguments[n++] = from, arguments[n++] = first;
+  arguments[n] = NULL;
   process_spec spec = {.arguments = arguments,
                        .output = progress,
                        .errors = errors,

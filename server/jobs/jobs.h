@@ -28,6 +28,8 @@ void jobs_resume(jobs *j);
 
 /* Folders of sessions that are gone go, too; those whose process still runs are left to it. */
 void jobs_tidy(jobs *j);
+/* The file in a session's folder whose weights it starts from, where there is one. */
+#define JOB_FIRST_WEIGHTS "first.safetensors"
 /* Removes a session's folder. */
 void jobs_remove(const jobs *j, int64_t session);
 

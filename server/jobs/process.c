@@ -105,7 +105,9 @@ pid_t process_start(const process_spec *spec, char *error, size_t size) {
   command line;
   if (!make_command(spec, &line, error, size)) return -1;
   char **environment = make_environment(spec);
+  /* Blocked until the program waits for it: see cli/train.c. */
   sigemptyset(&none);
+  sigaddset(&none, SIGUSR1);
   sigfillset(&all);
   posix_spawn_file_actions_init(&actions);
   posix_spawnattr_init(&attributes);

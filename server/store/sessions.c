@@ -69,9 +69,9 @@ int64_t session_add(store *s, const session_new *n) {
                       "INSERT INTO sessions (owner, model, dataset, dataset_name, device,"
                       " parameters, state, created, need_cpu, need_gpu)"
                       " VALUES (?1, ?2, ?3, (SELECT name FROM datasets WHERE id = ?3), ?4, ?5,"
-                      " 'waiting', ?6, ?7, ?8)",
-                      "iiissiii", n->owner, n->model, n->dataset, n->device, n->parameters,
-                      n->created, n->need_cpu, n->need_gpu);
+                      " ?9, ?6, ?7, ?8)",
+                      "iiissiiis", n->owner, n->model, n->dataset, n->device, n->parameters,
+                      n->created, n->need_cpu, n->need_gpu, n->paused ? "paused" : "waiting");
   if (id > 0) return store_commit(s) ? id : STORE_FAILED;
   store_rollback(s);
   return id;
@@ -79,9 +79,16 @@ int64_t session_add(store *s, const session_new *n) {
 
 int64_t session_wish(store *s, int64_t id, const char *wish) {
   return store_run(s,
-                   "UPDATE sessions SET wish = ? WHERE id = ? AND state IN ('waiting', 'running',"
-                   " 'paused')",
+                   "UPDATE sessions SET wish = ?1 WHERE id = ?2 AND (state = 'running' OR"
+                   " (?1 = 'cancel' AND state IN ('waiting', 'paused')))",
                    "si", wish, id);
+}
+
+int64_t session_resume(store *s, int64_t id) {
+  return store_run(s,
+                   "UPDATE sessions SET state = 'waiting', wish = NULL, tries = 0 WHERE id = ? AND"
+                   " state = 'paused'",
+                   "i", id);
 }
 
 int64_t sessions_cancel_of(store *s, int64_t owner) {
@@ -113,7 +120,8 @@ json_t *sessions_running(store *s) {
 json_t *sessions_cancel_waiting(store *s) {
   return store_rows(s,
                     "UPDATE sessions SET state = 'cancelled', ended = created WHERE state ="
-                    " 'waiting' AND wish = 'cancel' RETURNING id, owner",
+                    " 'waiting' AND wish = 'cancel' OR state = 'paused' AND wish = 'cancel'"
+                    " RETURNING id, owner",
                     "");
 }
 
@@ -153,6 +161,10 @@ int64_t session_set_running(store *s, int64_t id, const char *placed, int64_t no
 
 int64_t session_set_waiting(store *s, int64_t id) {
   return store_run(s, "UPDATE sessions SET state = 'waiting' WHERE id = ?", "i", id);
+}
+
+int64_t session_set_paused(store *s, int64_t id) {
+  return store_run(s, "UPDATE sessions SET state = 'paused', wish = NULL WHERE id = ?", "i", id);
 }
 
 int64_t session_set_waits_for(store *s, int64_t id, const char *why) {

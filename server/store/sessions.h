@@ -17,6 +17,7 @@ typedef struct session_new {
   int64_t owner, model, dataset;
   const char *device, *parameters;
   int64_t need_cpu, need_gpu, created;
+  bool paused; /* it does not start before session_resume() */
   /* The limits of one who has any; 0: none. */
   int64_t most_sessions, most_weights;
 } session_new;
@@ -32,8 +33,11 @@ enum {
 int64_t session_check(store *s, const session_new *n);
 /* The new session's id; checked in the same transaction. */
 int64_t session_add(store *s, const session_new *n);
-/* What its owner wishes: "cancel". 0: it is over already. */
+/* What its owner wishes: "cancel", "stop" (and keep the best weights) or "pause". 0: it is over
+ * already, or, but for "cancel", it does not run. */
 int64_t session_wish(store *s, int64_t id, const char *wish);
+/* One that is paused waits again. 0: it is not. */
+int64_t session_resume(store *s, int64_t id);
 /* Those of accounts that are closed are wished to be cancelled, where they wait. */
 int64_t sessions_cancel_of(store *s, int64_t owner);
 
@@ -55,6 +59,7 @@ int64_t session_tries(store *s, int64_t id, bool *gone);
 
 int64_t session_set_running(store *s, int64_t id, const char *placed, int64_t now);
 int64_t session_set_waiting(store *s, int64_t id);
+int64_t session_set_paused(store *s, int64_t id);
 int64_t session_set_waits_for(store *s, int64_t id, const char *why);
 int64_t session_set_ended(store *s, int64_t id, const char *state, const char *error, int64_t now);
 

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from client import Events, new_model, new_user, settled, start, tensors, train, until, upload
+from client import Events, new_model, new_user, settled, start, started, tensors, train, until, upload
 from samples import CHURN, churn, dense, layer
 
 OPTIONS = {"epochs": 3, "batch_size": 64, "validation_split": 0.2, "seed": 5}
@@ -170,3 +170,11 @@ def test_memory_stays_small_after_trainings(server, trainer, session, slow):
     assert tensors(trainer, session["weights"])
     memory = server.memory()
     assert slow or memory < 60
+
+
+def test_a_training_of_many_epochs_ends_well(user, model, dataset, settings):
+    """The last line of its progress is long: it has the figures of all epochs."""
+    settings(epochs=1000)
+    session = settled(user, started(user, model, dataset, epochs=400, batch_size=20000))
+    assert session["state"] == "finished", session["error"]
+    assert len(session["history"]) == 400
