@@ -1,6 +1,7 @@
 """The sandbox around programs that read strangers' files. `webml` beside the server is a stand-in (intruder.c)
 that tries what its data set says, and reports what it could do. A row that needs Landlock or seccomp is
 skipped where the kernel has none, as the server's log says."""
+import itertools
 import json
 import os
 import shutil
@@ -10,10 +11,10 @@ import threading
 import time
 
 import pytest
-from client import Server, new_user, run, sanitized, settled, upload
-from conftest import make_admin
+from client import Server, cancel, make_admin, new_model, new_user, run, settled, started, until, upload
+from samples import CHURN, churn
 
-MODEL = {"size": [None], "dynamic": False, "optimizer": "adam", "loss": "binary_crossentropy", "metrics": [], "layers": [
+MODEL = {"size": [2], "dynamic": False, "optimizer": "adam", "loss": "binary_crossentropy", "metrics": [], "layers": [
     {"type": "Dense", "layer": {"units": 1, "activation": "sigmoid"}}]}
 REFUSED = ("EPERM", "EACCES")
 
@@ -21,11 +22,15 @@ REFUSED = ("EPERM", "EACCES")
 def install(programs, folder, webml):
     """The server in a folder of its own, beside what stands for the program."""
     folder.mkdir()
-    build = os.path.dirname(programs["server"])
-    for name, source in (("webml-server", programs["server"]), ("webml-confined", os.path.join(build, "webml-confined")), ("webml", webml)):
+    sources = {"webml-server": programs["server"], "webml-confined": confined(programs), "webml": webml}
+    for name, source in sources.items():
         if os.path.exists(source):
             shutil.copy(source, folder / name)
     return str(folder / "webml-server")
+
+
+def confined(programs):
+    return os.path.join(os.path.dirname(programs["server"]), "webml-confined")
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +57,11 @@ def owner(admin):
 @pytest.fixture(scope="module")
 def said(server):
     """The line of the log about what the kernel has."""
-    deadline = time.time() + 5
-    while time.time() < deadline:
-        for line in open(os.path.join(server.data_dir, "log", "server.log")):
-            event = json.loads(line)
-            if event["event"] == "sandbox":
-                return event["outcome"]
-        time.sleep(0.1)
-    return ""
+    def look():
+        events = (json.loads(line) for line in read(server.file("log", "server.log")).splitlines())
+        return next((e["outcome"] for e in events if e["event"] == "sandbox"), "")
+
+    return until(look, seconds=5)
 
 
 @pytest.fixture
@@ -75,41 +77,38 @@ def seccomp(said):
 
 
 @pytest.fixture
-def plain(programs):
-    if sanitized(programs["server"]):
+def plain(slow):
+    if slow:
         pytest.skip("sanitizers need it")
 
 
+numbers = itertools.count(1)
+
+
 def attempt(c, *orders):
-    """What came of the orders, by their first words."""
-    attempt.count = getattr(attempt, "count", 0) + 1
-    dataset = upload(c, f"orders {attempt.count}", ("\n".join(orders) + "\n").encode())
-    status, d = c.call("GET", f"/api/v1/datasets/{dataset}")
-    assert status == 200, d
+    """What came of the orders, by their first words; a text where the process came to grief."""
+    dataset = upload(c, f"orders {next(numbers)}", ("\n".join(orders) + "\n").encode())
+    d = c.get(f"/api/v1/datasets/{dataset}")
     return d["properties"] or d["error"]
-
-
-def path_in(server, *names):
-    return os.path.join(server.data_dir, *names)
 
 
 # ---- files ----
 
 @pytest.mark.parametrize("file", ["token.key", "webml.sqlite", "webml.sqlite-wal", "log/server.log", "lock"])
 def test_files_of_the_server_cannot_be_read(server, owner, landlock, file):
-    assert os.path.exists(path_in(server, file))
-    assert attempt(owner, "read " + path_in(server, file))["read"] == "EACCES"
+    assert os.path.exists(server.file(file))
+    assert attempt(owner, "read " + server.file(file))["read"] == "EACCES"
 
 
 @pytest.mark.parametrize("folder", ["", "datasets", "jobs", "uploads", "cache", "backups"])
 def test_folders_of_the_server_cannot_be_listed(server, owner, landlock, folder):
-    assert attempt(owner, "list " + path_in(server, folder))["list"] == "EACCES"
+    assert attempt(owner, "list " + server.file(folder))["list"] == "EACCES"
 
 
 def test_detours_lead_nowhere(server, owner, landlock):
-    path = os.path.abspath(path_in(server, "token.key"))
-    tried = attempt(owner, "read /proc/self/root" + path)
-    assert tried["read"] == "EACCES" and attempt(owner, "read /proc/self/cwd/" + os.path.relpath(path))["read"] == "EACCES"
+    path = os.path.abspath(server.file("token.key"))
+    for detour in ("/proc/self/root" + path, "/proc/self/cwd/" + os.path.relpath(path)):
+        assert attempt(owner, "read " + detour)["read"] == "EACCES"
 
 
 @pytest.mark.parametrize("file", ["/etc/passwd", "/etc/hostname", "/proc/1/cmdline"])
@@ -119,36 +118,37 @@ def test_files_of_the_machine_cannot_be_read(owner, landlock, file):
 
 def test_another_data_set_cannot_be_read(server, owner, user, landlock):
     other = upload(user, "secret", b"a,b\n1,2\n")
-    assert attempt(owner, f"read {path_in(server, 'datasets', str(other), 'data.csv')}")["read"] == "EACCES"
+    assert attempt(owner, f"read {server.file('datasets', str(other), 'data.csv')}")["read"] == "EACCES"
 
 
 def test_another_cache_cannot_be_read_or_written(server, owner, user, landlock):
-    other = path_in(server, "cache", str(upload(user, "cached", b"a,b\n1,2\n")))
-    assert attempt(owner, "list " + other, f"write {other}/x") == {"event": "tried", "format": "csv", "list": "EACCES", "write": "EACCES"}
+    other = server.file("cache", str(upload(user, "cached", b"a,b\n1,2\n")))
+    tried = attempt(owner, "list " + other, f"write {other}/x")
+    assert (tried["list"], tried["write"]) == ("EACCES", "EACCES")
 
 
 @pytest.mark.parametrize("place", ["token.key", "datasets/x", "x", "/tmp/intruder", "/dev/shm/intruder"])
 def test_nothing_outside_can_be_written(server, owner, landlock, place):
-    assert attempt(owner, "write " + path_in(server, place))["write"] == "EACCES"
+    assert attempt(owner, "write " + (place if place.startswith("/") else server.file(place)))["write"] == "EACCES"
 
 
 def test_its_own_data_set_cannot_be_changed(server, owner, landlock):
     own = upload(owner, "own", b"a,b\n1,2\n")
-    again = attempt(owner, "write " + path_in(server, "datasets", str(own + 1), "data.csv"))
+    again = attempt(owner, "write " + server.file("datasets", str(own + 1), "data.csv"))
     assert again["write"] == "EACCES"
 
 
 @pytest.mark.parametrize("order", ["link", "symlink"])
 def test_its_folder_leads_the_server_nowhere(server, owner, seccomp, order):
-    assert attempt(owner, f"{order} {path_in(server, 'token.key')}")[order] in REFUSED
+    assert attempt(owner, f"{order} {server.file('token.key')}")[order] in REFUSED
 
 
 @pytest.mark.parametrize("order", ["chmod", "truncate", "watch"])
 def test_owners_modes_and_names_outside_are_out_of_reach(server, owner, seccomp, order):
     """Landlock says nothing about some of these, or not in every version."""
-    before = os.stat(path_in(server, "token.key"))
-    assert attempt(owner, f"{order} {path_in(server, 'token.key')}")[order] in REFUSED
-    after = os.stat(path_in(server, "token.key"))
+    before = os.stat(server.file("token.key"))
+    assert attempt(owner, f"{order} {server.file('token.key')}")[order] in REFUSED
+    after = os.stat(server.file("token.key"))
     assert (before.st_mode, before.st_size) == (after.st_mode, after.st_size)
 
 
@@ -163,9 +163,9 @@ def test_what_computing_needs_is_there(owner, said):
 
 def test_a_deleted_data_set_takes_its_cache_along(server, owner):
     dataset = upload(owner, "short-lived", b"write-cache\n")
-    assert os.path.isdir(path_in(server, "cache", str(dataset)))
+    assert os.path.isdir(server.file("cache", str(dataset)))
     assert owner.call("DELETE", f"/api/v1/datasets/{dataset}")[0] == 204
-    assert not os.path.exists(path_in(server, "cache", str(dataset)))
+    assert not os.path.exists(server.file("cache", str(dataset)))
 
 
 # ---- other processes, the network, the system ----
@@ -194,8 +194,9 @@ def test_it_sees_nothing_of_the_server(owner, landlock, file):
     assert attempt(owner, "read-server " + file)["read-server"] in REFUSED
 
 
-@pytest.mark.parametrize("call", ["unshare", "setns", "mount", "chroot", "pivot_root", "bpf", "perf_event_open", "userfaultfd", "io_uring_setup", "keyctl", "add_key",
-                                  "process_vm_readv", "pidfd_open", "swapon", "reboot", "init_module", "kexec_load", "shmget"])
+@pytest.mark.parametrize("call", [
+    "unshare", "setns", "mount", "chroot", "pivot_root", "bpf", "perf_event_open", "userfaultfd", "io_uring_setup",
+    "keyctl", "add_key", "process_vm_readv", "pidfd_open", "swapon", "reboot", "init_module", "kexec_load", "shmget"])
 def test_it_has_no_business_with(owner, seccomp, call):
     assert attempt(owner, "call " + call)["call"] == "EPERM"
 
@@ -258,17 +259,12 @@ def test_the_system_ends_it_before_the_server(owner):
     assert attempt(owner, "outlive-server")["outlive-server"] == "EPERM"
 
 
-def test_time_is_limited(admin, owner):
-    before = admin.call("GET", "/api/v1/system/settings")[1]
-    assert admin.call("PATCH", "/api/v1/system/settings", {"run_seconds": 1})[0] in (200, 204), before
-    try:
-        assert "longer than the 1 seconds" in attempt(owner, "spin")
-    finally:
-        admin.call("PATCH", "/api/v1/system/settings", {"run_seconds": 600})
+def test_time_is_limited(owner, settings):
+    settings(run_seconds=1)
+    assert "longer than the 1 seconds" in attempt(owner, "spin")
 
 
-def test_one_account_leaves_room_for_others(admin, owner):
-    other = new_user(admin, "other")
+def test_one_account_leaves_room_for_others(owner, other):
     slow = [threading.Thread(target=upload, args=(owner, f"slow {i}", b"sleep 4\n")) for i in range(3)]
     for t in slow:
         t.start()
@@ -283,44 +279,45 @@ def test_one_account_leaves_room_for_others(admin, owner):
 
 # ---- trainings ----
 
-def train(c, server, orders, device="cpu"):
-    """What a training could do with these orders."""
-    attempt.count = getattr(attempt, "count", 0) + 1
-    dataset = upload(c, f"training {attempt.count}", ("\n".join(orders) + "\n").encode())
-    model = c.call("POST", "/api/v1/models", {"name": f"model {attempt.count}", "description": dict(MODEL, size=[2])})[1]["id"]
-    status, answer = c.call("POST", "/api/v1/sessions", {"model": model, "dataset": dataset, "epochs": 1, "device": device})
-    assert status == 201, answer
-    progress = path_in(server, "jobs", str(answer["id"]), "progress")
-    for _ in range(400):
-        if os.path.exists(progress) and "}" in open(progress).read():
-            break
-        time.sleep(0.02)
-    tried = json.loads(open(progress).readline())
-    c.call("PATCH", f"/api/v1/sessions/{answer['id']}", {"state": "cancelled"})
-    c.call("DELETE", f"/api/v1/sessions/{answer['id']}")
-    return tried
+def attempt_in_training(c, server, order):
+    number = next(numbers)
+    dataset = upload(c, f"orders {number}", (order + "\n").encode())
+    session = started(c, new_model(c, f"model {number}", MODEL), dataset, epochs=1, device="cpu")
+    progress = server.file("jobs", str(session), "progress")
+    line = until(lambda: read(progress), lambda text: "}" in text).splitlines()[0]
+    cancel(c, session)
+    settled(c, session)
+    return json.loads(line)
+
+
+def read(path):
+    if not os.path.exists(path):
+        return ""
+    with open(path) as f:
+        return f.read()
 
 
 def test_a_training_reads_no_other_data_set(server, owner, user, landlock):
     other = upload(user, "secret", b"a,b\n1,2\n")
-    assert train(owner, server, [f"read {path_in(server, 'datasets', str(other), 'data.csv')}"])["read"] == "EACCES"
+    order = "read " + server.file("datasets", str(other), "data.csv")
+    assert attempt_in_training(owner, server, order)["read"] == "EACCES"
 
 
 def test_a_training_writes_no_other_job(server, owner, landlock):
-    os.makedirs(path_in(server, "jobs", "999999"), exist_ok=True)
-    assert train(owner, server, [f"write {path_in(server, 'jobs', '999999', 'x')}"])["write"] == "EACCES"
+    os.makedirs(server.file("jobs", "999999"), exist_ok=True)
+    assert attempt_in_training(owner, server, f"write {server.file('jobs', '999999', 'x')}")["write"] == "EACCES"
 
 
 def test_a_training_reads_no_key(server, owner, landlock):
-    assert train(owner, server, ["read " + path_in(server, "token.key")])["read"] == "EACCES"
+    assert attempt_in_training(owner, server, "read " + server.file("token.key"))["read"] == "EACCES"
 
 
 def test_a_training_has_no_network(server, owner, seccomp):
-    assert train(owner, server, ["socket raw"])["socket"] == "EPERM"
+    assert attempt_in_training(owner, server, "socket raw")["socket"] == "EPERM"
 
 
 def test_a_training_has_its_cache(server, owner, said):
-    assert said and train(owner, server, ["write-cache"])["write-cache"] == "done"
+    assert said and attempt_in_training(owner, server, "write-cache")["write-cache"] == "done"
 
 
 # ---- the launcher by itself ----
@@ -328,8 +325,8 @@ def test_a_training_has_its_cache(server, owner, said):
 def launch(programs, intruder, tmp_path, orders, *words):
     """(exit code, what came of the orders, errors) of the stand-in that the launcher has started with these words."""
     (tmp_path / "orders").write_text("\n".join(orders) + "\n")
-    confined = os.path.join(os.path.dirname(programs["server"]), "webml-confined")
-    code, out, errors = run(confined, "--read", tmp_path / "orders", *words, "--", intruder, "inspect", tmp_path / "orders")
+    file = tmp_path / "orders"
+    code, out, errors = run(confined(programs), "--read", file, *words, "--", intruder, "inspect", file)
     return code, json.loads(out) if out.strip() else None, errors
 
 
@@ -352,7 +349,8 @@ def test_the_clock_runs_without_a_server(programs, intruder, tmp_path):
 
 
 def test_processor_time_is_limited(programs, intruder, tmp_path):
-    assert launch(programs, intruder, tmp_path, ["compute"], "--cpu-seconds", "1")[0] in (-signal.SIGXCPU, -signal.SIGKILL)
+    code = launch(programs, intruder, tmp_path, ["compute"], "--cpu-seconds", "1")[0]
+    assert code in (-signal.SIGXCPU, -signal.SIGKILL)
 
 
 def test_what_is_above_closed_data_is_not_opened_up(programs, intruder, tmp_path, landlock, monkeypatch):
@@ -371,7 +369,8 @@ def test_without_what_it_may_read_it_does_not_start(programs, intruder, tmp_path
     assert code == 126 and errors.startswith("webml: cannot be confined, its files: No such file")
 
 
-@pytest.mark.parametrize("words", [["--memory", "much"], ["--memory", "0"], ["--memory"], ["--write"], ["--everything"], ["--read", "a"] * 5])
+@pytest.mark.parametrize("words", [["--memory", "much"], ["--memory", "0"], ["--memory"], ["--write"], ["--everything"],
+                                   ["--read", "a"] * 5])
 def test_words_that_it_does_not_know_start_nothing(programs, intruder, tmp_path, words):
     assert launch(programs, intruder, tmp_path, ["thread"], *words)[0] == 2
 
@@ -380,43 +379,34 @@ def test_words_that_it_does_not_know_start_nothing(programs, intruder, tmp_path,
 
 def test_an_installation_elsewhere_trains_through_kills(programs, tmp_path):
     """Inspection, shaping, training, a kill that it resumes from, and evaluation, all confined."""
-    real = os.path.join(os.path.dirname(programs["server"]), "webml")
-    s = Server(install(programs, tmp_path / "elsewhere", real), str(tmp_path / "elsewhere" / "data"))
+    s = Server(install(programs, tmp_path / "elsewhere", programs["webml"]), str(tmp_path / "elsewhere" / "data"))
     try:
         admin = make_admin(s)
-        run(programs["bench"], "make", "churn", str(tmp_path / "churn.csv"), "20000")
-        dataset = upload(admin, "churn", open(tmp_path / "churn.csv", "rb").read())
-        dynamic = {"size": [None], "dynamic": True, "optimizer": "adam", "loss": None, "metrics": ["accuracy"], "layers": [
-            {"type": "Dense", "layer": {"units": 16, "activation": "relu"}}, {"type": "Dense", "layer": {"units": None, "activation": "sigmoid"}}]}
-        model = admin.call("POST", "/api/v1/models", {"name": "mlp", "description": dynamic})[1]["id"]
-        assert admin.call("POST", f"/api/v1/models/{model}/shape", {"dataset": dataset})[0] == 200
-        status, session = admin.call("POST", "/api/v1/sessions", {"model": model, "dataset": dataset, "epochs": 60, "batch_size": 64, "seed": 5})
-        assert status == 201, session
-        kill_training(s, session["id"])
-        ended = settled(admin, session["id"])
+        dataset = upload(admin, "churn", churn(programs["bench"], 20000))
+        model = new_model(admin, "net", CHURN)
+        admin.post(f"/api/v1/models/{model}/shape", {"dataset": dataset})
+        session = started(admin, model, dataset, epochs=15, batch_size=8, seed=5)
+        kill_confined(s, session)
+        ended = settled(admin, session)
         assert ended["state"] == "finished", ended
-        weights = admin.call("GET", "/api/v1/weights")[1]["weights"][0]["id"]
-        assert admin.call("POST", f"/api/v1/weights/{weights}/evaluate", {"dataset": dataset})[0] == 200
+        admin.post(f"/api/v1/weights/{ended['weights']}/evaluate", {"dataset": dataset})
     finally:
         s.end()
 
 
-def kill_training(server, session):
-    """When it has a checkpoint. It has the limits, whatever became of it between fork() and exec()."""
-    folder = path_in(server, "jobs", str(session))
-    for _ in range(600):
-        if os.path.exists(os.path.join(folder, "weights.safetensors.checkpoint")):
-            break
-        time.sleep(0.02)
-    pid = int(open(os.path.join(folder, "pid")).read())
+def kill_confined(server, session):
+    """When it has a checkpoint."""
+    folder = server.file("jobs", str(session))
+    assert until(lambda: os.path.exists(os.path.join(folder, "weights.safetensors.checkpoint")))
+    pid = int(read(os.path.join(folder, "pid")))
     assert os.readlink(f"/proc/{pid}/exe").endswith("/webml")
-    assert "NoNewPrivs:\t1" in open(f"/proc/{pid}/status").read()
+    assert "NoNewPrivs:\t1" in read(f"/proc/{pid}/status")
     os.kill(pid, signal.SIGKILL)
 
 
 def test_it_can_be_switched_off(programs, intruder, tmp_path):
     s = Server(install(programs, tmp_path / "off", intruder), str(tmp_path / "off" / "data"), "--sandbox", "off")
     try:
-        assert s.url and attempt(make_admin(s), "read " + path_in(s, "token.key"))["read"] == "done"
+        assert s.url and attempt(make_admin(s), "read " + s.file("token.key"))["read"] == "done"
     finally:
         s.end()
