@@ -38,7 +38,8 @@ typedef enum api_type {
   API_NUMBER,
   API_BOOLEAN,
   API_OBJECT,
-  API_ID
+  API_ID,
+  API_TEXTS /* a list of different texts */
 } api_type;
 
 enum {
@@ -54,14 +55,14 @@ enum {
 enum { API_SMALL_BODY = 64 << 10, API_LARGE_BODY = 16 << 20 };
 
 /* A member of the body, or a parameter of the query. TEXT, SECRET: least and most are lengths in
- * bytes; NAME: see name_problem(); INTEGER, NUMBER: values. */
+ * bytes; NAME: see name_problem(); INTEGER, NUMBER: values; TEXTS: how many there are. */
 typedef struct api_field {
   const char *name;
   api_type type;
   bool required, in_query;
   double least, most;
   const char *about;
-  const char *const *choices; /* TEXT: one of these, ending with NULL; or NULL */
+  const char *const *choices; /* TEXT, TEXTS: (each) one of these, ending with NULL; or NULL */
 } api_field;
 
 typedef struct api_call api_call;
@@ -69,7 +70,7 @@ typedef struct api_call api_call;
 typedef struct api_route {
   const char *id; /* the operation's name in the OpenAPI document; unique */
   /* "{id}" stands for a whole number, "{key}" for up to 64 letters, digits, "-" and "_",
-   * "{name}" for up to 100 bytes without "/". */
+   * "{name}" for up to 100 bytes without "/"; any other word, "{token}", for a number, too. */
   const char *method, *path;
   api_right right;
   const char *about;
@@ -102,7 +103,7 @@ extern const answer_shape api_problem_shape, api_protocol_error_shape, api_devic
 extern const api_resource *const api_resources[]; /* ends with NULL */
 extern const api_resource api_auth, api_users, api_datasets, api_uploads, api_models, api_sessions,
     api_weights, api_predict, api_inference, api_tensorflow, api_devices, api_events, api_settings,
-    api_backups, api_system;
+    api_backups, api_system, api_tokens;
 
 /* ---- the program ---- */
 
@@ -136,8 +137,13 @@ int api_may_send(const char *method, const char *path, const char *authorization
 
 typedef struct api_user {
   int64_t id, login, generation, expires; /* expires: of the token */
+  /* Of an API token: its id and when its use was noted; 0 with a log-in, which is 0 with a token.
+   */
+  int64_t token, used;
   char name[64];
-  bool admin, node;
+  bool admin; /* and the token, if it is one, has the scope */
+  bool node, service;
+  unsigned char scopes; /* of an API token, with all that they include */
 } api_user;
 
 enum { API_MAX_IDS = 2, API_MAX_EXTRA = 8 };
@@ -218,6 +224,34 @@ void api_log_change(const char *event, const api_call *call, const json_t *befor
                     const json_t *changes);
 /* Its line of the access log; when the answer's status is known. */
 void api_log_call(const api_call *call);
+
+/* ---- API tokens: "webml_" and a secret (scopes.c) ---- */
+
+#define API_TOKEN_PREFIX "webml_"
+enum { API_TOKEN_TEXT = sizeof API_TOKEN_PREFIX - 1 + SECRET_TEXT };
+
+/* In the order of api_scope_names. */
+enum {
+  API_SCOPE_READ = 1,    /* GET and HEAD */
+  API_SCOPE_PREDICT = 2, /* the inference protocols */
+  API_SCOPE_WRITE = 4,   /* includes the two before */
+  API_SCOPE_ADMIN = 8    /* includes all */
+};
+extern const char *const api_scope_names[]; /* ends with NULL */
+
+/* The scopes of which each suffices for the route; 0: no token may. By the route's method and
+ * right: routes for administrators need admin, others read for GET and HEAD, and write for all
+ * else. A table of exceptions comes first: the inference protocols need predict (their GETs are
+ * satisfied by read, too), and log-ins, passwords and tokens are out of reach of any token. */
+int api_scopes_of(const api_route *r);
+/* Names with blanks between them, as the store has them -> the scopes and all that they include.
+ * admin false: the account is not, or no longer, an administrator's, and that scope counts nothing.
+ */
+int api_scopes_read(const char *text, bool admin);
+/* A list of names. */
+json_t *api_scopes_json(int scopes);
+/* False: the call's token may not; answered with 403. */
+bool api_check_scope(api_call *call);
 
 /* ---- inside the router ---- */
 

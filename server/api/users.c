@@ -7,6 +7,7 @@
 #include <string.h>
 
 static const char *const roles[] = {"admin", "user", "node", NULL};
+static const char *const shown_roles[] = {"admin", "user", "node", "service", NULL};
 
 static void list(api_call *call) {
   api_reply_rows(call, "users", users_list(call->store), NULL);
@@ -134,7 +135,7 @@ static const api_field key_fields[] = {
 static const shape_member user_shape_members[] = {
     {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
     {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
-    {"role", SHAPE_TEXT, 0, NULL, NULL, roles},
+    {"role", SHAPE_TEXT, 0, NULL, NULL, shown_roles},
     {"enabled", SHAPE_BOOLEAN, 0, NULL, NULL, NULL},
     {"waiting", SHAPE_BOOLEAN, 0, "for an administrator to let it in", NULL, NULL},
     {"created", SHAPE_TIME, 0, NULL, NULL, NULL},

@@ -1,6 +1,8 @@
 #include "users.h"
 
-#define SEEN "id, name, role, enabled, waiting, created, version"
+#define SEEN                                                                                       \
+  "id, name, CASE WHEN service THEN 'service' ELSE role END AS role, enabled, waiting, created, "  \
+  "version"
 /* Random, so that no token of an account that is gone opens another one. */
 #define GENERATION "random() & 9007199254740991"
 
