@@ -43,13 +43,14 @@ typedef enum api_type {
 } api_type;
 
 enum {
-  API_RAW = 1,        /* the body is not JSON: the handler reads it */
-  API_INLINE = 2,     /* runs on the event loop: must not block */
-  API_TOOL = 4,       /* starts a process and waits for it: runs in that lane */
-  API_PASSWORD = 8,   /* computes a password's hash: runs in that lane */
-  API_LARGE = 16,     /* the body may have API_LARGE_BODY bytes, else API_SMALL_BODY */
-  API_ESSENTIAL = 32, /* works on a full disk */
-  API_ENDLESS = 64    /* the body is handed on while it comes, and may have any size */
+  API_RAW = 1,         /* the body is not JSON: the handler reads it */
+  API_INLINE = 2,      /* runs on the event loop: must not block */
+  API_TOOL = 4,        /* starts a process and waits for it: runs in that lane */
+  API_PASSWORD = 8,    /* computes a password's hash: runs in that lane */
+  API_LARGE = 16,      /* the body may have API_LARGE_BODY bytes, else API_SMALL_BODY */
+  API_ESSENTIAL = 32,  /* works on a full disk */
+  API_ENDLESS = 64,    /* the body is handed on while it comes, and may have any size */
+  API_IDEMPOTENT = 128 /* takes an Idempotency-Key; not with INLINE, ENDLESS or try_fast */
 };
 
 enum { API_SMALL_BODY = 64 << 10, API_LARGE_BODY = 16 << 20 };
@@ -164,8 +165,9 @@ struct api_call {
   size_t extra_size;
   json_t *input; /* the checked fields of body and query; NULL: there are none */
   double began;
-  int status;          /* of the answer */
-  const char *refusal; /* for the log */
+  int status;                          /* of the answer */
+  const char *refusal;                 /* for the log */
+  struct api_idempotency *idempotency; /* NULL: the request has no key */
 };
 
 /* Exactly one of these ends a call. `json` is the call's from here on, and is written by the shape
@@ -271,6 +273,18 @@ api_verdict api_authenticate(api_call *call, bool on_loop);
 bool api_user_of(api *a, const char *authorization, api_user *user);
 /* Bytes that a body may have. */
 size_t api_most_body(const api_route *r);
+
+/* idempotency.c: how long the answer to an Idempotency-Key is kept. */
+enum { API_KEY_SECONDS = 86400 };
+/* Before the handler of a call, on a thread: takes the key of an API_IDEMPOTENT route. False: the
+ * call has been answered, as the first request with the key was, or with a refusal. */
+bool api_idempotency_begin(api_call *call);
+/* Before an answer is sent: keeps it, or gives the key back where the request was refused for the
+ * moment (429, 5xx). */
+void api_idempotency_keep(api_call *call, int status, const char *type, const void *body,
+                          size_t size);
+/* When the call ends: a key without an answer may be used again. */
+void api_idempotency_end(api_call *call);
 
 /* fields.c: checks the body and query of the call; false: it has been answered. */
 bool api_check_fields(api_call *call);

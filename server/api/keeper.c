@@ -2,6 +2,7 @@
  * memory goes back to the system, and the store's ballast is filled again. */
 #include "api.h"
 
+#include "store/idempotency.h"
 #include "store/logins.h"
 #include "store/tokens.h"
 
@@ -24,6 +25,7 @@ struct api_keeper {
 
 static void purge(api *a) {
   logins_purge(a->context.store, context_now());
+  idempotency_purge(a->context.store, context_now() - API_KEY_SECONDS);
   tokens_purge(a->context.store, context_now() - TOKEN_SECONDS);
   throttle_purge(a->throttle);
   store_fill_ballast(a->context.store);

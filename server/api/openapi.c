@@ -96,6 +96,14 @@ static json_t *operation_of(const api_resource *resource, const api_route *r, js
                                 "tags", resource->name, "responses", responses_of(r, schemas));
   json_t *parameters = json_array();
   add_path_parameters(r->path, parameters);
+  if (r->how & API_IDEMPOTENT)
+    json_array_append_new(parameters,
+                          json_pack("{s:s, s:s, s:b, s:s, s:{s:s, s:i, s:i}}", "name",
+                                    "Idempotency-Key", "in", "header", "required", 0, "description",
+                                    "the same key with the same request within 24 hours gets the "
+                                    "first answer again; another request gets 422, and 409 while "
+                                    "the first one is under way",
+                                    "schema", "type", "string", "minLength", 1, "maxLength", 257));
   json_t *body = read_fields(r, parameters);
   json_object_set_new(operation, "parameters", parameters);
   if (body) {

@@ -187,6 +187,7 @@ static const api_route routes[] = {
      .about = "a named token with which a program calls in the account's name",
      .fields = fields,
      .run = make,
+     .how = API_IDEMPOTENT,
      .answer = &new_token_shape},
     {.id = "listTokens",
      .method = "GET",

@@ -158,7 +158,7 @@ const schema_step schema[] = {
       "CREATE TABLE password_resets ("
       " user INTEGER PRIMARY KEY REFERENCES users(id) ON DELETE CASCADE,"
       " hash TEXT NOT NULL UNIQUE, created INTEGER NOT NULL, expires INTEGER NOT NULL);"
-      /* key, request: hashes. status NULL: still under way. headers, body: encrypted by the key */
+      /* key, request: hashes. status NULL: still under way. body: encrypted by the key */
       "CREATE TABLE idempotency (user INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE,"
       " key TEXT NOT NULL, request TEXT NOT NULL, created INTEGER NOT NULL, status INTEGER,"
       " type TEXT, headers TEXT, body TEXT, PRIMARY KEY (user, key));"}},
