@@ -104,7 +104,7 @@ extern const answer_shape api_problem_shape, api_protocol_error_shape, api_devic
 extern const api_resource *const api_resources[]; /* ends with NULL */
 extern const api_resource api_auth, api_users, api_datasets, api_uploads, api_models, api_sessions,
     api_weights, api_predict, api_inference, api_tensorflow, api_devices, api_events, api_settings,
-    api_backups, api_system, api_tokens;
+    api_backups, api_system, api_tokens, api_account;
 
 /* ---- the program ---- */
 

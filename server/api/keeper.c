@@ -4,6 +4,7 @@
 
 #include "store/idempotency.h"
 #include "store/logins.h"
+#include "store/resets.h"
 #include "store/tokens.h"
 
 #include <malloc.h>
@@ -25,6 +26,7 @@ struct api_keeper {
 
 static void purge(api *a) {
   logins_purge(a->context.store, context_now());
+  resets_purge(a->context.store, context_now());
   idempotency_purge(a->context.store, context_now() - API_KEY_SECONDS);
   tokens_purge(a->context.store, context_now() - TOKEN_SECONDS);
   throttle_purge(a->throttle);

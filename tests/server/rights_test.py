@@ -12,7 +12,8 @@ ADMINS_ONLY = {
     ("POST", "/api/v1/system/backups"), ("GET", "/api/v1/system/backups/{key}/file"),
     ("POST", "/api/v1/system/backups/{key}/restore"), ("DELETE", "/api/v1/system/backups/{key}"),
     ("POST", "/api/v1/users/{id}/tokens"), ("GET", "/api/v1/users/{id}/tokens"),
-    ("DELETE", "/api/v1/users/{id}/tokens/{token}")}
+    ("DELETE", "/api/v1/users/{id}/tokens/{token}"), ("POST", "/api/v1/users"),
+    ("POST", "/api/v1/users/{id}/password")}
 FOR_MACHINES = {("GET", "/api/v1/auth/me"), ("GET", "/api/v1/auth/logins"),
                 ("DELETE", "/api/v1/auth/logins/{id}"), ("POST", "/api/v1/auth/password"), ("GET", "/api/v1/devices"),
                 ("GET", "/api/v1/devices/{name}")}
