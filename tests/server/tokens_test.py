@@ -176,16 +176,25 @@ def test_write_does_what_its_account_may(user):
 
 def test_predict_predicts_and_reads_nothing_else(public_net, user):
     c = caller(user, "predict")
-    row = {"instances": [{"a": 1, "b": 2, "c": 3}]}
-    assert c.call("POST", f"/api/v1/weights/{public_net.weights}/predict", row)[0] != 403
+    row = {"a": 1, "b": 2, "c": 3}
+    assert c.call("POST", f"/api/v1/weights/{public_net.weights}/predict", row)[0] == 200
     assert c.call("GET", "/v2/models")[0] == 200
     assert c.call("GET", "/api/v1/models")[0] == 403
     assert c.call("POST", "/v2/repository/models/x/unload")[0] == 403
 
 
+def test_a_revoked_token_predicts_no_more(public_net, user):
+    made = make(user, scopes=["predict"])
+    c, url = Client(user.server, made["token"]), f"/api/v1/weights/{public_net.weights}/predict"
+    for _ in range(3):  # from the second on the event loop answers
+        assert c.call("POST", url, {"a": 1, "b": 2, "c": 3})[0] == 200
+    assert user.call("DELETE", f"{TOKENS}/{made['id']}")[0] == 204
+    assert c.call("POST", url, {"a": 1, "b": 2, "c": 3})[0] == 401
+
+
 def test_read_does_not_predict(public_net, user):
     c = caller(user, "read")
-    assert c.call("POST", f"/api/v1/weights/{public_net.weights}/predict", {"instances": []})[0] == 403
+    assert c.call("POST", f"/api/v1/weights/{public_net.weights}/predict", {"a": 1, "b": 2, "c": 3})[0] == 403
 
 
 def test_no_scope_but_admin_administers(admin):
