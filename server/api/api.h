@@ -38,30 +38,32 @@ typedef enum api_type {
   API_NUMBER,
   API_BOOLEAN,
   API_OBJECT,
-  API_ID
+  API_ID,
+  API_TEXTS /* a list of different texts */
 } api_type;
 
 enum {
-  API_RAW = 1,        /* the body is not JSON: the handler reads it */
-  API_INLINE = 2,     /* runs on the event loop: must not block */
-  API_TOOL = 4,       /* starts a process and waits for it: runs in that lane */
-  API_PASSWORD = 8,   /* computes a password's hash: runs in that lane */
-  API_LARGE = 16,     /* the body may have API_LARGE_BODY bytes, else API_SMALL_BODY */
-  API_ESSENTIAL = 32, /* works on a full disk */
-  API_ENDLESS = 64    /* the body is handed on while it comes, and may have any size */
+  API_RAW = 1,         /* the body is not JSON: the handler reads it */
+  API_INLINE = 2,      /* runs on the event loop: must not block */
+  API_TOOL = 4,        /* starts a process and waits for it: runs in that lane */
+  API_PASSWORD = 8,    /* computes a password's hash: runs in that lane */
+  API_LARGE = 16,      /* the body may have API_LARGE_BODY bytes, else API_SMALL_BODY */
+  API_ESSENTIAL = 32,  /* works on a full disk */
+  API_ENDLESS = 64,    /* the body is handed on while it comes, and may have any size */
+  API_IDEMPOTENT = 128 /* takes an Idempotency-Key; not with INLINE, ENDLESS or try_fast */
 };
 
 enum { API_SMALL_BODY = 64 << 10, API_LARGE_BODY = 16 << 20 };
 
 /* A member of the body, or a parameter of the query. TEXT, SECRET: least and most are lengths in
- * bytes; NAME: see name_problem(); INTEGER, NUMBER: values. */
+ * bytes; NAME: see name_problem(); INTEGER, NUMBER: values; TEXTS: how many there are. */
 typedef struct api_field {
   const char *name;
   api_type type;
   bool required, in_query;
   double least, most;
   const char *about;
-  const char *const *choices; /* TEXT: one of these, ending with NULL; or NULL */
+  const char *const *choices; /* TEXT, TEXTS: (each) one of these, ending with NULL; or NULL */
 } api_field;
 
 typedef struct api_call api_call;
@@ -69,7 +71,7 @@ typedef struct api_call api_call;
 typedef struct api_route {
   const char *id; /* the operation's name in the OpenAPI document; unique */
   /* "{id}" stands for a whole number, "{key}" for up to 64 letters, digits, "-" and "_",
-   * "{name}" for up to 100 bytes without "/". */
+   * "{name}" for up to 100 bytes without "/"; any other word, "{token}", for a number, too. */
   const char *method, *path;
   api_right right;
   const char *about;
@@ -104,7 +106,7 @@ extern const answer_shape api_problem_shape, api_protocol_error_shape, api_devic
 extern const api_resource *const api_resources[]; /* ends with NULL */
 extern const api_resource api_auth, api_users, api_datasets, api_uploads, api_models, api_sessions,
     api_weights, api_predict, api_inference, api_tensorflow, api_devices, api_events, api_settings,
-    api_backups, api_system, api_state, api_check;
+    api_backups, api_system, api_state, api_check, api_tokens, api_account;
 
 /* ---- the program ---- */
 
@@ -139,8 +141,13 @@ int api_may_send(const char *method, const char *path, const char *authorization
 
 typedef struct api_user {
   int64_t id, login, generation, expires; /* expires: of the token */
+  /* Of an API token: its id and when its use was noted; 0 with a log-in, which is 0 with a token.
+   */
+  int64_t token, used;
   char name[64];
-  bool admin, node;
+  bool admin; /* and the token, if it is one, has the scope */
+  bool node, service;
+  unsigned char scopes; /* of an API token, with all that they include */
 } api_user;
 
 enum { API_MAX_IDS = 2, API_MAX_EXTRA = 8 };
@@ -161,8 +168,9 @@ struct api_call {
   size_t extra_size;
   json_t *input; /* the checked fields of body and query; NULL: there are none */
   double began;
-  int status;          /* of the answer */
-  const char *refusal; /* for the log */
+  int status;                          /* of the answer */
+  const char *refusal;                 /* for the log */
+  struct api_idempotency *idempotency; /* NULL: the request has no key */
 };
 
 /* Exactly one of these ends a call. `json` is the call's from here on, and is written by the shape
@@ -246,6 +254,34 @@ json_t *api_rows_of_models(api_call *call);
 json_t *api_rows_of_uploads(api_call *call);
 json_t *api_all_settings(store *s);
 
+/* ---- API tokens: "webml_" and a secret (scopes.c) ---- */
+
+#define API_TOKEN_PREFIX "webml_"
+enum { API_TOKEN_TEXT = sizeof API_TOKEN_PREFIX - 1 + SECRET_TEXT };
+
+/* In the order of api_scope_names. */
+enum {
+  API_SCOPE_READ = 1,    /* GET and HEAD */
+  API_SCOPE_PREDICT = 2, /* the inference protocols */
+  API_SCOPE_WRITE = 4,   /* includes the two before */
+  API_SCOPE_ADMIN = 8    /* includes all */
+};
+extern const char *const api_scope_names[]; /* ends with NULL */
+
+/* The scopes of which each suffices for the route; 0: no token may. By the route's method and
+ * right: routes for administrators need admin, others read for GET and HEAD, and write for all
+ * else. A table of exceptions comes first: the inference protocols need predict (their GETs are
+ * satisfied by read, too), and log-ins, passwords and tokens are out of reach of any token. */
+int api_scopes_of(const api_route *r);
+/* Names with blanks between them, as the store has them -> the scopes and all that they include.
+ * admin false: the account is not, or no longer, an administrator's, and that scope counts nothing.
+ */
+int api_scopes_read(const char *text, bool admin);
+/* A list of names. */
+json_t *api_scopes_json(int scopes);
+/* False: the call's token may not; answered with 403. */
+bool api_check_scope(api_call *call);
+
 /* ---- inside the router ---- */
 
 /* routes.c: by method (NULL: any) and path; fills in the call's ids, key and name. */
@@ -264,6 +300,18 @@ api_verdict api_authenticate(api_call *call, bool on_loop);
 bool api_user_of(api *a, const char *authorization, api_user *user);
 /* Bytes that a body may have. */
 size_t api_most_body(const api_route *r);
+
+/* idempotency.c: how long the answer to an Idempotency-Key is kept. */
+enum { API_KEY_SECONDS = 86400 };
+/* Before the handler of a call, on a thread: takes the key of an API_IDEMPOTENT route. False: the
+ * call has been answered, as the first request with the key was, or with a refusal. */
+bool api_idempotency_begin(api_call *call);
+/* Before an answer is sent: keeps it, or gives the key back where the request was refused for the
+ * moment (429, 5xx). */
+void api_idempotency_keep(api_call *call, int status, const char *type, const void *body,
+                          size_t size);
+/* When the call ends: a key without an answer may be used again. */
+void api_idempotency_end(api_call *call);
 
 /* fields.c: checks the body and query of the call; false: it has been answered. */
 bool api_check_fields(api_call *call);

@@ -13,7 +13,7 @@ enum { ACCESS_SECONDS = 900, RENEWAL_SECONDS = 30 * 86400, GRACE_SECONDS = 30 };
 static const char account_about[] = "the account's name";
 
 static const char *role_of(const api_user *u) {
-  return u->admin ? "admin" : u->node ? "node" : "user";
+  return u->admin ? "admin" : u->node ? "node" : u->service ? "service" : "user";
 }
 
 /* ---- tokens ---- */
@@ -222,10 +222,12 @@ static void change_password(api_call *call) {
 }
 
 static void whoami(api_call *call) {
+  const api_user *u = &call->user;
   api_reply(call, 200,
-            json_pack("{s:I, s:s, s:s, s:I, s:I}", "id", (json_int_t)call->user.id, "name",
-                      call->user.name, "role", role_of(&call->user), "login",
-                      (json_int_t)call->user.login, "expires", (json_int_t)call->user.expires));
+            json_pack("{s:I, s:s, s:s, s:o, s:o, s:o*}", "id", (json_int_t)u->id, "name", u->name,
+                      "role", role_of(u), "login", u->login ? json_integer(u->login) : json_null(),
+                      "expires", u->expires < INT64_MAX ? json_integer(u->expires) : json_null(),
+                      "scopes", u->token ? api_scopes_json(u->scopes) : NULL));
 }
 
 #define PASSWORD(name, about)                                                                      \
@@ -258,7 +260,7 @@ static const api_field password_fields[] = {
 
 /* ---- answers ---- */
 
-static const char *const role_names[] = {"admin", "user", "node", NULL};
+static const char *const role_names[] = {"admin", "user", "node", "service", NULL};
 static const shape_member person_shape_members[] = {{"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
                                                     {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
                                                     {"role", SHAPE_TEXT, 0, NULL, NULL, role_names},
@@ -281,14 +283,15 @@ static const shape_member registered_members[] = {
     {"state", SHAPE_TEXT, SHAPE_OPTIONAL, "instead of all this: who has to let one in", NULL, NULL},
     {0}};
 static const answer_shape registered_shape = {"Registered", registered_members, NULL};
-static const shape_member me_shape_members[] = {{"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
-                                                {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
-                                                {"role", SHAPE_TEXT, 0, NULL, NULL, role_names},
-                                                {"login", SHAPE_INTEGER,
-                                                 SHAPE_NULLABLE | SHAPE_OPTIONAL,
-                                                 "the log-in of this token", NULL, NULL},
-                                                {"expires", SHAPE_TIME, 0, NULL, NULL, NULL},
-                                                {0}};
+static const shape_member me_shape_members[] = {
+    {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"role", SHAPE_TEXT, 0, NULL, NULL, role_names},
+    {"login", SHAPE_INTEGER, SHAPE_NULLABLE | SHAPE_OPTIONAL, "the log-in of this token", NULL,
+     NULL},
+    {"expires", SHAPE_TIME, SHAPE_NULLABLE, "null: an API token without an end", NULL, NULL},
+    {"scopes", SHAPE_TEXTS, SHAPE_OPTIONAL, "what the API token may", NULL, NULL},
+    {0}};
 const answer_shape api_me_shape = {"Me", me_shape_members, NULL};
 static const shape_member login_shape_members[] = {
     {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},

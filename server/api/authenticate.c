@@ -1,6 +1,7 @@
 /* Whose call it is, and whether he may. */
 #include "api.h"
 
+#include "store/tokens.h"
 #include "store/users.h"
 
 #include <stdio.h>
@@ -28,16 +29,57 @@ static bool read_account(const api *a, const char *text, api_user *out) {
   return ok;
 }
 
+enum { NOTE_SECONDS = 60 };
+
+static bool is_api_token(const char *text) {
+  return strncmp(text, API_TOKEN_PREFIX, sizeof API_TOKEN_PREFIX - 1) == 0;
+}
+
+/* Whether its use has to be noted, which is done at most once a minute. */
+static bool is_due(const api_user *u) {
+  return u->token && context_now() - u->used >= NOTE_SECONDS;
+}
+
+/* The account of an API token, and what it lets the token do, as the store has them now. */
+static bool read_api_token(const api *a, const char *text, api_user *out) {
+  char hash[SECRET_HASH];
+  bool found;
+  int64_t now = context_now();
+  if (strlen(text) != API_TOKEN_TEXT - 1) return false;
+  secret_hash(text, hash);
+  json_t *row = token_by_hash(a->context.store, hash, now, &found);
+  if (!row) return false;
+  const char *role = store_text(row, "role");
+  bool admin = strcmp(role, "admin") == 0;
+  int scopes = api_scopes_read(store_text(row, "scopes"), admin);
+  *out = (api_user){.id = store_integer(row, "user"),
+                    .generation = store_integer(row, "generation"),
+                    .expires = store_integer(row, "expires"),
+                    .token = store_integer(row, "token"),
+                    .used = store_integer(row, "used"),
+                    .admin = scopes & API_SCOPE_ADMIN,
+                    .node = strcmp(role, "node") == 0,
+                    .service = store_integer(row, "service"),
+                    .scopes = (unsigned char)scopes};
+  if (!out->expires) out->expires = INT64_MAX;
+  snprintf(out->name, sizeof out->name, "%s", store_text(row, "name"));
+  json_decref(row);
+  /* A use that cannot be noted, on a full disk, counts all the same. */
+  if (is_due(out) && token_touch(a->context.store, out->token, now) > 0) out->used = now;
+  return true;
+}
+
 /* Of an Authorization header. on_loop: the store is not asked. */
 static api_verdict find_user(api *a, const char *text, bool on_loop, api_user *found) {
   _Static_assert(sizeof *found <= CACHE_BYTES, "it is kept in the table of what is known");
   if (strncmp(text, "Bearer ", 7) != 0) return API_REFUSED;
   text += 7;
-  bool is_known = cache_find(a->cache, 'a', text, strlen(text), found, sizeof *found);
+  bool is_known =
+      cache_find(a->cache, 'a', text, strlen(text), found, sizeof *found) && !is_due(found);
   if (!is_known && on_loop) return API_UNKNOWN;
   if (!is_known) {
     uint64_t version = store_version(a->context.store);
-    if (!read_account(a, text, found)) return API_REFUSED;
+    if (!(is_api_token(text) ? read_api_token : read_account)(a, text, found)) return API_REFUSED;
     cache_keep(a->cache, 'a', text, strlen(text), found, sizeof *found, version);
   }
   return found->expires > context_now() ? API_PASSED : API_REFUSED;
@@ -49,6 +91,7 @@ bool api_user_of(api *a, const char *authorization, api_user *user) {
 
 /* What an account of its kind may not do. */
 static api_verdict check_role(api_call *call) {
+  if (!api_check_scope(call)) return API_REFUSED;
   if (call->route->right == API_ADMIN && !call->user.admin)
     api_fail(call, 403, "this is for administrators");
   else if (call->route->right == API_USER && call->user.node)
@@ -83,6 +126,9 @@ int api_may_send(const char *method, const char *path, const char *authorization
   const api_route *r = api_find_route(method, path, &call);
   if (!r || r->right == API_ANYONE || r->right == API_OPTIONAL) return 0;
   if (!authorization || strncmp(authorization, "Bearer ", 7) != 0) return 401;
+  /* The loop does not ask the store for API tokens: they are checked when the call runs. */
+  if (is_api_token(authorization + 7))
+    return strlen(authorization + 7) == API_TOKEN_TEXT - 1 ? 0 : 401;
   return token_read(a->key, authorization + 7, context_now(), &t) ? 0 : 401;
 }
 

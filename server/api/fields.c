@@ -167,9 +167,30 @@ static bool check_text(api_call *call, const api_field *f, const char *text) {
   return true;
 }
 
+/* A list of different texts, each of them one of the choices. */
+static bool check_texts(api_call *call, const api_field *f, const json_t *list) {
+  double n = (double)json_array_size(list);
+  bool right = json_is_array(list) && n >= f->least && n <= f->most;
+  for (size_t i = 0; right && i < json_array_size(list); i++) {
+    const char *text = json_string_value(json_array_get(list, i));
+    right = text != NULL;
+    for (size_t k = 0; right && k < i; k++)
+      right = strcmp(json_string_value(json_array_get(list, k)), text) != 0;
+    for (int c = 0; right && f->choices; c++) {
+      right = f->choices[c] != NULL;
+      if (right && strcmp(f->choices[c], text) == 0) break;
+    }
+  }
+  if (!right)
+    api_fail(call, 400, "%s must be a list of %.0f to %.0f different texts: %s", f->name, f->least,
+             f->most, f->about);
+  return right;
+}
+
 static bool check_value(api_call *call, const api_field *f, const json_t *v) {
-  static const char *const words[] = {"a text",   "a text",        "a text",    "a whole number",
-                                      "a number", "true or false", "an object", "a whole number"};
+  static const char *const words[] = {"a text",         "a text",         "a text",
+                                      "a whole number", "a number",       "true or false",
+                                      "an object",      "a whole number", "a list of texts"};
   bool right;
   switch (f->type) {
   case API_INTEGER:
@@ -177,6 +198,7 @@ static bool check_value(api_call *call, const api_field *f, const json_t *v) {
   case API_NUMBER: right = json_is_number(v); break;
   case API_BOOLEAN: right = json_is_boolean(v); break;
   case API_OBJECT: right = json_is_object(v); break;
+  case API_TEXTS: return check_texts(call, f, v);
   default: right = json_is_string(v);
   }
   if (!right) {

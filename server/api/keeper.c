@@ -2,7 +2,10 @@
  * memory goes back to the system, and the store's ballast is filled again. */
 #include "api.h"
 
+#include "store/idempotency.h"
 #include "store/logins.h"
+#include "store/resets.h"
+#include "store/tokens.h"
 
 #include <malloc.h>
 #include <pthread.h>
@@ -10,7 +13,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { PURGE_SECONDS = 600 };
+/* TOKEN_SECONDS: how long API tokens are listed after they have expired. */
+enum { PURGE_SECONDS = 600, TOKEN_SECONDS = 30 * 86400 };
 
 struct api_keeper {
   pthread_t thread;
@@ -22,6 +26,9 @@ struct api_keeper {
 
 static void purge(api *a) {
   logins_purge(a->context.store, context_now());
+  resets_purge(a->context.store, context_now());
+  idempotency_purge(a->context.store, context_now() - API_KEY_SECONDS);
+  tokens_purge(a->context.store, context_now() - TOKEN_SECONDS);
   throttle_purge(a->throttle);
   store_fill_ballast(a->context.store);
 }

@@ -9,8 +9,8 @@
 /* ---- requests ---- */
 
 static json_t *schema_of(const api_field *f) {
-  static const char *const types[] = {"string", "string",  "string", "integer",
-                                      "number", "boolean", "object", "integer"};
+  static const char *const types[] = {"string",  "string", "string",  "integer", "number",
+                                      "boolean", "object", "integer", "array"};
   json_t *s = json_pack("{s:s, s:s}", "type", types[f->type], "description", f->about);
   if (f->type <= API_SECRET) {
     json_object_set_new(s, "minLength", json_integer((json_int_t)f->least));
@@ -20,10 +20,17 @@ static json_t *schema_of(const api_field *f) {
     json_object_set_new(s, "maximum", json_real(f->most));
   }
   if (f->type == API_SECRET) json_object_set_new(s, "format", json_string("password"));
+  json_t *texts = f->type == API_TEXTS ? json_pack("{s:s}", "type", "string") : NULL;
   if (f->choices) {
     json_t *list = json_array();
     for (int i = 0; f->choices[i]; i++) json_array_append_new(list, json_string(f->choices[i]));
-    json_object_set_new(s, "enum", list);
+    json_object_set_new(texts ? texts : s, "enum", list);
+  }
+  if (texts) {
+    json_object_set_new(s, "items", texts);
+    json_object_set_new(s, "minItems", json_integer((json_int_t)f->least));
+    json_object_set_new(s, "maxItems", json_integer((json_int_t)f->most));
+    json_object_set_new(s, "uniqueItems", json_true());
   }
   return s;
 }
@@ -31,7 +38,8 @@ static json_t *schema_of(const api_field *f) {
 static void add_path_parameters(const char *path, json_t *parameters) {
   for (const char *p = path; (p = strchr(p, '{')); p++) {
     size_t n = strcspn(p + 1, "}");
-    const char *type = strncmp(p + 1, "id", n) == 0 ? "integer" : "string";
+    bool is_text = strncmp(p + 1, "key", n) == 0 || strncmp(p + 1, "name", n) == 0;
+    const char *type = is_text ? "string" : "integer";
     json_array_append_new(parameters, json_pack("{s:s%, s:s, s:b, s:{s:s}}", "name", p + 1, n, "in",
                                                 "path", "required", 1, "schema", "type", type));
   }
@@ -88,6 +96,14 @@ static json_t *operation_of(const api_resource *resource, const api_route *r, js
                                 "tags", resource->name, "responses", responses_of(r, schemas));
   json_t *parameters = json_array();
   add_path_parameters(r->path, parameters);
+  if (r->how & API_IDEMPOTENT)
+    json_array_append_new(parameters,
+                          json_pack("{s:s, s:s, s:b, s:s, s:{s:s, s:i, s:i}}", "name",
+                                    "Idempotency-Key", "in", "header", "required", 0, "description",
+                                    "the same key with the same request within 24 hours gets the "
+                                    "first answer again; another request gets 422, and 409 while "
+                                    "the first one is under way",
+                                    "schema", "type", "string", "minLength", 1, "maxLength", 257));
   json_t *body = read_fields(r, parameters);
   json_object_set_new(operation, "parameters", parameters);
   if (body) {
@@ -137,5 +153,5 @@ json_t *api_openapi(const api *a) {
                    "openapi", "3.1.0", "info", "title", "webml-server", "version", "1", "servers",
                    "url", a->address, "tags", tags, "paths", paths, "x-events", events,
                    "components", "schemas", schemas, "securitySchemes", "token", "type", "http",
-                   "scheme", "bearer", "bearerFormat", "JWT");
+                   "scheme", "bearer", "bearerFormat", "JWT, or " API_TOKEN_PREFIX "...");
 }

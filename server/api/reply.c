@@ -46,6 +46,7 @@ void api_add_header(api_call *call, const char *name, const char *format, ...) {
 }
 
 void api_forget(api_call *call) {
+  api_idempotency_end(call);
   json_decref(call->input);
   free(call);
 }
@@ -56,6 +57,7 @@ void api_reply_bytes(api_call *call, int status, const char *content_type, const
   int n = headers_of(call, status, fields);
   call->status = status;
   api_log_call(call);
+  api_idempotency_keep(call, status, content_type, bytes, size);
   http_response response = {.status = status,
                             .content_type = content_type,
                             .body = bytes,

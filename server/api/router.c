@@ -1,6 +1,8 @@
 /* From a request to its handler: route, rights, and where it runs. */
 #include "api.h"
 
+#include "store/idempotency.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,6 +84,7 @@ void api_handle(http_request *request, void *user) {
 bool api_start(api *a) {
   api_settings_prepare();
   api_events_prepare(a);
+  idempotency_recover(a->context.store);
   return api_backups_start(a) && api_checker_start(a) && api_workers_start(a) &&
          api_keeper_start(a);
 }

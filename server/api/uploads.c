@@ -403,6 +403,8 @@ static bool begin_piece(piece *p, const http_request *r, uint64_t size, http_ref
   if (!api_user_of(p->api, http_header(r, "authorization"), &u))
     return refuse(refusal, 401, "the token is not valid, or no longer; log in again");
   if (u.node) return refuse(refusal, 403, "this is for people; the account is a machine's");
+  if (u.token && !(u.scopes & API_SCOPE_WRITE))
+    return refuse(refusal, 403, "this needs an API token with the scope write");
   json_t *row = upload_find(p->api->context.store, key, u.id, &found);
   if (!row) return refuse(refusal, found ? 500 : 404, "there is no such upload of yours");
   p->at = p->offset = number_of(http_header(r, "upload-offset"));
@@ -601,7 +603,7 @@ static const api_route routes[] = {
      .right = API_USER,
      .about = "begin: Upload-Length or Upload-Defer-Length, Upload-Metadata with name and filename",
      .run = make,
-     .how = API_RAW,
+     .how = API_RAW | API_IDEMPOTENT,
      .answer = &begun_shape},
     {.id = "getUploadOffset",
      .method = "HEAD",

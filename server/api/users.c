@@ -7,6 +7,7 @@
 #include <string.h>
 
 static const char *const roles[] = {"admin", "user", "node", NULL};
+static const char *const shown_roles[] = {"admin", "user", "node", "service", NULL};
 
 static void list(api_call *call) {
   api_reply_page(call, "users", users_list(call->store), NULL);
@@ -31,6 +32,36 @@ static void one(api_call *call) {
   api_reply(call, 200, row);
 }
 
+/* Without a password: administrators make tokens for a service account, and a reset key for a
+ * person. */
+static void make(api_call *call) {
+  const char *name = api_text(call, "name"), *role = api_text(call, "role");
+  bool service = strcmp(role, "service") == 0;
+  int64_t id = user_add(call->store, name, service ? "user" : role, service, context_now());
+  if (id == STORE_EXISTS) {
+    api_fail(call, 409, "there is an account of this name, or of one that looks like it");
+    return;
+  }
+  if (id < 0) {
+    api_fail_store(call);
+    return;
+  }
+  api_log("user", call, call->user.id, name, "made");
+  api_add_header(call, "location", "/api/v1/users/%lld", (long long)id);
+  call->ids[0] = id;
+  json_t *row = find(call);
+  if (!row) return;
+  api_add_version(call, row);
+  api_reply(call, 201, row);
+}
+
+/* A service account stays one: it has no password to become a person's. False: answered. */
+static bool check_role_change(api_call *call, const json_t *row) {
+  if (!api_text(call, "role") || strcmp(store_text(row, "role"), "service") != 0) return true;
+  api_fail(call, 409, "a service account keeps its role");
+  return false;
+}
+
 static void fail_change(api_call *call, int64_t result) {
   if (result == USERS_NO_ADMIN)
     api_fail(call, 409, "this is the last administrator");
@@ -48,7 +79,7 @@ static void save(api_call *call) {
     api_fail(call, 400, "nothing to change: name role, enabled or both");
     return;
   }
-  if (!api_check_version(call, row)) {
+  if (!check_role_change(call, row) || !api_check_version(call, row)) {
     json_decref(row);
     return;
   }
@@ -119,6 +150,12 @@ static void revoke_key(api_call *call) {
   }
 }
 
+static const api_field make_fields[] = {
+    {"name", API_NAME, true, false, 3, 63, "the account's name", NULL},
+    {"role", API_TEXT, true, false, 1, 16,
+     "service: a program's, which owns what it makes as a user does and calls with tokens",
+     shown_roles},
+    {0}};
 static const api_field save_fields[] = {
     {"role", API_TEXT, false, false, 1, 16, "admin, user or node", roles},
     {"enabled", API_BOOLEAN, false, false, 0, 0,
@@ -134,7 +171,7 @@ static const api_field key_fields[] = {
 static const shape_member user_shape_members[] = {
     {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
     {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
-    {"role", SHAPE_TEXT, 0, NULL, NULL, roles},
+    {"role", SHAPE_TEXT, 0, NULL, NULL, shown_roles},
     {"enabled", SHAPE_BOOLEAN, 0, NULL, NULL, NULL},
     {"waiting", SHAPE_BOOLEAN, 0, "for an administrator to let it in", NULL, NULL},
     {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
@@ -176,6 +213,14 @@ static const api_route routes[] = {
      .fields = page_fields,
      .run = list,
      .answer = &users_shape},
+    {.id = "createUser",
+     .method = "POST",
+     .path = "/api/v1/users",
+     .right = API_ADMIN,
+     .about = "an account without a password; people set one by a reset key",
+     .fields = make_fields,
+     .run = make,
+     .answer = &user_shape},
     {.id = "getUser",
      .method = "GET",
      .path = "/api/v1/users/{id}",

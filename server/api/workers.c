@@ -59,7 +59,7 @@ static void run_in_lane(lane_task *task) {
   api_call *call = (api_call *)task;
   if (http_is_gone(call->request))
     api_fail(call, 503, "the client has gone");
-  else if (api_check_fields(call))
+  else if (api_check_fields(call) && api_idempotency_begin(call))
     run_call(call);
 }
 

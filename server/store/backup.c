@@ -1,8 +1,15 @@
 #include "backup.h"
 
+/* A token that was revoked since must not come back, nor a key that was used. */
+static bool forget_secrets(store *copy) {
+  return store_run(copy, "DELETE FROM tokens", "") >= 0 &&
+         store_run(copy, "DELETE FROM password_resets", "") >= 0 &&
+         store_run(copy, "DELETE FROM idempotency", "") >= 0;
+}
+
 bool backup_settle(store *copy) {
   return store_run(copy, "DELETE FROM uploads", "") >= 0 &&
-         store_run(copy, "DELETE FROM logins", "") >= 0 &&
+         store_run(copy, "DELETE FROM logins", "") >= 0 && forget_secrets(copy) &&
          store_run(copy,
                    "UPDATE sessions SET state = 'failed', placed = NULL, error = 'it was under way"
                    " when the backup was made; start it again' WHERE state IN ('waiting',"
@@ -48,5 +55,5 @@ const char *backup_problem(store *copy) {
 bool backup_void_logins(store *copy) {
   return store_run(copy, "DELETE FROM uploads", "") >= 0 &&
          store_run(copy, "UPDATE users SET generation = random() & 9007199254740991", "") >= 0 &&
-         store_run(copy, "DELETE FROM logins", "") >= 0;
+         store_run(copy, "DELETE FROM logins", "") >= 0 && forget_secrets(copy);
 }

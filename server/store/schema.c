@@ -146,5 +146,21 @@ const schema_step schema[] = {
       /* Log-ins that failed, so that a restart forgets nobody. key: a keyed hash. */
       "CREATE TABLE failures (key TEXT PRIMARY KEY, count INTEGER NOT NULL, last INTEGER NOT "
       "NULL);"}},
+    /* 4: API tokens, service accounts, keys with which a password is set anew, and the answers of
+     * requests that may come again. */
+    /* service: an account of a program; it has role 'user', no password and tokens only */
+    {{"ALTER TABLE users ADD COLUMN service INTEGER NOT NULL DEFAULT 0;"
+      /* scopes: names with blanks between them. expires NULL: never */
+      "CREATE TABLE tokens (id INTEGER PRIMARY KEY AUTOINCREMENT,"
+      " user INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE,"
+      " hash TEXT NOT NULL UNIQUE, name TEXT NOT NULL, scopes TEXT NOT NULL,"
+      " created INTEGER NOT NULL, expires INTEGER, used INTEGER, UNIQUE (user, name));"
+      "CREATE TABLE password_resets ("
+      " user INTEGER PRIMARY KEY REFERENCES users(id) ON DELETE CASCADE,"
+      " hash TEXT NOT NULL UNIQUE, created INTEGER NOT NULL, expires INTEGER NOT NULL);"
+      /* key, request: hashes. status NULL: still under way. body: encrypted by the key */
+      "CREATE TABLE idempotency (user INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE,"
+      " key TEXT NOT NULL, request TEXT NOT NULL, created INTEGER NOT NULL, status INTEGER,"
+      " type TEXT, headers TEXT, body TEXT, PRIMARY KEY (user, key));"}},
 };
 const int schema_steps = sizeof schema / sizeof *schema;

@@ -1,6 +1,8 @@
 #include "users.h"
 
-#define SEEN "id, name, role, enabled, waiting, created, version"
+#define SEEN                                                                                       \
+  "id, name, CASE WHEN service THEN 'service' ELSE role END AS role, enabled, waiting, created, "  \
+  "version"
 /* Random, so that no token of an account that is gone opens another one. */
 #define GENERATION "random() & 9007199254740991"
 
@@ -13,8 +15,9 @@ json_t *user_find(store *s, int64_t id, bool *found) {
 }
 
 json_t *user_by_name(store *s, const char *name, bool *found) {
-  return store_row(s, found, "SELECT id, password FROM users WHERE name = ? AND enabled", "s",
-                   name);
+  return store_row(s, found,
+                   "SELECT id, password FROM users WHERE name = ? AND enabled AND password <> ''",
+                   "s", name);
 }
 
 json_t *user_password(store *s, int64_t id, bool *found) {
@@ -79,10 +82,20 @@ int64_t user_register(store *s, const char *key_hash, const char *name, const ch
   return end(s, user);
 }
 
+int64_t user_add(store *s, const char *name, const char *role, bool service, int64_t now) {
+  if (!store_begin(s)) return STORE_FAILED;
+  int64_t user = insert(s, name, "", role, false, now);
+  if (user > 0 && service &&
+      store_run(s, "UPDATE users SET service = 1 WHERE id = ?", "i", user) != 1)
+    user = STORE_FAILED;
+  return end(s, user);
+}
+
 int users_have_admin(store *s) {
   bool found;
-  json_t *row =
-      store_row(s, &found, "SELECT 1 AS one FROM users WHERE role = 'admin' AND enabled", "");
+  json_t *row = store_row(
+      s, &found, "SELECT 1 AS one FROM users WHERE role = 'admin' AND enabled AND password <> ''",
+      "");
   json_decref(row);
   return row ? 1 : found ? -1 : 0;
 }
@@ -105,8 +118,7 @@ int64_t user_change(store *s, int64_t id, int64_t version, const json_t *changes
   return end_with_admin(s, changed);
 }
 
-int64_t user_set_password(store *s, int64_t id, const char *password) {
-  if (!store_begin(s)) return STORE_FAILED;
+int64_t user_change_password(store *s, int64_t id, const char *password) {
   int64_t changed =
       store_run(s,
                 "UPDATE users SET password = ?, generation = " GENERATION ", version = version + 1"
@@ -114,7 +126,11 @@ int64_t user_set_password(store *s, int64_t id, const char *password) {
                 "si", password, id);
   if (changed > 0 && store_run(s, "DELETE FROM logins WHERE user = ?", "i", id) < 0)
     changed = STORE_FAILED;
-  return end(s, changed);
+  return changed;
+}
+
+int64_t user_set_password(store *s, int64_t id, const char *password) {
+  return store_begin(s) ? end(s, user_change_password(s, id, password)) : STORE_FAILED;
 }
 
 int64_t user_delete(store *s, int64_t id) {

@@ -10,7 +10,10 @@ ADMINS_ONLY = {
     ("DELETE", "/api/v1/users/keys/{id}"), ("GET", "/api/v1/system/counts"), ("PATCH", "/api/v1/devices/{name}"), ("PATCH", "/api/v1/system/settings"),
     ("POST", "/api/v1/events"), ("GET", "/api/v1/system/log"), ("GET", "/api/v1/system/backups"),
     ("POST", "/api/v1/system/backups"), ("GET", "/api/v1/system/backups/{key}/file"),
-    ("POST", "/api/v1/system/backups/{key}/restore"), ("DELETE", "/api/v1/system/backups/{key}")}
+    ("POST", "/api/v1/system/backups/{key}/restore"), ("DELETE", "/api/v1/system/backups/{key}"),
+    ("POST", "/api/v1/users/{id}/tokens"), ("GET", "/api/v1/users/{id}/tokens"),
+    ("DELETE", "/api/v1/users/{id}/tokens/{token}"), ("POST", "/api/v1/users"),
+    ("POST", "/api/v1/users/{id}/password")}
 FOR_MACHINES = {("GET", "/api/v1/auth/me"), ("GET", "/api/v1/auth/logins"),
                 ("DELETE", "/api/v1/auth/logins/{id}"), ("POST", "/api/v1/auth/password"), ("GET", "/api/v1/devices"),
                 ("GET", "/api/v1/devices/{name}")}
@@ -33,7 +36,7 @@ def statuses(c, operations):
     """What each operation answers."""
     answers = {}
     for method, url in operations:
-        here = url.replace("{id}", "999999").replace("{key}", "abc")
+        here = url.replace("{id}", "999999").replace("{token}", "999999").replace("{key}", "abc")
         answers[method, url] = c.call(method, here, None if method == "GET" else {})[0]
     return answers
 
