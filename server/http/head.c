@@ -113,7 +113,7 @@ static bool read_field(http_head *h, const char *line, const char *end, bool *ha
   if (*p == ' ' || *p == '\t') return refuse(h, 400, "a header field goes over two lines") > 0;
   while (p < end && is_token(*p)) p++;
   if (p == line || p == end || *p != ':')
-    return refuse(h, 400, "a line of the head is not \"name: value\"") > 0;
+    return refuse(h, 400, "a line of the head is not a name, a colon and a value") > 0;
   http_text name = {line, (size_t)(p - line)};
   if (skip_value(++p, end) < end)
     return refuse(h, 400, "a header field has control characters") > 0;

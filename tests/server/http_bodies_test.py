@@ -50,7 +50,7 @@ def test_who_may_send_a_large_body(rig, tmp_path, version, path, token, status):
     if status == 200:
         assert (tmp_path / "out").read_text() == "3000000"
     else:
-        assert '"error"' in (tmp_path / "out").read_text()
+        assert '"detail"' in (tmp_path / "out").read_text()
 
 
 @pytest.mark.parametrize("path, status", [("/private/x", b"401"), ("/small/x", b"413")])
@@ -220,7 +220,7 @@ def test_a_stream_that_is_reset_breaks_its_body_only(rig):
 def test_refused_at_the_beginning(rig, tmp_path, version):
     (tmp_path / "body").write_bytes(b"x" * 5_000_000)
     out = curl(VERSIONS[version], "-w", " %{http_code}", "-X", "PATCH", "-H", "Authorization: Bearer eve", "--data-binary", f"@{tmp_path}/body", rig.url + "/stream/refused")
-    assert out.stdout == '{"error":"not for you"} 403', out
+    assert '"detail":"not for you"' in out.stdout and out.stdout.endswith(" 403"), out
 
 
 @pytest.mark.parametrize("version", VERSIONS)

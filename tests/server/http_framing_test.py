@@ -46,7 +46,7 @@ BAD = {
 def test_refused_and_closed(server, name):
     status, answer = raw.ask(server, BAD[name] + b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n")
     assert status == 400 and answer.count(b"HTTP/1.1 ") == 1, answer
-    assert b'{"error":' in answer and b"onnection: close" in answer
+    assert b'"detail":' in answer and b"onnection: close" in answer
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -151,13 +151,13 @@ def test_other_expectations_are_417(server):
 
 
 def test_too_large_over_http1_is_413(server):
-    status, answer = raw.ask(server, b"POST /api/v1/models HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n" + b"x" * 100_000)
-    assert status == 413 and b'{"error":' in answer and b"application/json" in answer
+    status, answer = raw.ask(server, b"POST /v2/models/x/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n" + b"x" * 100_000)
+    assert status == 413 and b'"detail":' in answer and b"application/problem+json" in answer
 
 
 def test_too_large_in_chunks_is_413(server):
     with raw.dial(server) as s:
-        s.sendall(b"POST /api/v1/models HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        s.sendall(b"POST /v2/models/x/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         try:
             for _ in range(40):
                 s.sendall(b"80000\r\n" + b"x" * 0x80000 + b"\r\n")
@@ -168,7 +168,7 @@ def test_too_large_in_chunks_is_413(server):
 
 
 def test_too_large_is_told_instead_of_continue(server):
-    status, answer = raw.ask(server, b"POST /api/v1/models HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\nExpect: 100-continue\r\n\r\n")
+    status, answer = raw.ask(server, b"POST /v2/models/x/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\nExpect: 100-continue\r\n\r\n")
     assert status == 413 and b"100 Continue" not in answer
 
 
@@ -176,14 +176,14 @@ def test_too_large_is_told_instead_of_continue(server):
 def test_too_large_over_http2_is_413(server, length):
     c = raw.Http2(server)
     fields = [("content-length", "99999999")] if length else []
-    c.send(raw.frame(raw.HEADERS, raw.END_HEADERS, 1, raw.head("/api/v1/models", "POST", *fields)))
+    c.send(raw.frame(raw.HEADERS, raw.END_HEADERS, 1, raw.head("/v2/models/x/infer", "POST", *fields)))
     try:
         for _ in range(17 * 64):
             c.send(raw.frame(raw.DATA, 0, 1, b"x" * 16384))
     except OSError:
         pass
     status, body = c.answer(1)
-    assert status == 413 and b'"error"' in body
+    assert status == 413 and b'"detail"' in body
 
 
 def test_after_413_other_streams_go_on(server):

@@ -86,7 +86,7 @@ def test_too_large_over_http2_is_431(server, fields):
     for i, p in enumerate(pieces[1:]):
         c.send(frame(CONTINUATION, END_HEADERS if i == len(pieces) - 2 else 0, 1, p))
     status, body = c.answer(1)
-    assert status == 431 and b'"error"' in body
+    assert status == 431 and b'"detail"' in body
 
 
 def test_references_that_would_be_too_large_are_431(server):
@@ -103,12 +103,12 @@ def test_references_that_would_be_too_large_are_431(server):
 ], ids=["many", "long", "without an end"])
 def test_too_large_over_http1_is_431(server, request_head):
     status, answer = raw.ask(server, request_head)
-    assert status == 431 and b'{"error":' in answer and b"application/json" in answer
+    assert status == 431 and b'"detail":' in answer and b"application/problem+json" in answer
 
 
 def test_a_path_without_an_end_is_414(server):
     status, answer = raw.ask(server, b"GET /" + b"a" * 60_000)
-    assert status == 414 and b'{"error":' in answer
+    assert status == 414 and b'"detail":' in answer
 
 
 def test_what_browsers_send_is_small(server):

