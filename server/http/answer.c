@@ -4,11 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool http_serves(const char *route_method, const char *method) {
-  return strcmp(route_method, method) == 0 ||
-         (strcmp(method, "HEAD") == 0 && strcmp(route_method, "GET") == 0);
-}
-
 static void add_header(h2o_req_t *req, const char *name, const char *value) {
   h2o_iovec_t v = h2o_strdup(&req->pool, value, SIZE_MAX);
   h2o_add_header_by_str(&req->pool, &req->res.headers, name, strlen(name), 1, NULL, v.base, v.len);

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 typedef struct http_server http_server;
 typedef struct http_request http_request;
@@ -116,7 +117,10 @@ const char *http_peer(const http_request *request); /* address without port */
 bool http_is_secure(const http_request *request);   /* TLS */
 
 /* A route for GET serves HEAD, too (RFC 9110, 9.3.2): whatever is answered, no body is sent. */
-bool http_serves(const char *route_method, const char *method);
+static inline bool http_serves(const char *route_method, const char *method) {
+  if (*route_method == *method) return strcmp(route_method, method) == 0;
+  return *method == 'H' && strcmp(method, "HEAD") == 0 && strcmp(route_method, "GET") == 0;
+}
 
 /* Makes the request independent of the loop: it may be read and answered from any thread. False: no
  * memory; it has been answered with 503. */

@@ -1,19 +1,18 @@
-/* HTTP/1.1 between the socket and libh2o. libh2o 2.2.5 takes bare line feeds, two Content-Lengths
- * and whatever comes, up to 400 KB of head, and buffers a body before anybody can object. So its
- * read callback is wrapped:
+/* HTTP/1.1 between the socket and libh2o.
  *
- * - It gets a request's head only when that is whole and as strict as head.c has it, and of a body
- *   only what may come: the callbacks of http_options are asked with the first 64 KiB.
+ * libh2o 2.2.5 takes bare line feeds, two Content-Lengths, up to 400 KB of head, and buffers a body
+ * before anybody can object. So its read callback (h2o_socket_t._cb.read) is wrapped:
+ *
+ * - libh2o gets the head of a request when that is whole and as strict as head.c has it, and of a
+ *   body what may come: the callbacks of http_options are asked with the first 64 KiB.
  * - It never sees more than one request. What comes behind waits in `rest` until the answer has
- * been written, so that each request passes here, and not through a loop inside libh2o.
- * - A refusal is written here, without libh2o, whose connection then ends as if the client had
- * gone.
- *
- * - A body that is handed on (http_body_functions) never reaches libh2o. Its head waits here, and
- * is fed when all has come, changed such that no body follows it.
+ *   been written. So each request passes here, and not through a loop inside libh2o.
+ * - A refusal is written here. libh2o's connection then ends as if the client had gone.
+ * - A body that is handed on (http_body_functions) never reaches libh2o. Its head waits in `kept`
+ *   and is fed when all has come, changed such that no body follows it.
  *
  * libh2o sets its callbacks anew whenever it goes on reading or writing; settle() puts ours in
- * front of them again after each call. */
+ * front of them again after each call. It may free the connection in any call: call() tells. */
 #include "incoming.h"
 
 #include <stdio.h>

@@ -1,22 +1,24 @@
-/* HTTP/2 between the socket and libh2o. libh2o 2.2.5 decodes any header block of up to 400 KB into
- * some 60 bytes of memory for each byte (a reference to its tables), prints a line for each unknown
- * frame, takes any number of frames that mean nothing, and answers a body that is too large by a
- * reset after which clients try again.
+/* HTTP/2 between the socket and libh2o.
  *
- * It reads frames through a pointer in its connection, _read_expect. Ours stands there and sees
- * each frame, whole, before libh2o does:
+ * libh2o 2.2.5 decodes header blocks of up to 400 KB into some 60 bytes of memory for each byte (a
+ * reference to its tables), prints a line for each unknown frame, takes any number of frames that
+ * mean nothing, and answers a body that is too large with a reset, after which clients try again.
  *
- * - The fields of a header block are counted before they are decoded (hpack.c), and a block over
- *   several frames is bounded as it grows. Blocks within twice the limits are decoded, since the
- * tables of both sides must agree, and the request is answered with 431; beyond that the connection
- * ends.
+ * It reads frames through a pointer in its connection (_read_expect, http2_internal.h). Ours stands
+ * there and sees each frame, whole, before libh2o does:
+ *
+ * - The fields of a header block are counted before they are decoded (hpack.c); a block over
+ * several frames is bounded as it grows. Up to twice the limits it is decoded, as the tables of
+ * both sides must agree, and the request is answered with 431. Beyond that the connection ends.
  * - Frames that do nothing for a request are counted against what the connection has done.
- * - The body of a stream is looked at as it grows; a refusal is an ordinary answer on the stream,
- * and what is sent there afterwards is thrown away.
+ * - The body of a stream is looked at as it grows. A refusal is an ordinary answer on the stream,
+ *   and what is sent there afterwards is thrown away.
  * - Bodies that are handed on (http_body_functions) are taken from their frames. libh2o sees the
  *   frames, too, for its windows, but none with END_STREAM: that comes, in an empty frame made
- * here, when all has been handed on.
- * - What the streams hold in memory is counted per connection, client, and server. */
+ *   here, when all has been handed on.
+ * - What the streams hold in memory is counted per connection, client and server.
+ *
+ * Trailers are an error of the connection where a body was refused or is handed on. */
 #include "hpack.h"
 #include "incoming.h"
 

@@ -193,3 +193,22 @@ def test_after_413_other_streams_go_on(server):
         c.send(raw.frame(raw.DATA, 0, 1, b"x" * 16384))
     c.send(raw.frame(raw.HEADERS, raw.END_HEADERS | raw.END_STREAM, 3, raw.head()))
     assert c.answer(3)[0] == 200
+
+
+def test_requests_that_are_sent_ahead_are_bounded(server):
+    """64 KiB of them wait; whoever sends more before the first answer is refused, and nothing is kept."""
+    request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 8000 + b"\r\n\r\n"
+    crowd, before = [], server.memory()
+    for _ in range(30):
+        s = raw.dial(server, receive_buffer=4096)
+        s.settimeout(0.2)
+        crowd.append(s)
+        try:
+            for _ in range(100):
+                s.sendall(request * 10)
+        except OSError:
+            pass
+    time.sleep(0.3)
+    assert server.memory() - before < 40, f"{server.memory() - before:.0f} MB"
+    for s in crowd:
+        s.close()
