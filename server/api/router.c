@@ -82,11 +82,13 @@ void api_handle(http_request *request, void *user) {
 bool api_start(api *a) {
   api_settings_prepare();
   api_events_prepare(a);
-  return api_backups_start(a) && api_workers_start(a) && api_keeper_start(a);
+  return api_backups_start(a) && api_workers_start(a) && api_waits_start(a) && api_keeper_start(a);
 }
 
 void api_stop(api *a) {
   api_keeper_stop(a);
+  api_waits_stop(a);
   api_workers_stop(a);
+  api_waits_free(a);
   api_backups_stop(a);
 }
