@@ -281,8 +281,8 @@ static bool start_rooms(api *a) {
          (a->throttle = throttle_create(c->store, a->key)) && (a->cache = cache_create(c->store)) &&
          (a->tools = tools_create(c)) && (a->inspections = inspections_create(c, a->tools)) &&
          (a->monitor = monitor_create(c)) && (a->jobs = jobs_create(c, a->monitor)) &&
-         monitor_start(a->monitor) && (a->serving = serve_create(c, (size_t)4 << 30, hooks)) &&
-         api_start(a);
+         (a->curves = curves_create(c)) && monitor_start(a->monitor) &&
+         (a->serving = serve_create(c, (size_t)4 << 30, hooks)) && api_start(a);
 }
 
 static int serve(const options *o, api *a, const http_options *http) {
@@ -326,6 +326,7 @@ static void end(api *a) {
   inspections_destroy(a->inspections);
   monitor_stop(a->monitor);
   jobs_destroy(a->jobs);
+  curves_destroy(a->curves);
   monitor_destroy(a->monitor);
   tools_destroy(a->tools);
   serve_destroy(a->serving);

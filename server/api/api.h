@@ -9,6 +9,7 @@
 #include "context/lane.h"
 #include "devices/monitor.h"
 #include "http/http.h"
+#include "jobs/curve.h"
 #include "jobs/inspect.h"
 #include "jobs/jobs.h"
 #include "jobs/tool.h"
@@ -119,6 +120,7 @@ typedef struct api {
   inspections *inspections;
   monitor *monitor;
   jobs *jobs;
+  curves *curves;
   serve_pool *serving;
   http_server *server;
   const char *address;        /* "http://127.0.0.1:8080" */
@@ -128,6 +130,7 @@ typedef struct api {
   struct api_workers *workers;
   struct api_keeper *keeper;
   struct api_checker *checker;
+  struct api_waits *waits;
 } api;
 
 bool api_start(api *a);
@@ -160,6 +163,7 @@ struct api_call {
   const api_route *route;
   api_user user; /* id 0: nobody */
   bool knows_user;
+  bool waited; /* was kept by api_wait(), and runs once more */
   int64_t ids[API_MAX_IDS];
   char key[65], name[101];
   int n_extra; /* headers of the answer; static text, or kept until it */
@@ -324,6 +328,14 @@ json_t *api_openapi(const api *a);
 bool api_workers_start(api *a);
 void api_workers_stop(api *a);
 void api_queue(api_call *call);
+/* Runs a call once more that was on such a thread already. */
+void api_requeue(api_call *call);
+
+/* waits.c: calls that wait for a session; see waits.h. stop: answers them; free: when no call runs
+ * any more. */
+bool api_waits_start(api *a);
+void api_waits_stop(api *a);
+void api_waits_free(api *a);
 
 /* keeper.c: a thread that does every second what time demands. */
 bool api_keeper_start(api *a);

@@ -86,12 +86,14 @@ bool api_start(api *a) {
   api_events_prepare(a);
   idempotency_recover(a->context.store);
   return api_backups_start(a) && api_checker_start(a) && api_workers_start(a) &&
-         api_keeper_start(a);
+         api_waits_start(a) && api_keeper_start(a);
 }
 
 void api_stop(api *a) {
   api_keeper_stop(a);
+  api_waits_stop(a);
   api_workers_stop(a);
   api_checker_stop(a);
+  api_waits_free(a);
   api_backups_stop(a);
 }

@@ -2,6 +2,7 @@
 #include "store/sessions.h"
 #include "context/settings.h"
 #include "need.h"
+#include "waits.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -231,9 +232,78 @@ static void reply_with(api_call *call, int status) {
   api_reply(call, status, row);
 }
 
+static bool is_over(const json_t *session) {
+  static const char *const ends[] = {"finished", "failed", "cancelled"};
+  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+    if (strcmp(store_text(session, "state"), ends[i]) == 0) return true;
+  return false;
+}
+
 static void one(api_call *call) {
+  int64_t seconds = call->waited ? 0 : api_integer(call, "wait", 0);
+  if (seconds) {
+    json_t *row = find(call);
+    if (!row) return;
+    bool waits = !is_over(row) && api_wait(call, store_text(row, "state"), (double)seconds);
+    json_decref(row);
+    if (waits) return;
+  }
   reply_with(call, 200);
 }
+
+static void show_curve(api_call *call) {
+  json_t *row = find(call);
+  if (!row) return;
+  json_decref(row);
+  const char *from = api_text(call, "from");
+  bool by_epoch = !from || strcmp(from, "epoch") == 0;
+  json_t *curve =
+      curve_json(call->api->curves, call->ids[0], by_epoch, (int)api_integer(call, "points", 500));
+  api_reply(call, 200, curve);
+}
+
+static const char *const curve_sources[] = {"epoch", "step", NULL};
+static const api_field curve_fields[] = {
+    {"points", API_INTEGER, false, true, CURVE_LEAST_POINTS, CURVE_MOST_POINTS,
+     "at most so many per column; 500", NULL},
+    {"from", API_TEXT, false, true, 1, 8,
+     "epoch: the ends of epochs, with the validation's figures; step: all that was reported; epoch",
+     curve_sources},
+    {0}};
+static const shape_member curve_shape_members[] = {
+    {"columns", SHAPE_JSON, 0,
+     "lists of one length by name: steps, epochs, loss, metrics, val_...; null: not measured", NULL,
+     NULL},
+    {"lines", SHAPE_INTEGER, 0, "points before thinning", NULL, NULL},
+    {"best", SHAPE_JSON, SHAPE_NULLABLE, "the figures of the best epoch so far", NULL, NULL},
+    {0}};
+static const answer_shape curve_shape = {"Curve", curve_shape_members, NULL};
+
+/* Its weights stay, and then the folder does, where their file is. */
+static void erase(api_call *call) {
+  json_t *row = find(call);
+  if (!row) return;
+  json_decref(row);
+  int64_t id = call->ids[0], gone = session_delete(call->store, id);
+  if (gone < 0) {
+    api_fail_store(call);
+    return;
+  }
+  if (gone == 0) {
+    api_fail(call, 409, "the session waits or runs: cancel it first");
+    return;
+  }
+  if (!session_is_needed(call->store, id)) jobs_remove(call->api->jobs, id);
+  store_fill_ballast(call->store);
+  api_log("session", call, call->user.id, NULL, "deleted");
+  api_reply_empty(call);
+}
+
+static const api_field one_fields[] = {
+    {"wait", API_INTEGER, false, true, 1, 120,
+     "answer when its state is another than now, or after so many seconds; at once when it is over",
+     NULL},
+    {0}};
 
 /* ---- steering ---- */
 
@@ -360,8 +430,24 @@ static const api_route routes[] = {
      .path = "/api/v1/sessions/{id}",
      .right = API_USER,
      .about = "one session with its history",
+     .fields = one_fields,
      .run = one,
      .answer = &whole_shape},
+    {.id = "getCurve",
+     .method = "GET",
+     .path = "/api/v1/sessions/{id}/curve",
+     .right = API_USER,
+     .about = "its learning curve, thinned so that peaks stay",
+     .fields = curve_fields,
+     .run = show_curve,
+     .answer = &curve_shape},
+    {.id = "deleteSession",
+     .method = "DELETE",
+     .path = "/api/v1/sessions/{id}",
+     .right = API_USER,
+     .about = "delete one that is over; its weights stay",
+     .run = erase,
+     .how = API_ESSENTIAL},
     {.id = "stopSession",
      .method = "POST",
      .path = "/api/v1/sessions/{id}/stop",

@@ -83,6 +83,10 @@ static void put(api_call *call, int which) {
   api_fail(call, 503, "too many of your calls are waiting; try again in a moment");
 }
 
+void api_requeue(api_call *call) {
+  put(call, SHORT);
+}
+
 void api_queue(api_call *call) {
   if (http_detach(call->request))
     put(call, SHORT);

@@ -90,6 +90,8 @@ int http_server_port(const http_server *server);
 void http_server_run(http_server *server, int drain_seconds);
 /* Any thread, signal handlers too. */
 void http_server_stop(http_server *server);
+/* Whether it was told to: whatever waits should be answered now. Any thread. */
+bool http_server_is_stopping(const http_server *server);
 /* Reads certificate and key again; connections that are open keep the old ones. False with a
  * sentence: the old ones stay. Any thread. */
 bool http_server_reload_tls(http_server *server, char *error, size_t error_size);
@@ -127,6 +129,10 @@ static inline bool http_serves(const char *route_method, const char *method) {
 bool http_detach(http_request *request);
 /* True once the client has gone (of a detached request): work for it can be dropped. */
 bool http_is_gone(const http_request *request);
+/* Of a detached request: has its loop look whether the client has closed the connection, which is
+ * not noticed by itself over HTTP/1 while an answer is awaited; http_is_gone() is true then. Who
+ * has closed only the sending side counts as gone, too: for answers that may take minutes. */
+void http_look_for_client(http_request *request);
 /* ---- the answer ---- */
 
 /* A status in words, "Not Found"; and as a word for programs, "not_found". */

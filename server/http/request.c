@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* ---- life ---- */
 
@@ -303,4 +304,29 @@ bool http_detach(http_request *r) {
 
 bool http_is_gone(const http_request *r) {
   return atomic_load(&((http_request *)(uintptr_t)r)->gone);
+}
+
+typedef struct look {
+  http_message super;
+  http_request *request;
+} look;
+
+static void run_look(http_message *message) {
+  look *l = (look *)message;
+  http_request *r = l->request;
+  char byte;
+  http_connection *c = r->req ? r->connection : NULL;
+  if (c && !c->two.connection &&
+      recv(h2o_socket_get_fd(c->socket), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+    atomic_store(&r->gone, true);
+  http_request_release(r);
+  free(l);
+}
+
+void http_look_for_client(http_request *r) {
+  look *l = calloc(1, sizeof *l);
+  if (!l) return; /* next time */
+  atomic_fetch_add(&r->references, 1);
+  *l = (look){{.run = run_look}, r};
+  http_post(r->loop, &l->super);
 }

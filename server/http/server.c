@@ -351,6 +351,10 @@ void http_server_stop(http_server *s) {
   if (write(s->wake, &one, sizeof one) < 0) return; /* it counts beyond any use: it is awake */
 }
 
+bool http_server_is_stopping(const http_server *server) {
+  return atomic_load(&((http_server *)(uintptr_t)server)->stop);
+}
+
 void http_server_destroy(http_server *s) {
   if (!s) return;
   for (int i = 0; i < s->n_loops; i++)

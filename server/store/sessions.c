@@ -28,6 +28,20 @@ bool session_exists(store *s, int64_t id) {
   return found;
 }
 
+bool session_is_in_state(store *s, int64_t id, const char *state) {
+  bool found;
+  json_decref(store_row(s, &found, "SELECT 1 AS one FROM sessions WHERE id = ? AND state = ?", "is",
+                        id, state));
+  return found;
+}
+
+int64_t session_delete(store *s, int64_t id) {
+  return store_run(s,
+                   "DELETE FROM sessions WHERE id = ? AND state IN ('finished', 'failed',"
+                   " 'cancelled')",
+                   "i", id);
+}
+
 bool session_is_needed(store *s, int64_t id) {
   bool found;
   json_decref(store_row(s, &found,
