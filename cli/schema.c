@@ -27,12 +27,16 @@ static void describe(const json_t *o, char *out, size_t size) {
   size_t i, n = 0;
   json_t *word;
   const json_t *low = json_object_get(o, "minimum"), *high = json_object_get(o, "maximum"),
+               *below = json_object_get(o, "exclusiveMaximum"),
                *usual = json_object_get(o, "default");
   const char *type = json_string_value(json_object_get(o, "type"));
   *out = '\0';
   if (json_is_number(low) && json_is_number(high))
     n += (size_t)snprintf(out, size, "%.8g to %.8g", json_number_value(low),
                           json_number_value(high));
+  else if (json_is_number(low) && json_is_number(below))
+    n += (size_t)snprintf(out, size, "%.8g to below %.8g", json_number_value(low),
+                          json_number_value(below));
   else if (!json_object_get(o, "choices"))
     n += (size_t)snprintf(out, size, "%s", type);
   json_array_foreach(json_object_get(o, "choices"), i, word) n +=

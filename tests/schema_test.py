@@ -146,6 +146,22 @@ for o in schema["training"]:
         code, out, err = train("--epochs", "1", word, f"{value:.10g}")
         check("out of range" not in err, f"{word} {value}: {err}")
 
+code, help_text, err = run(webml, "inspect", "--help")
+for o in schema["data"]:
+    word = o["command_line"]
+    look = lambda *value: run(webml, "inspect", path("table.csv"), "--json", "--cache", "none", word, *value)
+    check(f"  {word} " in help_text, word)
+    if o["type"] == "choice":
+        check(all(look(c)[0] == 0 for c in o["choices"]) and look("neither")[0] == 2, word)
+    elif o["type"] in ("number", "integer") and o["name"] != "split_seed":
+        high = o.get("maximum", o.get("exclusiveMaximum"))
+        inside = [o["minimum"], high if "maximum" in o else high - 1e-6]
+        outside = [-1, high + 1 if "maximum" in o else high]  # 0 stands for the default of a limit
+        check(all(look(f"{v:.10g}")[0] == 0 for v in inside), f"{word} {inside}")
+        for v in outside:
+            code, out, err = look(f"{v:.10g}")
+            check(code == 1 and "out of range" in err, f"{word} {v}: {err}")
+
 for c in "ab":
     os.makedirs(path(f"set/{c}"), exist_ok=True)
     Image.fromarray(np.random.default_rng(1).integers(0, 255, (9, 9, 3), dtype=np.uint8)).save(path(f"set/{c}/1.png"))

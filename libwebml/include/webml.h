@@ -396,12 +396,12 @@ WEBML_API void webml_trainer_destroy(webml_trainer *trainer);
  *    "layers": [{"name","description","takes","options":[OPTION]}],
  *    "activations","initializers","regularizers","losses","optimizers","metrics":
  *        [{"name","description","aliases":[..],"options":[OPTION]}],
- *    "training": [OPTION], "augmentation": [OPTION]}
+ *    "training": [OPTION], "augmentation": [OPTION], "data": [OPTION]}
  * where OPTION is {"name","type","description","required","nullable"} with "default", "minimum",
- * "maximum", "choices" and "suggested" where there are such. type: "integer", "number", "boolean",
+ * "maximum" or "exclusiveMaximum", "choices" and "suggested" where there are such. type: "integer", "number", "boolean",
  * "pair" (an integer or [height, width]), "choice", "string", "activation", "initializer",
- * "regularizer", "value" (any JSON value: a key of a description). Options of trainings and of
- * augmentation also have "command_line": "--batch-size", or null; enumerations are choices by name.
+ * "regularizer", "value" (any JSON value: a key of a description). Options of trainings, of
+ * augmentation and of data sets also have "command_line": "--batch-size", or null; enumerations are choices by name.
  * Free with webml_free(). WEBML_ERROR_ARGUMENT, _MEMORY. Any thread. */
 WEBML_API webml_status webml_schema(char **json);
 

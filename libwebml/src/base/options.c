@@ -9,10 +9,10 @@ static void spell(const char *name, char *out, size_t size) {
 
 static webml_status check_range(const wml_option *o, double value) {
   char name[64];
-  if (value >= o->low && value <= o->high) return WEBML_OK;
+  if (value >= o->low && (o->below ? value < o->high : value <= o->high)) return WEBML_OK;
   spell(o->name, name, sizeof name);
-  return wml_fail(WEBML_ERROR_ARGUMENT, "%s %g is out of range, must be %g to %g", name, value,
-                  o->low, o->high);
+  return wml_fail(WEBML_ERROR_ARGUMENT, "%s %g is out of range, must be %g to %s%g", name, value,
+                  o->low, o->below ? "below " : "", o->high);
 }
 
 static webml_status check_choice(const wml_option *o, int value) {

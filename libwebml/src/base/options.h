@@ -22,6 +22,7 @@ typedef struct wml_option {
   wml_option_kind kind;
   size_t offset;
   double low, high;         /* of integers and numbers, after the default is filled in */
+  bool below;               /* high itself is out of range */
   double otherwise;         /* what 0 stands for */
   const char *open;         /* in place of a default: "of the description"; or NULL */
   const char *const *words; /* CHOICE: up to a NULL */

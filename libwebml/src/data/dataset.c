@@ -2,6 +2,7 @@
 
 #include "base/cachefile.h"
 #include "base/hash.h"
+#include "base/options.h"
 #include "data/images/survey.h"
 
 #include <stdlib.h>
@@ -31,12 +32,6 @@ static webml_status keep_options(webml_dataset *d, const webml_dataset_options *
                                  .folds = o->folds,
                                  .fold = o->fold};
   d->picture_options = (wml_picture_options){o->resize, o->exif_orientation};
-  if (status == WEBML_OK && o->resize > WEBML_RESIZE_AREA)
-    return wml_fail(WEBML_ERROR_ARGUMENT, "resize %d is none of webml_resize", (int)o->resize);
-  if (status == WEBML_OK && (o->label_limit < 0 || o->label_limit > 1000000))
-    return wml_fail(WEBML_ERROR_ARGUMENT,
-                    "a limit of %lld labels is out of range, must be 1 to 1000000",
-                    (long long)o->label_limit);
   return status == WEBML_OK ? wml_split_check(&d->split) : status;
 }
 
@@ -102,6 +97,9 @@ webml_status webml_dataset_open(const char *path, const webml_dataset_options *o
                     "webml_dataset_open: struct_size %zu is not that of webml_dataset_options",
                     options->struct_size);
   if (options) memcpy(&o, options, options->struct_size);
+  int n;
+  const wml_option *list = wml_dataset_option_list(&n);
+  WML_TRY(wml_options_settle(list, n, &o));
   webml_dataset *d = wml_calloc(1, sizeof *d);
   if (!d) return wml_no_memory(sizeof *d, "a data set");
   atomic_init(&d->references, 1);

@@ -27,6 +27,8 @@ struct webml_dataset {
   wml_picture_options picture_options;
 };
 
+/* options.c */
+const struct wml_option *wml_dataset_option_list(int *n);
 webml_dataset *wml_dataset_retain(const webml_dataset *dataset);
 /* A file of the cache folder for this data set: a name made of its path and `what`. NULL in *path
  * where there is no cache. wml_free(*path). */

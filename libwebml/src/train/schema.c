@@ -185,7 +185,7 @@ static void write_option(wml_text *t, const wml_option *o) {
   write_option_default(t, o);
   if (o->kind == WML_OPTION_INTEGER || o->kind == WML_OPTION_NUMBER) {
     write_number(t, "minimum", o->low);
-    write_number(t, "maximum", o->high);
+    write_number(t, o->below ? "exclusiveMaximum" : "maximum", o->high);
   } else if (o->kind == WML_OPTION_SEED)
     write_number(t, "minimum", 0.0);
   if (o->kind == WML_OPTION_CHOICE) write_words(t, o->words);
@@ -217,6 +217,8 @@ webml_status webml_schema(char **json) {
   write_options(&t, "training", training, n);
   const wml_option *augmentation = wml_augmentation_option_list(&n);
   write_options(&t, "augmentation", augmentation, n);
+  const wml_option *data = wml_dataset_option_list(&n);
+  write_options(&t, "data", data, n);
   wml_json_close(&t, '}');
   return wml_text_take(&t, json);
 }

@@ -88,6 +88,10 @@ static webml_status visit(walk *w, walker *mine, int fd, const struct dirent *e,
   if (length + n + 2 > MAX_PATH)
     return wml_fail(WEBML_ERROR_IO, "%s: the path of %.200s is too long", w->path, name);
   memcpy(name + length, e->d_name, n + 1);
+  if (e->d_type == DT_DIR) { /* its size and times do not count */
+    WML_TRY(wml_entries_add(&mine->entries, &mine->arena, name, length + n, -1, true));
+    return depth < MAX_DEPTH ? push(w, name, length + n, depth + 1) : WEBML_OK;
+  }
   if (fstatat(fd, e->d_name, &info, 0) != 0) {
     if (errno == ENOENT || errno == ELOOP) return WEBML_OK; /* a link to nowhere; just removed */
     return wml_fail(WEBML_ERROR_IO, "cannot read %s/%s: %s", w->path, name, strerror(errno));
