@@ -1,5 +1,6 @@
 /* webml-server: options, the data directory, start and stop. */
 #include "api/api.h"
+#include "api/downloads.h"
 #include "api/uploads.h"
 #include "context/events.h"
 #include "context/files.h"
@@ -331,6 +332,7 @@ static void end(api *a) {
   tools_destroy(a->tools);
   serve_destroy(a->serving);
   http_server_destroy(a->server);
+  api_downloads_stop(a);
   events_destroy(a->context.events);
   throttle_destroy(a->throttle);
   cache_destroy(a->cache);

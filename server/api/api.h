@@ -130,6 +130,7 @@ typedef struct api {
   struct api_workers *workers;
   struct api_keeper *keeper;
   struct api_checker *checker;
+  struct api_downloads *downloads;
   struct api_waits *waits;
 } api;
 
@@ -302,6 +303,9 @@ typedef enum api_verdict {
 api_verdict api_authenticate(api_call *call, bool on_loop);
 /* The account of an Authorization header (NULL: none). Blocks for the store. */
 bool api_user_of(api *a, const char *authorization, api_user *user);
+/* Of what takes long: whether the log-in or the token, and the role that it was begun with, still
+ * stand. Blocks for the store. */
+bool api_may_go_on(const api *a, const api_user *user, int64_t now);
 /* Bytes that a body may have. */
 size_t api_most_body(const api_route *r);
 

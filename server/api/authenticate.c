@@ -117,6 +117,31 @@ api_verdict api_authenticate(api_call *call, bool on_loop) {
   return v;
 }
 
+/* Whether the API token still is what it was. */
+static bool token_may_go_on(const api *a, const api_user *u, int64_t now) {
+  bool found;
+  json_t *row = token_by_id(a->context.store, u->token, now, &found);
+  if (!row) return found; /* not known: the store is busy */
+  const char *role = store_text(row, "role");
+  int scopes = api_scopes_read(store_text(row, "scopes"), strcmp(role, "admin") == 0);
+  bool ok = (strcmp(role, "node") == 0) == u->node && scopes == u->scopes;
+  json_decref(row);
+  return ok;
+}
+
+/* Whether the log-in, and the role that it was opened with, still stand. */
+bool api_may_go_on(const api *a, const api_user *u, int64_t now) {
+  bool found;
+  if (u->expires <= now) return false;
+  if (u->token) return token_may_go_on(a, u, now);
+  json_t *row = user_of_login(a->context.store, u->id, u->login, &found);
+  bool ok = (!row && found) || /* not known: the store is busy */
+            (row && store_integer(row, "generation") == u->generation &&
+             (strcmp(store_text(row, "role"), "admin") == 0) == u->admin);
+  json_decref(row);
+  return ok;
+}
+
 /* ---- before the body has come; on the loop ---- */
 
 int api_may_send(const char *method, const char *path, const char *authorization, void *user) {

@@ -79,36 +79,11 @@ typedef struct tending {
   bool heartbeat;
 } tending;
 
-/* Whether the API token still is what it was. */
-static bool token_may_go_on(const api *a, const api_user *u, int64_t now) {
-  bool found;
-  json_t *row = token_by_id(a->context.store, u->token, now, &found);
-  if (!row) return found; /* not known: the store is busy */
-  const char *role = store_text(row, "role");
-  int scopes = api_scopes_read(store_text(row, "scopes"), strcmp(role, "admin") == 0);
-  bool ok = (strcmp(role, "node") == 0) == u->node && scopes == u->scopes;
-  json_decref(row);
-  return ok;
-}
-
-/* Whether the log-in, and the role that it was opened with, still stand. */
-static bool may_go_on(const api *a, const api_user *u, int64_t now) {
-  bool found;
-  if (u->expires <= now) return false;
-  if (u->token) return token_may_go_on(a, u, now);
-  json_t *row = user_of_login(a->context.store, u->id, u->login, &found);
-  bool ok = (!row && found) || /* not known: the store is busy */
-            (row && store_integer(row, "generation") == u->generation &&
-             (strcmp(store_text(row, "role"), "admin") == 0) == u->admin);
-  json_decref(row);
-  return ok;
-}
-
 static void tend(event_listener *l, void *arg) {
   const tending *t = arg;
   stream *s = (stream *)l;
   if (s->ending) return;
-  if (!may_go_on(t->api, &s->user, t->now)) {
+  if (!api_may_go_on(t->api, &s->user, t->now)) {
     s->ending = true;
     http_stream_end(l->stream);
   } else if (t->heartbeat)

@@ -2,6 +2,7 @@
  * memory goes back to the system, and the store's ballast is filled again. */
 #include "api.h"
 
+#include "downloads.h"
 #include "store/idempotency.h"
 #include "store/logins.h"
 #include "store/resets.h"
@@ -43,6 +44,7 @@ static void *keep(void *arg) {
     pthread_mutex_unlock(&k->mutex);
     if (second % PURGE_SECONDS == 0) purge(a);
     api_events_tend(a, context_now());
+    api_downloads_tend(a, context_now());
     if (atomic_exchange(&k->trim, false)) malloc_trim(0);
     pthread_mutex_lock(&k->mutex);
     clock_gettime(CLOCK_REALTIME, &until);

@@ -1,6 +1,8 @@
 /* Answers. */
 #include "api.h"
 
+#include "downloads.h"
+
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -76,13 +78,19 @@ static void reply_text(api_call *call, int status, const char *type, const char 
 void api_reply_file(api_call *call, int fd, int64_t size, const char *content_type) {
   http_field fields[FIELDS];
   int n = headers_of(call, 200, fields);
+  http_watch watch;
+  if (!api_download_begin(call->api, &call->user, &watch)) {
+    close(fd);
+    api_fail(call, 503, "out of memory");
+    return;
+  }
   call->status = 200;
   api_log_call(call);
   http_respond_file(
       call->request,
       &(http_response){
           .status = 200, .content_type = content_type, .n_fields = n, .fields = fields},
-      fd, size);
+      fd, size, &watch);
   api_forget(call);
 }
 

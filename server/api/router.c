@@ -1,6 +1,8 @@
 /* From a request to its handler: route, rights, and where it runs. */
 #include "api.h"
 
+#include "downloads.h"
+
 #include "store/idempotency.h"
 
 #include <stdlib.h>
@@ -85,8 +87,8 @@ bool api_start(api *a) {
   api_settings_prepare();
   api_events_prepare(a);
   idempotency_recover(a->context.store);
-  return api_backups_start(a) && api_checker_start(a) && api_workers_start(a) &&
-         api_waits_start(a) && api_keeper_start(a);
+  return api_backups_start(a) && api_checker_start(a) && api_downloads_start(a) &&
+         api_workers_start(a) && api_waits_start(a) && api_keeper_start(a);
 }
 
 void api_stop(api *a) {

@@ -12,15 +12,18 @@ typedef struct sender {
   int fd;
   int64_t at, end;
   char *piece;
+  http_watch watch; /* may_go_on NULL: none */
 } sender;
 
 static void send_next(h2o_generator_t *generator, h2o_req_t *req) {
   sender *s = (sender *)generator;
   size_t want = s->end - s->at < PIECE ? (size_t)(s->end - s->at) : PIECE;
-  ssize_t got = want ? pread(s->fd, s->piece, want, s->at) : 0;
+  bool ended = want && s->watch.may_go_on && !s->watch.may_go_on(s->watch.user);
+  ssize_t got = want && !ended ? pread(s->fd, s->piece, want, s->at) : 0;
   h2o_iovec_t bytes = {s->piece, got > 0 ? (size_t)got : 0};
   s->at += got > 0 ? got : 0;
-  if (want && got <= 0) /* shorter than it was: the client must not take it for the whole */
+  if (want &&
+      got <= 0) /* shorter than it was, or over: the client must not take it for the whole */
     h2o_send(req, NULL, 0, H2O_SEND_STATE_ERROR);
   else
     h2o_send(req, &bytes, bytes.len ? 1 : 0,
@@ -28,6 +31,7 @@ static void send_next(h2o_generator_t *generator, h2o_req_t *req) {
 }
 
 static void free_sender(sender *s) {
+  if (s->watch.closed) s->watch.closed(s->watch.user);
   close(s->fd);
   free(s->piece);
   free(s);
@@ -97,7 +101,8 @@ static void run_file(http_message *message) {
   free(a);
 }
 
-void http_respond_file(http_request *r, const http_response *head, int fd, int64_t size) {
+void http_respond_file(http_request *r, const http_response *head, int fd, int64_t size,
+                       const http_watch *watch) {
   sender *s = calloc(1, sizeof *s);
   file_answer *a = calloc(1, sizeof *a);
   http_response *copy = http_copy_response(head);
@@ -105,10 +110,12 @@ void http_respond_file(http_request *r, const http_response *head, int fd, int64
   if (!s || !a || !copy || !piece) {
     free(s), free(a), free(copy), free(piece);
     close(fd);
+    if (watch && watch->closed) watch->closed(watch->user);
     http_respond(r, &(http_response){.status = 503});
     return;
   }
   *s = (sender){.generator = {send_next, NULL}, .fd = fd, .end = size, .piece = piece};
+  if (watch) s->watch = *watch;
   *a = (file_answer){{.run = run_file}, r, s, copy};
   if (http_on_loop(r->loop))
     run_file(&a->super);

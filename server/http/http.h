@@ -163,10 +163,21 @@ void http_respond(http_request *request, const http_response *response);
 void http_gather(void);
 void http_flush(void);
 
+/* What a file's answer may depend on while it is sent, which may take hours. Both are called on the
+ * loop: may_go_on() before each piece, must not block; false ends the connection or the stream, so
+ * that the client does not take what it has for the whole. closed() is called once. */
+typedef struct http_watch {
+  bool (*may_go_on)(void *user);
+  void (*closed)(void *user);
+  void *user;
+} http_watch;
+
 /* The body comes from a file, from its beginning, as the client takes it; `size` bytes. The
- * descriptor is the request's from here on. Ends the request. A client may ask for a part (Range,
- * one of it; If-Range with the field "etag"), or have it already (If-None-Match). */
-void http_respond_file(http_request *request, const http_response *head, int fd, int64_t size);
+ * descriptor is the request's from here on; watch NULL: none. Ends the request. A client may ask
+ * for a part (Range, one of it; If-Range with the field "etag"), or have it already
+ * (If-None-Match). */
+void http_respond_file(http_request *request, const http_response *head, int fd, int64_t size,
+                       const http_watch *watch);
 
 /* Starts an answer without an end. closed(user) is called once, on the loop, when the client has
  * gone or after http_stream_end(); the stream must not be used after it. `most` bytes may wait for

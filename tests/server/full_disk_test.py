@@ -39,14 +39,14 @@ def test_an_upload_that_fills_the_disk_keeps_what_was_acknowledged(admin):
     status, location = begin_upload(admin, "big", 30 << 20)
     assert status == 201, location
     at, codes = 0, []
-    for _ in range(12):
+    while len(codes) < 12 and codes[-1:] != [507]:
         codes.append(send_piece(admin, location, at, b"x" * (1 << 20))[0])
         if codes[-1] == 204:
             at += 1 << 20
     assert codes[0] == 204, codes
     assert codes[-1] == 507, codes
     admin.call("HEAD", location)
-    assert int(admin.last.headers["upload-offset"]) == at
+    assert at <= int(admin.last.headers["upload-offset"]) < at + (1 << 20), "and what was there of the last piece"
     assert admin.call("GET", "/api/v1/models")[0] == 200, "others read"
     assert admin.call("DELETE", location)[0] == 204
     train(admin, admin.model, admin.dataset, epochs=1)

@@ -110,7 +110,7 @@ static void answer_file(http_request *r) {
                                      .content_type = "application/octet-stream",
                                      .n_fields = 1,
                                      .fields = fields},
-                    fd, info.st_size);
+                    fd, info.st_size, NULL);
 }
 
 static void answer_json(http_request *r) {

@@ -71,6 +71,6 @@ def test_a_long_lock_is_refused_and_then_it_goes_on(user, locked):
     with locked():
         status, answer = make_model(user, "later")
         assert status == 503, answer
-        assert "busy" in answer["error"]
+        assert "busy" in answer["detail"]
     status, answer = make_model(user, "later")
     assert status == 201, answer

@@ -49,13 +49,13 @@ def large():
 
 def test_a_body_that_is_too_large_is_refused(server, large):
     code, out, err = run(*ONLY_STATUS, "--http1.1", "-H", "Expect:", "--data-binary", "@" + large,
-                         server.url + "/api/v1/models")
+                         server.url + "/v2/models/x/infer")
     assert out == "413", err
 
 
 def test_a_body_that_is_too_large_is_refused_over_http2(server, nobody, large):
     code, out, err = run(*ONLY_STATUS, "--http2-prior-knowledge", "--data-binary", "@" + large,
-                         server.url + "/api/v1/models")
+                         server.url + "/v2/models/x/infer")
     assert out in ("000", "413"), err
     assert nobody.call("GET", "/healthz")[0] == 200
 

@@ -5,7 +5,7 @@ import time
 import httpx
 import pytest
 
-from client import PASSWORD, Client, make_admin, new_user, until
+from client import PASSWORD, Client, make_admin, new_user, until, upload
 
 
 class Stream:
@@ -82,3 +82,39 @@ def test_who_was_away_for_too_long_is_told_to_begin_anew(start_server):
     stream = Stream(admin, **{"Last-Event-ID": "1"})
     until(lambda: [line for _, line in stream.lines], lambda lines: "event: reset" in lines)
     assert "event: reset" in [line for _, line in stream.lines]
+
+
+# ---- downloads ----
+
+@pytest.fixture
+def slow_download(admin, tmp_path):
+    """A download of 64 MB that is read slowly: what came of it."""
+    c = new_user(admin, "downloader")
+    data = upload(c, "large", b"a,b,kind\n" + b"1,2.5,x\n2,3.5,y\n" * (4 << 20), "n.csv")
+    outcome, begun = {}, threading.Event()
+
+    def download():
+        try:
+            with httpx.Client(base_url=c.server.url, timeout=60) as h, h.stream(
+                    "GET", f"/api/v1/datasets/{data}/file", headers={"authorization": "Bearer " + c.token}) as answer:
+                outcome["size"], outcome["bytes"] = int(answer.headers["content-length"]), 0
+                for piece in answer.iter_raw(65536):
+                    outcome["bytes"] += len(piece)
+                    begun.set()
+                    time.sleep(0.01)
+        except httpx.HTTPError as e:
+            outcome["error"] = e
+
+    thread = threading.Thread(target=download, daemon=True)
+    thread.start()
+    assert begun.wait(30)
+    yield c, thread, outcome
+
+
+def test_a_download_ends_with_the_log_in(slow_download, slack):
+    c, thread, outcome = slow_download
+    assert c.call("POST", "/api/v1/auth/logout")[0] == 204
+    thread.join(20 * slack)
+    assert not thread.is_alive(), "it goes on"
+    assert "error" in outcome, outcome
+    assert outcome["bytes"] < outcome["size"]
