@@ -5,7 +5,7 @@ import sys
 
 root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 VENDOR = {"dnnl.h": {"kernels/cpu"}, "omp.h": {"kernels/cpu"}, "png.h": {"libwebml/src/data"}, "jpeglib.h": {"libwebml/src/data"},
-          "csv.h": {"libwebml/src/data"}, "zip.h": {"libwebml/src/data", "server/backup"}, "zlib.h": {"libwebml/src/data"}, "jansson.h": {"cli", "server"},
+          "csv.h": {"libwebml/src/data"}, "zip.h": {"libwebml/src/data", "server/backup"}, "zlib.h": {"libwebml/src/data", "server/http"}, "jansson.h": {"cli", "server"},
           "h2o.h": {"server/http"}, "sodium.h": {"server/security", "server/api"}, "sqlite3.h": {"server/store"},
           "cudnn.h": {"kernels/cuda"}, "cublasLt.h": {"kernels/cuda"}, "cuda_runtime_api.h": {"kernels/cuda"}}
 # Folders of the library, lowest first; a folder may include those named for it.
