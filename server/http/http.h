@@ -26,23 +26,25 @@ typedef struct http_refusal {
 } http_refusal;
 
 /* Bodies that are handed on while they come, instead of being kept whole until the request is
- * handled: of any size, in little memory, and what has come before a connection breaks is not lost.
+ * handled: of any size, in 1 MiB of memory, and what has come before a connection breaks is not
+ * lost. body_limit() and may_send() are asked before, and body_limit() must allow for the size.
  *
- * wants() is asked on the loop, for requests that have a body, and must not block; `path` is
- * decoded, without the query. The others are called on threads of the server's own, may block, and
- * come one after the other for one request: begin   once, before the first byte, with the request's
- * head (http_header() and so on may be called, http_body() has nothing, and it may not be
- * answered). size: bytes that are announced, or UINT64_MAX. Returns what the other calls get, or
- * NULL with a refusal. piece   some bytes, at most 512 KiB. False, with a refusal: no more of them.
- *   end     once after a begin() that succeeded. whole: all has come; if not, the client has gone,
- * or was refused. Then, if all has come, the request is handled as others are, with
- * http_body_object(); at last free() is called, from any thread. body_limit() and may_send() are
- * asked before all of this. */
+ * wants() is called on the loop. The others are called on threads of the server's own, may block,
+ * and come one after the other for one request. When all has come, the request is handled as others
+ * are, with http_body_object() in place of http_body(). */
 typedef struct http_body_functions {
-  bool (*wants)(const char *method, const char *path, void *user); /* NULL: none */
+  /* Is this such a request? Must not block. path: decoded, without the query. NULL: none is. */
+  bool (*wants)(const char *method, const char *path, void *user);
+  /* Before the first byte, with the request's head: http_header() and so on may be called, but it
+   * may not be answered. size: bytes that are announced, or UINT64_MAX. Returns what the other
+   * functions get, or NULL with a refusal, which becomes the answer. */
   void *(*begin)(const http_request *request, uint64_t size, http_refusal *refusal, void *user);
+  /* Some bytes, at most 512 KiB. False with a refusal: no more of them are taken. */
   bool (*piece)(void *object, const void *bytes, size_t size, http_refusal *refusal);
+  /* Once, after a begin() that succeeded. whole: all has come; else the client has gone or was
+   * refused, and the request is not handled. */
   void (*end)(void *object, bool whole);
+  /* At last, on any thread. */
   void (*free)(void *object);
 } http_body_functions;
 

@@ -67,8 +67,9 @@ def test_those_who_work_are_not_ended(server):
         assert c.answer(stream, 5)[0] == 200, i
 
 
-def test_what_comes_after_the_last_words_is_not_kept(server):
+def test_what_comes_after_the_last_words_is_not_kept(server, slack):
     """The server wants to say why it closes, to a client that does not read, and goes on sending."""
+    raw.memory_counts(slack)
     c = Http2(server, b"\0\4\x7f\xff\xff\xff", receive_buffer=4096)
     c.send(frame(raw.WINDOW_UPDATE, 0, 0, b"\x7f\x00\0\0"))
     for stream in range(1, 199, 2):

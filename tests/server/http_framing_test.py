@@ -195,8 +195,9 @@ def test_after_413_other_streams_go_on(server):
     assert c.answer(3)[0] == 200
 
 
-def test_requests_that_are_sent_ahead_are_bounded(server):
+def test_requests_that_are_sent_ahead_are_bounded(server, slack):
     """64 KiB of them wait; whoever sends more before the first answer is refused, and nothing is kept."""
+    raw.memory_counts(slack)
     request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 8000 + b"\r\n\r\n"
     crowd, before = [], server.memory()
     for _ in range(30):
