@@ -2,6 +2,7 @@
 
 #include "tensors.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@ typedef struct request_form {
   tensor_shape shape;
   size_t bytes; /* of the binary tensor */
   bool binary, binary_output;
+  int classes; /* the classification extension: so many per row; 0: the numbers */
   const tensor_kind *kind;
   char id[72]; /* as JSON; "": it is longer */
 } request_form;
@@ -25,6 +27,7 @@ typedef struct inference {
   size_t n_values; /* that the JSON has taken of the budget */
   request_form form;
   char *long_id;    /* as JSON */
+  char *unpacked;   /* a body that came compressed */
   const char *head; /* the JSON as it came */
   size_t head_size;
   const char *binary; /* what lies behind it */
@@ -64,6 +67,7 @@ static void drop_json(api *a, inference *r) {
 static void free_inference(inference *r) {
   serve_release(r->served);
   free(r->long_id);
+  free(r->unpacked);
   free((void *)(uintptr_t)r->job.inputs);
   free(r->job.outputs);
   free(r);
@@ -111,8 +115,17 @@ enum { LOOP_JSON = 16 << 10, LOOP_BYTES = 1 << 20 };
 static bool split(inference *r) {
   api_call *call = r->call;
   size_t size;
-  const char *body = http_body(call->request, &size),
-             *header = http_header(call->request, "inference-header-content-length");
+  int refused;
+  const char *body = r->unpacked = http_unpack_body(call->request, API_LARGE_BODY, &size, &refused);
+  if (!body && refused) {
+    api_fail(call, refused,
+             "the body cannot be unpacked: it must be gzip or deflate, whole, and "
+             "have at most %d bytes",
+             API_LARGE_BODY);
+    return false;
+  }
+  if (!body) body = http_body(call->request, &size);
+  const char *header = http_header(call->request, "inference-header-content-length");
   r->head = body;
   r->head_size = size;
   if (header) {
@@ -199,8 +212,12 @@ static bool read_outputs(inference *r) {
       return false;
     }
     if (binary) r->form.binary_output = json_is_true(binary);
+    r->form.classes = (int)json_integer_value(
+        json_object_get(json_object_get(output, "parameters"), "classification"));
   }
-  return true;
+  if (r->form.classes >= 0 && !(r->form.classes && r->form.binary_output)) return true;
+  api_fail(r->call, 400, "classification must be a number of classes, and its output is JSON");
+  return false;
 }
 
 static void read_id(inference *r) {
@@ -426,6 +443,29 @@ static void answer_rows(inference *r) {
   free(text);
 }
 
+/* The extension "classification": of each row the k largest outputs, as "value:index". */
+static void answer_classes(inference *r) {
+  int64_t columns = serve_shape_of(r->served)->outputs,
+          k = r->form.classes < columns ? r->form.classes : columns;
+  json_t *data = json_array(),
+         *id = json_loads(r->long_id ? r->long_id : r->form.id, JSON_DECODE_ANY, NULL);
+  for (int64_t row = 0; row < r->job.rows; row++) {
+    float *y = r->job.outputs + row * columns;
+    for (int64_t n = 0; n < k; n++) {
+      int64_t best = 0;
+      for (int64_t i = 1; i < columns; i++)
+        if (y[i] > y[best]) best = i;
+      json_array_append_new(data, json_sprintf("%.9g:%lld", (double)y[best], (long long)best));
+      y[best] = -INFINITY;
+    }
+  }
+  api_reply(r->call, 200,
+            json_pack("{s:s, s:s, s:o, s:[{s:s, s:s, s:[I, I], s:o}]}", "model_name", r->call->name,
+                      "model_version", r->version, "id", id, "outputs", "name", "output",
+                      "datatype", "BYTES", "shape", (json_int_t)r->job.rows, (json_int_t)k, "data",
+                      data));
+}
+
 static void on_done(serve_job *job, serve_outcome outcome, const char *error) {
   inference *r = (inference *)job;
   if (outcome != SERVE_DONE)
@@ -434,6 +474,8 @@ static void on_done(serve_job *job, serve_outcome outcome, const char *error) {
     /* answered */
   } else if (r->rows_name)
     answer_rows(r);
+  else if (r->form.classes)
+    answer_classes(r);
   else
     answer(r);
   free_inference(r);
@@ -459,6 +501,7 @@ static bool take(inference *r, inference_protocol protocol) {
 static bool is_too_long(const api_call *call) {
   size_t size;
   http_body(call->request, &size);
+  if (http_header(call->request, "content-encoding")) return true;
   if (size <= LOOP_JSON) return false;
   const char *header = http_header(call->request, "inference-header-content-length");
   return size > LOOP_BYTES || !header || strtoull(header, NULL, 10) > LOOP_JSON;

@@ -18,9 +18,9 @@ static json_t *dims_of(const serve_shape *shape) {
 
 static void server(api_call *call) {
   api_reply(call, 200,
-            json_pack("{s:s, s:s, s:[s, s, s, s]}", "name", "webml-server", "version",
-                      webml_version(), "extensions", "binary_tensor_data", "model_repository",
-                      "statistics", "model_configuration"));
+            json_pack("{s:s, s:s, s:[s, s, s, s, s]}", "name", "webml-server", "version",
+                      webml_version(), "extensions", "binary_tensor_data", "classification",
+                      "model_repository", "statistics", "model_configuration"));
 }
 
 static void live(api_call *call) {

@@ -1,5 +1,7 @@
 """Tensors that are not what they say are refused, never reshaped; and every datatype of the protocol is read."""
+import gzip
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -109,3 +111,40 @@ def test_parameters_of_the_query_that_others_have_are_passed_over(admin, table_n
 @pytest.mark.parametrize("query", ["%ff", "x=%c3%28", "a=%00", "%"])
 def test_a_query_that_is_not_utf_8_is_refused(admin, query):
     assert admin.call("GET", "/api/v1/models?" + query)[0] == 400
+
+
+# ---- extensions and encodings ----
+
+def test_classes_instead_of_numbers(admin, table_net):
+    body = {"inputs": [{"name": "input", "datatype": "FP32", "shape": [2, 3], "data": [1, 2, 3, 3, 2, 1]}]}
+    _, plain = admin.call("POST", f"/v2/models/{table_net.name}/infer", body)
+    body["outputs"] = [{"name": "output", "parameters": {"classification": 1}}]
+    status, answer = admin.call("POST", f"/v2/models/{table_net.name}/infer", body)
+    assert status == 200, answer
+    output = answer["outputs"][0]
+    assert (output["datatype"], output["shape"]) == ("BYTES", [2, 1])
+    rows = np.array(plain["outputs"][0]["data"]).reshape(2, -1)
+    for said, row in zip(output["data"], rows):
+        value, index = said.split(":")
+        assert int(index) == row.argmax()
+        assert float(value) == pytest.approx(row.max(), rel=1e-6)
+
+
+@pytest.mark.parametrize("encoding, pack", [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_compressed_requests_say_the_same(admin, table_net, encoding, pack):
+    body = {"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}]}
+    url = f"/v2/models/{table_net.name}/infer"
+    _, plain = admin.call("POST", url, body)
+    status, answer = admin.call("POST", url, pack(json.dumps(body).encode()), headers={"Content-Encoding": encoding})
+    assert status == 200, answer
+    assert answer["outputs"] == plain["outputs"]
+
+
+@pytest.mark.parametrize("encoding, body, expected", [
+    pytest.param("gzip", gzip.compress(bytes(64 << 20)), 413, id="a bomb"),
+    pytest.param("gzip", gzip.compress(b"{}" * 1000)[:-20], 400, id="cut"),
+    pytest.param("gzip", b"no gzip", 400, id="broken"),
+    pytest.param("br", b"x", 415, id="another encoding")])
+def test_bodies_that_cannot_be_unpacked_are_refused(admin, table_net, encoding, body, expected):
+    status, answer = admin.call("POST", f"/v2/models/{table_net.name}/infer", body, headers={"Content-Encoding": encoding})
+    assert status == expected, answer
