@@ -217,12 +217,52 @@ static json_t *history(const context *c, int64_t id) {
     if (!strstr(line, "\"event\":\"epoch\"")) continue;
     json_t *event = json_loads(line, 0, NULL);
     json_object_del(event, "event");
+    /* A training that resumed has computed some of them again: the later ones count. */
+    size_t n = json_array_size(epochs);
+    while (n &&
+           store_integer(json_array_get(epochs, n - 1), "epoch") >= store_integer(event, "epoch"))
+      json_array_remove(epochs, --n);
     if (event) json_array_append(epochs, event);
     json_decref(event);
   }
   free(line);
   if (f) fclose(f);
   return epochs;
+}
+
+/* The line of the progress that has an epoch's confusion (0: of the last one); NULL: there is none.
+ */
+static json_t *find_detail(const context *c, int64_t id, int64_t epoch) {
+  char path[CONTEXT_PATH], *line = NULL;
+  size_t room = 0;
+  json_t *found = NULL;
+  path_of_job(c, id, "progress", path, sizeof path);
+  FILE *f = fopen(path, "re");
+  while (f && getline(&line, &room, f) > 0) {
+    if (!strstr(line, "\"event\":\"detail\"")) continue;
+    json_t *event = json_loads(line, 0, NULL);
+    if (event && (!epoch || store_integer(event, "epoch") == epoch)) {
+      json_decref(found);
+      found = json_incref(event);
+    }
+    json_decref(event);
+  }
+  free(line);
+  if (f) fclose(f);
+  return found;
+}
+
+static void show_confusion(api_call *call) {
+  json_t *row = find(call);
+  if (!row) return;
+  json_decref(row);
+  json_t *detail = find_detail(&call->api->context, call->ids[0], api_integer(call, "epoch", 0));
+  if (detail)
+    api_reply(call, 200, detail);
+  else
+    api_fail(call, 404,
+             "there is no confusion of this epoch: it has not ended, or nothing is "
+             "classified or validated");
 }
 
 static void reply_with(api_call *call, int status) {
@@ -304,6 +344,24 @@ static const api_field one_fields[] = {
      "answer when its state is another than now, or after so many seconds; at once when it is over",
      NULL},
     {0}};
+
+static const api_field confusion_fields[] = {
+    {"epoch", API_INTEGER, false, true, 1, 1e9, "which; the last one", NULL}, {0}};
+static const shape_member mistake_members[] = {
+    {"sample", SHAPE_INTEGER, 0, "its number in the data set", NULL, NULL},
+    {"class", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"said", SHAPE_TEXT, 0, "the class that it was taken for", NULL, NULL},
+    {"probability", SHAPE_NUMBER, 0, NULL, NULL, NULL},
+    {0}};
+static const answer_shape mistake_shape = {"Mistake", mistake_members, NULL};
+static const shape_member confusion_members[] = {
+    {"epoch", SHAPE_INTEGER, 0, NULL, NULL, NULL},
+    {"classes", SHAPE_TEXTS, SHAPE_OPTIONAL, NULL, NULL, NULL},
+    {"confusion", SHAPE_JSON, SHAPE_OPTIONAL, "samples by class, and by what was said; up to 128",
+     NULL, NULL},
+    {"mistakes", SHAPE_LIST, 0, "the surest first", &mistake_shape, NULL},
+    {0}};
+static const answer_shape confusion_shape = {"Confusion", confusion_members, NULL};
 
 /* ---- steering ---- */
 
@@ -433,6 +491,14 @@ static const api_route routes[] = {
      .fields = one_fields,
      .run = one,
      .answer = &whole_shape},
+    {.id = "getConfusion",
+     .method = "GET",
+     .path = "/api/v1/sessions/{id}/confusion",
+     .right = API_USER,
+     .about = "confusion matrix and surest mistakes of an epoch, on the validation part",
+     .fields = confusion_fields,
+     .run = show_confusion,
+     .answer = &confusion_shape},
     {.id = "getCurve",
      .method = "GET",
      .path = "/api/v1/sessions/{id}/curve",

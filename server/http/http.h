@@ -115,8 +115,8 @@ const char *http_query(const http_request *request); /* behind the "?", as sent;
 /* Case does not matter; NULL when there is none. Bytes below 32 never occur in it. */
 const char *http_header(const http_request *request, const char *name);
 const void *http_body(const http_request *request, size_t *size);
-/* The body unpacked, where it came with Content-Encoding gzip or deflate; free(). NULL: *status 0: it
- * did not; else why not: 400 it is broken, 413 it unpacks to more than `most` bytes, 415 another
+/* The body unpacked, where it came with Content-Encoding gzip or deflate; free(). NULL: *status 0:
+ * it did not; else why not: 400 it is broken, 413 it unpacks to more than `most` bytes, 415 another
  * encoding, 503 no memory. Blocks for the time that it takes. */
 void *http_unpack_body(const http_request *request, size_t most, size_t *size, int *status);
 /* What begin() of http_body_functions has made of the body; NULL: the body is in http_body(). */

@@ -25,7 +25,7 @@ typedef struct curve {
   int users;       /* under the mutex of all; one that is used keeps its place */
   uint64_t used;
   pthread_mutex_t mutex; /* of what follows */
-  char mark[MARK];       /* how the file began: a training that resumes writes it anew */
+  char mark[MARK];       /* how the file began: another one is read anew */
   size_t mark_size;
   int64_t offset;
   int n_columns;
@@ -134,15 +134,20 @@ static point point_of(curve *c, const json_t *event) {
   return p;
 }
 
+/* A training that resumes from its checkpoint computes some steps again: the later points count. */
+static void drop_from(series *s, int64_t step) {
+  while (s->n && s->points[s->n - 1].step >= step) s->n--;
+}
+
 static bool read_line(curve *c, const char *line) {
   json_t *event = json_loads(line, 0, NULL);
   const char *kind = store_text(event, "event");
   bool ends = kind && strcmp(kind, "epoch") == 0, ok = true;
   if (ends || (kind && strcmp(kind, "progress") == 0)) {
     point p = point_of(c, event);
-    /* Of a line that is there twice, after a kill, the first one stays. */
-    if (!c->all.n || p.step > c->all.points[c->all.n - 1].step || ends)
-      ok = add(&c->all, &p, c->n_columns);
+    drop_from(&c->all, p.step);
+    ok = add(&c->all, &p, c->n_columns);
+    if (ends) drop_from(&c->epochs, p.step);
     if (ok && ends) ok = add(&c->epochs, &p, c->n_columns);
     if (ok && ends && json_is_true(json_object_get(event, "improved"))) {
       json_decref(c->best);

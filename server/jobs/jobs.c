@@ -46,6 +46,7 @@ typedef struct watcher {
   pid_t pid; /* our child, or 0: started by a server before this one */
   int lock;
   FILE *progress;
+  long told; /* up to here the file is of earlier runs: listeners have heard it */
   bool done; /* its last event says that it ended well */
   char metrics[2048];
 } watcher;
@@ -84,12 +85,12 @@ static void tell_state(const context *c, int64_t id, int64_t owner, const char *
 /* ---- watching ---- */
 
 /* What listeners need not hear: the whole record of a long training is a line of megabytes. */
-static void pass_on(watcher *w, const char *line) {
+static void pass_on(watcher *w, const char *line, bool is_new) {
   json_t *event = json_loads(line, 0, NULL);
   const char *kind = store_text(event, "event");
-  if (kind && strcmp(kind, "done") == 0) w->done = true;
+  if (kind && strcmp(kind, "done") == 0) w->done = is_new;
   if (kind && strcmp(kind, "epoch") == 0) snprintf(w->metrics, sizeof w->metrics, "%.2000s", line);
-  if (kind) {
+  if (kind && is_new) {
     json_object_del(event, "record");
     json_object_set_new(event, "session", json_integer(w->id));
     event_send(w->context, "progress", w->owner, w->id, json_incref(event));
@@ -110,7 +111,7 @@ static void read_progress(watcher *w) {
       break;
     }
     hide_paths(w->context, line);
-    pass_on(w, line);
+    pass_on(w, line, at >= w->told);
   }
   free(line);
   clearerr(w->progress);
@@ -292,7 +293,7 @@ void jobs_resume(jobs *j) {
 }
 
 /* Takes the lock and the pid's file from here on. */
-static bool start_watcher(jobs *j, const json_t *session, int lock, pid_t pid) {
+static bool start_watcher(jobs *j, const json_t *session, int lock, pid_t pid, long told) {
   char path[4096];
   pthread_t thread;
   watcher *w = calloc(1, sizeof *w);
@@ -303,6 +304,7 @@ static bool start_watcher(jobs *j, const json_t *session, int lock, pid_t pid) {
                    .owner = store_integer(session, "owner"),
                    .model = store_integer(session, "model"),
                    .pid = pid,
+                   .told = told,
                    .lock = lock};
     w->run = (device_run){.session = w->id,
                           .owner = w->owner,
@@ -405,6 +407,7 @@ static pid_t spawn(jobs *j, const json_t *session, int lock, char *error, size_t
   arguments[n] = NULL;
   process_spec spec = {.arguments = arguments,
                        .output = progress,
+                       .appends = true,
                        .errors = errors,
                        .background = true,
                        .kept = lock};
@@ -414,12 +417,27 @@ static pid_t spawn(jobs *j, const json_t *session, int lock, char *error, size_t
   return process_start(&spec, error, size);
 }
 
+/* The progress of earlier runs stays. A line that a kill has cut gets its end. Its size. */
+static long end_progress(const jobs *j, int64_t id) {
+  char path[CONTEXT_PATH], last = '\n';
+  struct stat info = {0};
+  path_of_job(j->context, id, "progress", path, sizeof path);
+  int fd = open(path, O_RDWR | O_APPEND | O_CLOEXEC);
+  if (fd < 0) return 0;
+  if (fstat(fd, &info) == 0 && info.st_size && pread(fd, &last, 1, info.st_size - 1) == 1 &&
+      last != '\n' && write(fd, "\n", 1) == 1)
+    info.st_size++;
+  close(fd);
+  return (long)info.st_size;
+}
+
 static void start_session(jobs *j, const json_t *session) {
   char folder[4096], error[1024] = "", pid_path[4096], text[32];
   int64_t id = store_integer(session, "id"), owner = store_integer(session, "owner");
   path_of_job(j->context, id, "", folder, sizeof folder);
   int lock = mkdir(folder, 0700) == 0 || errno == EEXIST ? open_lock(j, id) : -1;
   pid_t pid = -1;
+  long told = end_progress(j, id);
   if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) != 0)
     snprintf(error, sizeof error, "the job's folder cannot be used: %s", strerror(errno));
   else if (session_set_running(j->context->store, id, store_text(session, "placed"),
@@ -440,7 +458,7 @@ static void start_session(jobs *j, const json_t *session) {
   write_text(pid_path, text);
   tell_state(j->context, id, owner, "running", NULL);
   lock = open_lock(j, id);
-  if (lock < 0 || !start_watcher(j, session, lock, pid))
+  if (lock < 0 || !start_watcher(j, session, lock, pid, told))
     log_event("session", owner, NULL, "cannot be watched; the next start does");
 }
 
@@ -605,7 +623,7 @@ static bool take_up(jobs *j) {
   size_t i;
   json_array_foreach(rows, i, row) {
     int lock = open_lock(j, store_integer(row, "id"));
-    if (lock >= 0 && start_watcher(j, row, lock, 0)) continue;
+    if (lock >= 0 && start_watcher(j, row, lock, 0, 0)) continue;
     session_set_waiting(j->context->store, store_integer(row, "id"));
   }
   bool ok = rows != NULL;

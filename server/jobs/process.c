@@ -83,11 +83,12 @@ static bool make_command(const process_spec *spec, command *c, char *error, size
 }
 
 static int add_files(posix_spawn_file_actions_t *actions, const process_spec *spec) {
-  const int flags = O_WRONLY | O_CREAT | O_TRUNC;
+  const int flags = O_WRONLY | O_CREAT | O_TRUNC,
+            output = spec->appends ? O_WRONLY | O_CREAT | O_APPEND : flags;
   int failed = posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDONLY, 0);
   if (!failed)
     failed = posix_spawn_file_actions_addopen(actions, 1, spec->output ? spec->output : "/dev/null",
-                                              flags, 0600);
+                                              output, 0600);
   if (!failed)
     failed = posix_spawn_file_actions_addopen(actions, 2, spec->errors ? spec->errors : "/dev/null",
                                               flags, 0600);

@@ -13,6 +13,7 @@ typedef struct process_spec {
   char *const
       *arguments; /* [0] is the program's path; ends with NULL; nothing goes through a shell */
   const char *output, *errors; /* files that are written anew; NULL: /dev/null */
+  bool appends;                /* the output is written behind what is there */
   const char *folder;          /* where it runs; NULL: the server's own */
   bool background;             /* lower priority than predictions */
   int kept; /* a descriptor that the process has, too, as its 3; 0: none. What it locks stays locked

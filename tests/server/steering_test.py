@@ -65,6 +65,33 @@ def test_a_paused_training_comes_to_the_same_bits(trainer):
     assert tensors(trainer, resumed["weights"]) == tensors(trainer, whole["weights"])
 
 
+def test_the_history_of_a_resumed_training_is_whole(trainer, running):
+    assert steer(trainer, running, "pause")[0] == 202
+    before = settled(trainer, running, ("paused",))["history"]
+    assert steer(trainer, running, "resume")[0] == 202
+    after = until(lambda: trainer.get(f"/api/v1/sessions/{running}")["history"], lambda h: len(h) > len(before) + 2)
+    assert [e["epoch"] for e in after] == list(range(1, len(after) + 1))
+    assert after[:len(before)] == before
+    steps = trainer.get(f"/api/v1/sessions/{running}/curve", params={"from": "step"})["columns"]["steps"]
+    assert steps == sorted(set(steps))
+
+
+def test_every_epoch_has_its_confusion(trainer, other):
+    session = train(trainer, trainer.net, trainer.data, epochs=3, validation_split=0.2)["id"]
+    url = f"/api/v1/sessions/{session}/confusion"
+    samples = set()
+    for epoch in (1, 2, 3):
+        answer = trainer.get(url, params={"epoch": epoch})
+        assert (answer["epoch"], answer["classes"]) == (epoch, ["x", "y"])
+        samples.add(sum(map(sum, answer["confusion"])))
+        wrong = answer["confusion"][0][1] + answer["confusion"][1][0]
+        assert len(answer["mistakes"]) == min(wrong, 16)
+    assert samples == {60}
+    assert trainer.get(url)["epoch"] == 3
+    assert trainer.call("GET", url + "?epoch=4")[0] == 404
+    assert other.call("GET", url)[0] == 404
+
+
 def test_a_paused_training_is_cancelled(trainer, running):
     assert steer(trainer, running, "pause")[0] == 202
     settled(trainer, running, ("paused",))
