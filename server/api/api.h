@@ -164,7 +164,8 @@ struct api_call {
   const api_route *route;
   api_user user; /* id 0: nobody */
   bool knows_user;
-  bool waited; /* was kept by api_wait(), and runs once more */
+  bool may_be_kept; /* the answer, by its client, who asks whether it still counts */
+  bool waited;      /* was kept by api_wait(), and runs once more */
   int64_t ids[API_MAX_IDS];
   char key[65], name[101];
   int n_extra; /* headers of the answer; static text, or kept until it */
@@ -183,6 +184,9 @@ struct api_call {
 void api_reply(api_call *call, int status, json_t *json);
 void api_reply_empty(api_call *call);
 /* {key: rows}, each as `present` makes it (NULL: by its shape); rows NULL: the store has failed. */
+/* For what seldom changes: names the state of the answer, so that a client may keep it and ask
+ * (ETag, If-None-Match). True: the client has it; answered (304). */
+bool api_is_known(api_call *call, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Of a list only what the query wants: see API_PAGE_FIELDS. */
 void api_reply_page(api_call *call, const char *key, json_t *rows, json_t *(*present)(json_t *row));
 void api_reply_rows(api_call *call, const char *key, json_t *rows, json_t *(*present)(json_t *row));

@@ -16,7 +16,7 @@ enum { FIELDS = 12 + API_MAX_EXTRA };
 /* Headers that every answer has, and the call's own; returns their number. */
 static int headers_of(const api_call *call, int status, http_field fields[FIELDS]) {
   int n = 0;
-  fields[n++] = (http_field){"cache-control", "no-store"};
+  fields[n++] = (http_field){"cache-control", call->may_be_kept ? "private, no-cache" : "no-store"};
   fields[n++] =
       (http_field){"content-security-policy", "default-src 'none'; frame-ancestors 'none'"};
   fields[n++] = (http_field){"referrer-policy", "no-referrer"};
@@ -99,6 +99,12 @@ void api_reply_download(api_call *call, const char *path, const char *content_ty
   struct stat info;
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd >= 0 && fstat(fd, &info) == 0) {
+    if (api_is_known(call, "%llx-%llx", (unsigned long long)info.st_size,
+                     (unsigned long long)info.st_mtime * 1000000000ULL +
+                         (unsigned long long)info.st_mtim.tv_nsec)) {
+      close(fd);
+      return;
+    }
     api_add_header(call, "content-disposition", "attachment; filename=\"%s\"", name);
     api_reply_file(call, fd, info.st_size, content_type);
     return;
@@ -160,6 +166,22 @@ void api_reply_page(api_call *call, const char *key, json_t *rows,
 
 void api_reply_empty(api_call *call) {
   reply_text(call, 204, NULL, NULL);
+}
+
+bool api_is_known(api_call *call, const char *format, ...) {
+  char tag[200] = "\"";
+  va_list args;
+  va_start(args, format);
+  int n = vsnprintf(tag + 1, sizeof tag - 3, format, args);
+  va_end(args);
+  if (n < 0 || n >= (int)sizeof tag - 3) return false;
+  strcat(tag, "\"");
+  call->may_be_kept = true;
+  api_add_header(call, "etag", "%s", tag);
+  const char *has = http_header(call->request, "if-none-match");
+  if (!has || !strstr(has, tag)) return false;
+  reply_text(call, 304, NULL, NULL);
+  return true;
 }
 
 /* ---- problems ---- */
