@@ -13,7 +13,7 @@ ADMINS_ONLY = {
     ("POST", "/api/v1/system/backups/{key}/restore"), ("DELETE", "/api/v1/system/backups/{key}")}
 FOR_MACHINES = {("GET", "/api/v1/auth/me"), ("GET", "/api/v1/auth/logins"),
                 ("DELETE", "/api/v1/auth/logins/{id}"), ("POST", "/api/v1/auth/password"), ("GET", "/api/v1/devices"),
-                ("GET", "/api/v1/devices/{name}")}
+                ("GET", "/api/v1/devices/{name}"), ("GET", "/api/v1/devices/{name}/history")}
 
 
 @pytest.fixture(scope="module")
