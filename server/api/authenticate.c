@@ -70,7 +70,7 @@ api_verdict api_authenticate(api_call *call, bool on_loop) {
                   : "log in first: this needs a token (Authorization: Bearer ...)");
   else
     v = check_role(call);
-  call->knows_user = v == API_PASSED;
+  if (v == API_PASSED) call->knows_user = true; /* else the call is gone */
   return v;
 }
 

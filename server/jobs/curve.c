@@ -165,16 +165,15 @@ static void forget(curve *c) {
   c->mark_size = 0;
 }
 
-/* Whether the file still begins as it did. Reads its beginning when it is new. */
-static bool is_same(curve *c, FILE *f) {
+/* A file that no longer begins as it did, or is shorter, is another one: it is read from its
+ * beginning. */
+static void check_mark(curve *c, FILE *f) {
   char now[MARK];
-  size_t n = fread(now, 1, c->mark_size ? c->mark_size : sizeof now, f);
-  bool same = n == c->mark_size && memcmp(now, c->mark, n) == 0;
   struct stat info;
-  if (c->mark_size && same && fstat(fileno(f), &info) == 0 && info.st_size >= c->offset)
-    return true;
-  if (c->mark_size) forget(c);
-  return c->mark_size > 0;
+  if (!c->mark_size) return;
+  size_t n = fread(now, 1, c->mark_size, f);
+  bool same = n == c->mark_size && memcmp(now, c->mark, n) == 0;
+  if (!same || fstat(fileno(f), &info) != 0 || info.st_size < c->offset) forget(c);
 }
 
 static void set_mark(curve *c, FILE *f) {
@@ -186,7 +185,7 @@ static void set_mark(curve *c, FILE *f) {
 static bool read_new(curve *c, FILE *f) {
   char line[LINE];
   bool ok = true, cut = false; /* cut: within a line that is too long for one of a training */
-  is_same(c, f);
+  check_mark(c, f);
   fseek(f, (long)c->offset, SEEK_SET);
   while (ok && fgets(line, sizeof line, f)) {
     size_t n = strlen(line);
