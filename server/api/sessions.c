@@ -168,6 +168,7 @@ static json_t *history(const context *c, int64_t id) {
   path_of_job(c, id, "progress", path, sizeof path);
   FILE *f = fopen(path, "re");
   while (f && fgets(line, sizeof line, f)) {
+    if (!strstr(line, "\"event\":\"epoch\"")) continue; /* most lines: not worth reading */
     json_t *event = json_loads(line, 0, NULL);
     const char *kind = json_string_value(json_object_get(event, "event"));
     if (kind && strcmp(kind, "epoch") == 0) {
