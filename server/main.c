@@ -283,6 +283,7 @@ static bool start_rooms(api *a) {
          (a->tools = tools_create(c)) && (a->inspections = inspections_create(c, a->tools)) &&
          (a->monitor = monitor_create(c)) && (a->jobs = jobs_create(c, a->monitor)) &&
          (a->curves = curves_create(c)) && monitor_start(a->monitor) &&
+         (a->history = history_create(c, a->monitor)) && history_start(a->history) &&
          (a->serving = serve_create(c, (size_t)4 << 30, hooks)) && api_start(a);
 }
 
@@ -326,8 +327,10 @@ static void end(api *a) {
   api_stop(a);
   inspections_destroy(a->inspections);
   monitor_stop(a->monitor);
+  history_stop(a->history);
   jobs_destroy(a->jobs);
   curves_destroy(a->curves);
+  history_destroy(a->history);
   monitor_destroy(a->monitor);
   tools_destroy(a->tools);
   serve_destroy(a->serving);

@@ -7,6 +7,7 @@
 #include "backup/backup.h"
 #include "context/context.h"
 #include "context/lane.h"
+#include "devices/history.h"
 #include "devices/monitor.h"
 #include "http/http.h"
 #include "jobs/curve.h"
@@ -106,8 +107,8 @@ extern const answer_shape api_problem_shape, api_protocol_error_shape, api_devic
 
 extern const api_resource *const api_resources[]; /* ends with NULL */
 extern const api_resource api_auth, api_users, api_datasets, api_uploads, api_models, api_sessions,
-    api_weights, api_predict, api_inference, api_tensorflow, api_devices, api_events, api_settings,
-    api_backups, api_system, api_state, api_check, api_tokens, api_account;
+    api_weights, api_predict, api_inference, api_tensorflow, api_devices, api_history, api_events,
+    api_settings, api_backups, api_system, api_state, api_check, api_tokens, api_account;
 
 /* ---- the program ---- */
 
@@ -119,6 +120,7 @@ typedef struct api {
   tools *tools;
   inspections *inspections;
   monitor *monitor;
+  device_history *history;
   jobs *jobs;
   curves *curves;
   serve_pool *serving;

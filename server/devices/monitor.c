@@ -7,6 +7,7 @@
 #include "webml.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <pthread.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -16,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EVERY_MS = 750 };
+enum { EVERY_MS = 750, OLD_SECONDS = 3 };
 
 typedef struct cpu_look {
   char model[128];
@@ -41,6 +42,7 @@ struct monitor {
   char reason[256]; /* why there is no GPU */
   int n_gpus;
   nvml_gpu gpus[NVML_MOST_GPUS];
+  double looked; /* context_monotonic() */
   int n_jobs;
   device_run jobs[CHOOSE_MOST_RUNNING];
   bool closed[CHOOSE_MOST_DEVICES]; /* the CPU first */
@@ -160,6 +162,7 @@ static void look(monitor *m) {
   m->n_jobs = n_jobs;
   memcpy(m->jobs, jobs, (size_t)n_jobs * sizeof *jobs);
   read_cpu(m->context, &m->cpu);
+  m->looked = context_monotonic();
   m->closed[0] = is_closed(closed, "cpu");
   for (int i = 0; i < m->n_gpus; i++) m->closed[i + 1] = is_closed(closed, m->gpus[i].uuid);
   pthread_mutex_unlock(&m->mutex);
@@ -350,6 +353,48 @@ int monitor_states(monitor *m, device_state list[CHOOSE_MOST_DEVICES]) {
     add_runs(m, d, g);
   }
   int n = m->n_gpus + 1;
+  pthread_mutex_unlock(&m->mutex);
+  return n;
+}
+
+/* ---- for the history ---- */
+
+static double held_by(const device_run *j, const nvml_gpu *g) {
+  if (!g) return (double)resident(j->pid);
+  for (int k = 0; k < g->n_processes; k++)
+    if (g->processes[k].pid == j->pid && g->processes[k].memory > 0)
+      return (double)g->processes[k].memory;
+  return 0;
+}
+
+static void add_people(const struct monitor *m, device_reading *r, const nvml_gpu *g) {
+  for (int i = 0; i < m->n_jobs; i++) {
+    const device_run *j = &m->jobs[i];
+    int at = 0;
+    if (strcmp(j->device, r->id) != 0) continue;
+    while (at < r->n_people && r->people[at].user != j->owner) at++;
+    if (at == READING_MOST_PEOPLE) continue;
+    if (at == r->n_people) r->people[r->n_people++] = (reading_person){.user = j->owner};
+    r->people[at].memory += held_by(j, g);
+  }
+}
+
+static double measured(int64_t value, double scale) {
+  return value < 0 ? NAN : (double)value * scale;
+}
+
+int monitor_readings(monitor *m, device_reading list[CHOOSE_MOST_DEVICES]) {
+  pthread_mutex_lock(&m->mutex);
+  int n = context_monotonic() - m->looked < OLD_SECONDS ? m->n_gpus + 1 : 0;
+  for (int i = 0; i < n; i++) {
+    const nvml_gpu *g = i ? &m->gpus[i - 1] : NULL;
+    int64_t used = g ? g->memory_used : m->cpu.memory_total - m->cpu.memory_available;
+    list[i] = (device_reading){.figures = {g ? measured(g->utilisation, 1) : m->cpu.load * 100,
+                                           measured(used, 1), g ? measured(g->power, 1e-3) : NAN,
+                                           g ? measured(g->temperature, 1) : NAN}};
+    snprintf(list[i].id, sizeof list[i].id, "%s", g ? g->uuid : "cpu");
+    add_people(m, &list[i], g);
+  }
   pthread_mutex_unlock(&m->mutex);
   return n;
 }

@@ -37,6 +37,21 @@ void monitor_set_source(monitor *m, monitor_source source);
 json_t *monitor_json(monitor *m);
 /* The devices as the queue sees them: with the trainings that run now. Returns their number. */
 int monitor_states(monitor *m, device_state list[CHOOSE_MOST_DEVICES]);
+/* What a device does now, and for whom. Figures that are not measured are NAN. */
+enum { READING_FIGURES = 4, READING_MOST_PEOPLE = 16 };
+typedef struct reading_person {
+  int64_t user;
+  double memory; /* bytes that their trainings hold on the device */
+} reading_person;
+typedef struct device_reading {
+  char id[96];                     /* "cpu" or the UUID of a GPU */
+  double figures[READING_FIGURES]; /* utilisation in percent (the CPU's load), memory used in bytes,
+                                      power in watts, temperature in degrees Celsius */
+  int n_people;                    /* further ones are left out */
+  reading_person people[READING_MOST_PEOPLE];
+} device_reading;
+/* Their number; 0 while the last look is more than some seconds ago, as after the machine slept. */
+int monitor_readings(monitor *m, device_reading list[CHOOSE_MOST_DEVICES]);
 /* Looks again at once: a training has started or ended, or a device was closed. */
 void monitor_wake(monitor *m);
 

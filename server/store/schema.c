@@ -162,5 +162,14 @@ const schema_step schema[] = {
       "CREATE TABLE idempotency (user INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE,"
       " key TEXT NOT NULL, request TEXT NOT NULL, created INTEGER NOT NULL, status INTEGER,"
       " type TEXT, headers TEXT, body TEXT, PRIMARY KEY (user, key));"}},
+    /* 5 */
+    /* What devices did, by level (seconds of a sample); user: an id that may be gone. */
+    {{"CREATE TABLE samples (device TEXT NOT NULL, level INTEGER NOT NULL, time INTEGER NOT NULL,"
+      " seconds REAL NOT NULL, utilisation REAL, utilisation_max REAL, memory REAL, memory_max"
+      " REAL, power REAL, power_max REAL, temperature REAL, temperature_max REAL,"
+      " PRIMARY KEY (device, level, time)) WITHOUT ROWID;"
+      "CREATE TABLE samples_of_people (device TEXT NOT NULL, level INTEGER NOT NULL,"
+      " time INTEGER NOT NULL, user INTEGER NOT NULL, seconds REAL NOT NULL, memory REAL NOT NULL,"
+      " PRIMARY KEY (device, level, time, user)) WITHOUT ROWID;"}},
 };
 const int schema_steps = sizeof schema / sizeof *schema;

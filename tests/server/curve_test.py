@@ -26,8 +26,9 @@ def curve(c, session, **options):
 
 
 def line(epoch, step, steps, loss, event="progress", **more):
+    """As `webml train --progress json` writes it."""
     return json.dumps({"event": event, "epoch": epoch, "epochs": 100, "step": step, "steps": steps, "loss": loss,
-                       "learning_rate": 0.001, "seconds": 1.5, **more}) + "\n"
+                       "learning_rate": 0.001, "seconds": 1.5, **more}, separators=(",", ":")) + "\n"
 
 
 def steps(count, loss=lambda step: 1.0):
@@ -117,6 +118,18 @@ def test_a_file_that_is_written_anew_is_read_anew(admin, session, file):
 def test_what_is_no_line_of_a_training_is_passed_over(admin, session, file):
     write(file, ["no JSON\n", "[1]\n", '{"event": "message", "text": "' + "x" * 20000 + '"}\n', line(1, 1, 10, 0.5)])
     assert curve(admin, session, **{"from": "step"})["columns"]["loss"] == [0.5]
+
+
+@pytest.mark.parametrize("text", [
+    '{"event": "progress", "epoch": 1, "step": 2, "steps": 10, "loss": 0.5}',
+    '{"event":"progress","loss":5e-1,"epoch":1,"step":2,"steps":10,"note":"a\\"b"}',
+    '{"event":"progress","epoch":1,"step":2,"steps":10,"loss":0.5,"more":[1,{"loss":3}]}',
+    '{"event":"progress","epoch":1,"step":2,"steps":10,"loss":0.5,"better":true}'], ids=range(4))
+def test_any_way_to_write_a_line_is_understood(admin, session, file, text):
+    write(file, [text + "\n", text[:-1] + "\n", line(1, 3, 10, 0.25)])
+    columns = curve(admin, session, **{"from": "step"})["columns"]
+    assert columns["steps"] == [2, 3]
+    assert columns["loss"] == [0.5, 0.25]
 
 
 def test_a_session_without_lines_has_an_empty_curve(admin, session, file):

@@ -16,7 +16,7 @@ ADMINS_ONLY = {
     ("POST", "/api/v1/users/{id}/password")}
 FOR_MACHINES = {("GET", "/api/v1/auth/me"), ("GET", "/api/v1/auth/logins"),
                 ("DELETE", "/api/v1/auth/logins/{id}"), ("POST", "/api/v1/auth/password"), ("GET", "/api/v1/devices"),
-                ("GET", "/api/v1/devices/{name}")}
+                ("GET", "/api/v1/devices/{name}"), ("GET", "/api/v1/devices/{name}/history")}
 
 
 @pytest.fixture(scope="module")
