@@ -7,7 +7,7 @@ import sys
 
 from harness import check, folder, path, report, root
 
-build = sys.argv[1]
+build = os.path.abspath(sys.argv[1])
 text = open(os.path.join(root, "docs", "api.md")).read()
 check(max(map(len, text.splitlines())) <= 120, "lines of at most 120 columns")
 os.symlink(build, path("build"))
