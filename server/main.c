@@ -379,6 +379,9 @@ static int run(const options *o) {
                        .may_send = api_may_send,
                        .body = uploads_body,
                        .spool_folder = data_dir,
+                       /* Together with what the program itself takes below 300 MB. */
+                       .max_held_per_address = (size_t)96 << 20,
+                       .max_held = (size_t)192 << 20,
                        .trusted_proxies = o->proxies};
   int code = serve(o, &a, &http);
   end(&a);

@@ -133,6 +133,7 @@ typedef struct api {
   struct api_keeper *keeper;
   struct api_checker *checker;
   struct api_downloads *downloads;
+  char *document; /* of OpenAPI; NULL: nobody has asked yet */
   struct api_waits *waits;
 } api;
 
@@ -190,7 +191,7 @@ void api_reply_empty(api_call *call);
  * (ETag, If-None-Match). True: the client has it; answered (304). */
 bool api_is_known(api_call *call, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Of a list only what the query wants: see API_PAGE_FIELDS. */
-void api_reply_page(api_call *call, const char *key, json_t *rows, json_t *(*present)(json_t *row));
+void api_reply_page(api_call *call, const char *key, json_t *rows);
 void api_reply_rows(api_call *call, const char *key, json_t *rows, json_t *(*present)(json_t *row));
 void api_reply_bytes(api_call *call, int status, const char *content_type, const void *bytes,
                      size_t size);
@@ -264,6 +265,7 @@ json_t *api_page(const api_call *call, const char *key, json_t *rows);
 json_t *api_rows_of_models(api_call *call);
 json_t *api_rows_of_uploads(api_call *call);
 json_t *api_all_settings(store *s);
+json_t *api_me(const api_user *user);
 
 /* ---- API tokens: "webml_" and a secret (scopes.c) ---- */
 

@@ -221,13 +221,15 @@ static void change_password(api_call *call) {
   if (answer) api_reply(call, 200, answer);
 }
 
+json_t *api_me(const api_user *u) {
+  return json_pack("{s:I, s:s, s:s, s:o, s:o, s:o*}", "id", (json_int_t)u->id, "name", u->name,
+                   "role", role_of(u), "login", u->login ? json_integer(u->login) : json_null(),
+                   "expires", u->expires < INT64_MAX ? json_integer(u->expires) : json_null(),
+                   "scopes", u->token ? api_scopes_json(u->scopes) : NULL);
+}
+
 static void whoami(api_call *call) {
-  const api_user *u = &call->user;
-  api_reply(call, 200,
-            json_pack("{s:I, s:s, s:s, s:o, s:o, s:o*}", "id", (json_int_t)u->id, "name", u->name,
-                      "role", role_of(u), "login", u->login ? json_integer(u->login) : json_null(),
-                      "expires", u->expires < INT64_MAX ? json_integer(u->expires) : json_null(),
-                      "scopes", u->token ? api_scopes_json(u->scopes) : NULL));
+  api_reply(call, 200, api_me(&call->user));
 }
 
 #define PASSWORD(name, about)                                                                      \

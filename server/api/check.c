@@ -96,6 +96,17 @@ static bool find_properties(api_call *call, json_t **row, const char **propertie
   return false;
 }
 
+/* Lines of a text that the client has not written tell it nothing. */
+static json_t *without_lines(json_t *result, bool own_text) {
+  static const char *const lists[] = {"errors", "warnings"};
+  size_t i;
+  json_t *issue;
+  for (int k = 0; own_text && k < 2; k++)
+    json_array_foreach(json_object_get(result, lists[k]), i, issue)
+        json_object_set_new(issue, "line", json_null());
+  return result;
+}
+
 static void check(api_call *call) {
   device_state states[CHOOSE_MOST_DEVICES];
   webml_check_device devices[CHOOSE_MOST_DEVICES];
@@ -111,7 +122,7 @@ static void check(api_call *call) {
   if (text) {
     options.n_devices = list_devices(call, states, devices);
     if (webml_model_check(text, strlen(text), &options, &result) == WEBML_OK)
-      api_reply(call, 200, json_loads(result, 0, NULL));
+      api_reply(call, 200, without_lines(json_loads(result, 0, NULL), !api_text(call, "text")));
     else
       api_fail(call, 500, "%s", webml_last_error());
   }

@@ -52,8 +52,7 @@ static json_t *find(api_call *call, bool change) {
 }
 
 static void list(api_call *call) {
-  api_reply_page(call, "datasets", datasets_list(call->store, call->user.id, call->user.admin),
-                 NULL);
+  api_reply_page(call, "datasets", datasets_list(call->store, call->user.id, call->user.admin));
 }
 
 static void one(api_call *call) {

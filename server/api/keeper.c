@@ -11,11 +11,13 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 /* TOKEN_SECONDS: how long API tokens are listed after they have expired. */
-enum { PURGE_SECONDS = 600, TOKEN_SECONDS = 30 * 86400 };
+enum { TRIM_SECONDS = 3, PURGE_SECONDS = 600, TOKEN_SECONDS = 30 * 86400 };
 
 struct api_keeper {
   pthread_t thread;
@@ -23,6 +25,7 @@ struct api_keeper {
   pthread_cond_t wake;
   bool stop;
   atomic_bool trim;
+  int64_t trimmed; /* bytes that were left by the last time */
 };
 
 static void purge(api *a) {
@@ -32,6 +35,24 @@ static void purge(api *a) {
   tokens_purge(a->context.store, context_now() - TOKEN_SECONDS);
   throttle_purge(a->throttle);
   store_fill_ballast(a->context.store);
+}
+
+/* Bytes in memory. */
+static int64_t resident(void) {
+  long long pages = 0;
+  FILE *f = fopen("/proc/self/statm", "re");
+  if (f && fscanf(f, "%*s %lld", &pages) != 1) pages = 0;
+  if (f) fclose(f);
+  return pages * (int64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* What was taken for a while goes back: asked for, or seen. */
+static void trim(struct api_keeper *k) {
+  enum { MUCH = 16 << 20 };
+  bool asked = atomic_exchange(&k->trim, false);
+  if (!asked && resident() < k->trimmed + MUCH) return;
+  malloc_trim(0);
+  k->trimmed = resident();
 }
 
 static void *keep(void *arg) {
@@ -45,7 +66,7 @@ static void *keep(void *arg) {
     if (second % PURGE_SECONDS == 0) purge(a);
     api_events_tend(a, context_now());
     api_downloads_tend(a, context_now());
-    if (atomic_exchange(&k->trim, false)) malloc_trim(0);
+    if (second % TRIM_SECONDS == 0) trim(k);
     pthread_mutex_lock(&k->mutex);
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec++;

@@ -49,16 +49,15 @@ static json_t *find(api_call *call) {
   return NULL;
 }
 
-static void list(api_call *call) {
-  api_reply_page(call, "models", models_list(call->store, call->user.id, call->user.admin),
-                 present);
-}
-
 json_t *api_rows_of_models(api_call *call) {
   json_t *rows = models_list(call->store, call->user.id, call->user.admin), *row;
   size_t i;
   json_array_foreach(rows, i, row) present(row);
   return rows;
+}
+
+static void list(api_call *call) {
+  api_reply_page(call, "models", api_rows_of_models(call)); /* with the states, to filter by */
 }
 
 static void reply_with(api_call *call, int status) {

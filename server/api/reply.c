@@ -151,17 +151,16 @@ void api_reply_rows(api_call *call, const char *key, json_t *rows,
   api_reply(call, 200, json_pack("{s:o}", key, rows));
 }
 
-void api_reply_page(api_call *call, const char *key, json_t *rows,
-                    json_t *(*present)(json_t *row)) {
-  size_t i;
-  json_t *row;
-  if (!rows) {
+void api_reply_page(api_call *call, const char *key, json_t *rows) {
+  const char *sort = api_text(call, "sort");
+  const json_t *first = json_array_get(rows, 0);
+  if (!rows)
     api_fail_store(call);
-    return;
-  }
-  json_t *page = api_page(call, key, rows);
-  if (present) json_array_foreach(json_object_get(page, key), i, row) present(row);
-  api_reply(call, 200, page);
+  else if (sort && first && !json_object_get(first, sort)) {
+    json_decref(rows);
+    api_fail(call, 400, "the rows have no member to sort by of this name");
+  } else
+    api_reply(call, 200, api_page(call, key, rows));
 }
 
 void api_reply_empty(api_call *call) {

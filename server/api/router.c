@@ -98,4 +98,5 @@ void api_stop(api *a) {
   api_checker_stop(a);
   api_waits_free(a);
   api_backups_stop(a);
+  free(a->document);
 }

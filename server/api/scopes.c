@@ -17,6 +17,7 @@ static const struct {
     {NULL, "/api/v1/auth/", 0},
     {NULL, "/api/v1/tokens", 0},
     {NULL, "/api/v1/users/{id}/tokens", 0},
+    {"POST", "/api/v1/users/keys", 0},
     {NULL, "/api/v1/users/{id}/password", 0},
     /* Loading and unloading concern all who predict with the model. */
     {NULL, "/v2/repository/models/", API_SCOPE_WRITE},

@@ -140,11 +140,18 @@ static bool link_first_weights(api_call *call, int64_t session, const char *from
   char folder[CONTEXT_PATH], to[CONTEXT_PATH];
   path_of_job(&call->api->context, session, "", folder, sizeof folder);
   path_of_job(&call->api->context, session, JOB_FIRST_WEIGHTS, to, sizeof to);
-  if ((mkdir(folder, 0700) == 0 || errno == EEXIST) && link(from, to) == 0)
-    return session_resume(call->store, session) == 1;
-  api_fail(call, errno == ENOSPC ? 507 : 500, "the weights to start from cannot be kept: %s",
-           strerror(errno));
-  session_wish(call->store, session, "cancel");
+  bool linked = (mkdir(folder, 0700) == 0 || errno == EEXIST) && link(from, to) == 0;
+  int failed = errno;
+  if (linked && session_resume(call->store, session) == 1) return true;
+  session_wish(call->store, session, "cancel"); /* before the answer, which frees the call */
+  jobs_wake(call->api->jobs);
+  if (linked)
+    api_fail_store(call);
+  else if (failed == ENOENT)
+    api_fail(call, 409, "the weights to start from were deleted meanwhile");
+  else
+    api_fail(call, failed == ENOSPC ? 507 : 500, "the weights to start from cannot be kept: %s",
+             strerror(failed));
   return false;
 }
 
@@ -193,7 +200,7 @@ static void start(api_call *call) {
 static void list(api_call *call) {
   enum { MOST = 100000 };
   api_reply_page(call, "sessions",
-                 sessions_list(call->store, call->user.id, call->user.admin, MOST), NULL);
+                 sessions_list(call->store, call->user.id, call->user.admin, MOST));
 }
 
 static json_t *find(api_call *call) {
@@ -340,7 +347,7 @@ static void erase(api_call *call) {
 }
 
 static const api_field one_fields[] = {
-    {"wait", API_INTEGER, false, true, 1, 120,
+    {"wait", API_INTEGER, false, true, 0, 120,
      "answer when its state is another than now, or after so many seconds; at once when it is over",
      NULL},
     {0}};

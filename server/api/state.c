@@ -15,16 +15,13 @@ static void state(api_call *call) {
   store *s = call->store;
   /* First: what happens while the rest is read is told by an event after it. */
   int64_t event = events_last(call->api->context.events);
-  json_t *me = json_pack("{s:I, s:s, s:s, s:I, s:I}", "id", (json_int_t)u->id, "name", u->name,
-                         "role", u->admin ? "admin" : "user", "login", (json_int_t)u->login,
-                         "expires", (json_int_t)u->expires);
-  json_t *answer =
-      json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "event", (json_int_t)event, "me",
-                me, "settings", api_all_settings(s), "models", or_empty(api_rows_of_models(call)),
-                "datasets", or_empty(datasets_list(s, u->id, u->admin)), "sessions",
-                or_empty(sessions_list(s, u->id, u->admin, MOST_SESSIONS)), "weights",
-                or_empty(weights_list(s, u->id, u->admin)), "uploads",
-                or_empty(api_rows_of_uploads(call)), "devices", monitor_json(call->api->monitor));
+  json_t *answer = json_pack(
+      "{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "event", (json_int_t)event, "me", api_me(u),
+      "settings", api_all_settings(s), "models", or_empty(api_rows_of_models(call)), "datasets",
+      or_empty(datasets_list(s, u->id, u->admin)), "sessions",
+      or_empty(sessions_list(s, u->id, u->admin, MOST_SESSIONS)), "weights",
+      or_empty(weights_list(s, u->id, u->admin)), "uploads", or_empty(api_rows_of_uploads(call)),
+      "devices", monitor_json(call->api->monitor));
   api_reply(call, 200, answer);
 }
 

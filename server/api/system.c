@@ -4,6 +4,7 @@
 #include "journal/journal.h"
 #include "store/sessions.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +17,21 @@ static void health(api_call *call) {
                       (json_int_t)(context_now() - call->api->started)));
 }
 
+/* Made once: it is the same until the program ends. */
 static void openapi(api_call *call) {
-  api_reply(call, 200, api_openapi(call->api));
+  static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
+  api *a = call->api;
+  pthread_mutex_lock(&making);
+  if (!a->document) {
+    json_t *document = api_openapi(a);
+    a->document = json_dumps(document, JSON_COMPACT);
+    json_decref(document);
+  }
+  pthread_mutex_unlock(&making);
+  if (a->document)
+    api_reply_bytes(call, 200, "application/json", a->document, strlen(a->document));
+  else
+    api_fail(call, 503, "out of memory");
 }
 
 static void counts(api_call *call) {

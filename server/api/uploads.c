@@ -111,16 +111,26 @@ static bool has_room(api_call *call) {
   return n >= 0 && n < MOST_UPLOADS;
 }
 
+static const char *size_of(int64_t bytes, char text[32]) {
+  static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};
+  double x = (double)bytes;
+  int unit = 0;
+  while (x >= 1000 && unit < 4) x /= 1000, unit++;
+  snprintf(text, 32, unit ? "%.1f %s" : "%.0f %s", x, units[unit]);
+  return text;
+}
+
 /* Whether so many bytes more are within the account's share. False: answered. */
 static bool check_quota(api_call *call, int64_t bytes) {
   int64_t used = datasets_bytes(call->store, call->user.id),
           most = (int64_t)setting(call->store, "storage_bytes");
   if (used < 0)
     api_fail_store(call);
-  else if (bytes > most - used)
-    api_fail(call, 413, "your data sets and uploads have %.2f of %.2f GB; this one has %.2f",
-             (double)used / 1e9, (double)most / 1e9, (double)bytes / 1e9);
-  else
+  else if (bytes > most - used && !call->user.admin) {
+    char have[32], may[32], wants[32];
+    api_fail(call, 413, "your data sets and uploads have %s of %s; this one has %s",
+             size_of(used, have), size_of(most, may), size_of(bytes, wants));
+  } else
     return true;
   return false;
 }
@@ -132,6 +142,10 @@ static bool read_length(api_call *call, int64_t *bytes) {
   const char *later = http_header(call->request, "upload-defer-length");
   *bytes = number_of(http_header(call->request, "upload-length"));
   if (later && strcmp(later, "1") == 0 && *bytes < 0) return true;
+  if (later) {
+    api_fail(call, 400, "Upload-Defer-Length is 1, and there is no Upload-Length then");
+    return false;
+  }
   if (*bytes >= 1 && *bytes <= most_bytes) return true;
   api_fail(call, *bytes > most_bytes ? 413 : 400,
            "Upload-Length must say how many bytes the file has, or Upload-Defer-Length: 1 that it "
@@ -372,8 +386,11 @@ static bool find_most(piece *p, const http_request *r, const api_user *u, const 
   int64_t bytes = length_of(row), said = number_of(http_header(r, "upload-length"));
   if (bytes >= 0) {
     p->most = bytes;
-    return true;
+    return said < 0 || said == bytes ||
+           refuse(refusal, 400, "the upload has %lld bytes, as was said before", (long long)bytes);
   }
+  if (said >= 0 && said < p->offset)
+    return refuse(refusal, 400, "%lld bytes of the upload are there already", (long long)p->offset);
   int64_t left = (int64_t)setting(s, "storage_bytes") - datasets_bytes(s, u->id);
   p->most = said >= 0 ? said : left < most_bytes ? left : most_bytes;
   if (said == 0 || said > most_bytes || (said > left && !u->admin))
@@ -485,7 +502,7 @@ const http_body_functions uploads_body = {
 static int64_t take_nothing(api_call *call, const json_t *row, const char *path) {
   http_refusal refusal;
   struct stat info;
-  piece p = {.api = call->api};
+  piece p = {.api = call->api, .offset = number_of(http_header(call->request, "upload-offset"))};
   if (!check_head(call->request, row, &refusal) ||
       !find_most(&p, call->request, &call->user, row, &refusal) ||
       (stat(path, &info) != 0 && !refuse_file(&refusal, errno)) ||

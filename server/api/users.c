@@ -10,7 +10,7 @@ static const char *const roles[] = {"admin", "user", "node", NULL};
 static const char *const shown_roles[] = {"admin", "user", "node", "service", NULL};
 
 static void list(api_call *call) {
-  api_reply_page(call, "users", users_list(call->store), NULL);
+  api_reply_page(call, "users", users_list(call->store));
 }
 
 /* The account of the path; NULL: answered. */

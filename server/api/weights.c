@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 static void list(api_call *call) {
-  api_reply_page(call, "weights", weights_list(call->store, call->user.id, call->user.admin), NULL);
+  api_reply_page(call, "weights", weights_list(call->store, call->user.id, call->user.admin));
 }
 
 static json_t *find(api_call *call) {

@@ -78,6 +78,10 @@ static void settle(http_connection *c) {
 
 static void on_written(h2o_socket_t *socket, const char *error) {
   http_connection *c = socket->on_close.data;
+  if (error) { /* the client has gone: what it has asked for besides is not computed */
+    c->one.n_rest = 0;
+    shutdown(h2o_socket_get_fd(socket), SHUT_RDWR);
+  }
   if (!call(c, c->write, error)) return;
   /* after "100 Continue" libh2o has taken chunks apart, in place */
   if (c->one.state == HTTP1_BODY) c->one.seen = socket->input->size;

@@ -84,12 +84,25 @@ static void tell_state(const context *c, int64_t id, int64_t owner, const char *
 
 /* ---- watching ---- */
 
+/* The figures of the last epoch, as the weights will have them; without what is about its progress.
+ */
+static void keep_figures(watcher *w, const json_t *event) {
+  static const char *const other[] = {
+      "event", "epochs", "step", "steps", "seconds", "seconds_left", "samples_per_second"};
+  json_t *figures = json_copy((json_t *)(uintptr_t)event);
+  for (size_t i = 0; i < sizeof other / sizeof *other; i++) json_object_del(figures, other[i]);
+  char *text = json_dumps(figures, JSON_COMPACT | JSON_REAL_PRECISION(9));
+  json_decref(figures);
+  if (text && strlen(text) < sizeof w->metrics) strcpy(w->metrics, text);
+  free(text);
+}
+
 /* What listeners need not hear: the whole record of a long training is a line of megabytes. */
 static void pass_on(watcher *w, const char *line, bool is_new) {
   json_t *event = json_loads(line, 0, NULL);
   const char *kind = store_text(event, "event");
   if (kind && strcmp(kind, "done") == 0) w->done = is_new;
-  if (kind && strcmp(kind, "epoch") == 0) snprintf(w->metrics, sizeof w->metrics, "%.2000s", line);
+  if (kind && strcmp(kind, "epoch") == 0) keep_figures(w, event);
   if (kind && is_new) {
     json_object_del(event, "record");
     json_object_set_new(event, "session", json_integer(w->id));

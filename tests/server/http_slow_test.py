@@ -1,4 +1,5 @@
 """Clients that ask and do not read: they are ended after a time, and hold little memory until then."""
+import os
 import struct
 import threading
 import time
@@ -89,3 +90,20 @@ def test_answers_that_nobody_takes_are_bounded(server, slack):
     assert grown < 700, f"{grown:.0f} MB for answers of {size} bytes"
     for c in crowd:
         c.s.close()
+
+
+def test_what_a_client_that_has_gone_has_asked_for_besides_is_not_computed(server):
+    """65 kB of pipelined requests, closed after the first answers."""
+    with raw.dial(server) as s:
+        s.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 1500)
+        s.recv(1000)
+    time.sleep(0.5)
+    before = cpu_seconds(server)
+    time.sleep(1)
+    assert cpu_seconds(server) - before < 0.2
+
+
+def cpu_seconds(server):
+    with open(f"/proc/{server.process.pid}/stat") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

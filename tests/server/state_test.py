@@ -121,6 +121,8 @@ def test_a_list_is_sorted_and_filtered(many):
     assert pages(many, "/api/v1/models", sort="id") == [["model 3", "model 1", "model 2", "model 5", "model 4"]]
     assert pages(many, "/api/v1/models", search="L 4") == [["model 4"]]
     assert pages(many, "/api/v1/models", state="static") == [[]]
+    assert len(pages(many, "/api/v1/models", state="dynamic")[0]) == 5
+    assert many.call("GET", "/api/v1/models?sort=password")[0] == 400
 
 
 def test_a_page_that_is_full_and_the_last_has_no_next(many):

@@ -1,8 +1,11 @@
 """Trainings that are steered: stopped with the best weights, paused and resumed, begun from earlier weights."""
+import threading
+import time
+
 import numpy as np
 import pytest
 
-from client import cancel, new_model, settled, start, started, tensors, train, until, upload
+from client import Client, cancel, cancel_all, new_model, settled, start, started, tensors, train, until, upload
 from samples import MLP, numbers_table
 
 LONG = {"epochs": 50000, "batch_size": 4, "validation_split": 0.2}
@@ -133,3 +136,20 @@ def test_weights_of_others_are_no_beginning(trainer, other):
 def test_all_nine_augmentations_are_taken(admin, picture_net, name, value):
     session = train(admin, picture_net.model, picture_net.dataset, epochs=1, batch_size=8, **{name: value})
     assert session["parameters"][name] == value
+
+
+def test_weights_that_are_deleted_meanwhile_are_told(trainer):
+    """The need is computed between the question for them and their use."""
+    for _ in range(3):
+        weights = train(trainer, trainer.net, trainer.data, epochs=1)["weights"]
+        answers = []
+        asking = threading.Thread(target=lambda c: answers.append(start(c, c.net, c.data, weights=weights, epochs=1)),
+                                  args=(trainer,))
+        deleter = Client(trainer.server, trainer.token)
+        asking.start()
+        time.sleep(0.01)
+        assert deleter.call("DELETE", f"/api/v1/weights/{weights}")[0] == 204
+        asking.join(30)
+        assert answers[0][0] in (201, 404, 409), answers
+        cancel_all(trainer)
+    assert trainer.call("GET", "/healthz")[0] == 200

@@ -157,3 +157,17 @@ def test_strangers_send_no_bodies(server):
             head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n"
             s.sendall(head.encode() + b"x" * 100000)
             assert s.recv(12) in (b"HTTP/1.1 401", b"HTTP/1.1 413"), path
+
+
+def test_a_length_below_what_has_come_is_refused(user, deferred):
+    assert send_piece(user, deferred, 0, TABLE[:1000]) == (204, 1000)
+    headers = {"Upload-Offset": "1000", "Upload-Length": "900", **PIECE}
+    assert user.call("PATCH", deferred, b"", headers=headers)[0] == 400, user.last.text
+    user.call("HEAD", deferred)
+    assert "upload-length" not in user.last.headers
+
+
+def test_another_length_than_was_said_is_refused(user):
+    _, location = begin_upload(user, "table", len(TABLE))
+    headers = {"Upload-Offset": "0", "Upload-Length": str(len(TABLE) + 1), **PIECE}
+    assert user.call("PATCH", location, TABLE[:10], headers=headers)[0] == 400, user.last.text
