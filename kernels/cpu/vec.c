@@ -90,7 +90,7 @@ static bool plain_relu(const wml_activation *a) {
 
 /* Calls the formula with a constant kind, so that its switch is gone before the loop is compiled.
  */
-#define WITH_CONSTANT_KIND(symbol, name, about)                                                           \
+#define WITH_CONSTANT_KIND(symbol, name, about)                                                    \
   case WML_##symbol:                                                                               \
     a.kind = WML_##symbol;                                                                         \
     IN_PLACE for (int64_t i = 0; i < n; i++) BODY;                                                 \
@@ -747,7 +747,7 @@ update_loop(const wml_optimizer *o, const vec_update *u, int64_t begin, int64_t 
   }
 }
 
-#define UPDATE_CASE(symbol, name, slots, about)                                                           \
+#define UPDATE_CASE(symbol, name, slots, about)                                                    \
   case WML_##symbol:                                                                               \
     o.kind = WML_##symbol;                                                                         \
     update_loop(&o, u, begin, end);                                                                \
