@@ -281,8 +281,8 @@ typedef struct webml_progress {
   double samples_per_second; /* of training steps */
   double seconds_left;       /* estimate for all that remains */
   bool improved;             /* this epoch's weights are the best so far */
-  /* At the end of an epoch, with progress_detail, of the validation part of a classification; else 0
-   * and NULL. */
+  /* At the end of an epoch, with progress_detail, of the validation part of a classification; else
+   * 0 and NULL. */
   int n_classes;
   const char *const *class_names; /* [n_classes] */
   const int64_t *confusion;       /* [n_classes, n_classes] samples by truth and by what was said;
@@ -334,8 +334,8 @@ typedef struct webml_train_options {
   double progress_seconds; /* least time between calls within an epoch; 0: 0.1 */
   void (*message)(const char *text, void *user); /* one sentence: what was chosen or noticed */
   void *user;
-  bool all_weights;     /* initial_weights must fit every layer: WEBML_ERROR_MISMATCH says which does
-                           not, and how */
+  bool all_weights; /* initial_weights must fit every layer: WEBML_ERROR_MISMATCH says which does
+                       not, and how */
   bool progress_detail; /* confusion and mistakes with the progress at the end of an epoch */
 } webml_train_options;
 
@@ -398,11 +398,12 @@ WEBML_API void webml_trainer_destroy(webml_trainer *trainer);
  *        [{"name","description","aliases":[..],"options":[OPTION]}],
  *    "training": [OPTION], "augmentation": [OPTION], "data": [OPTION]}
  * where OPTION is {"name","type","description","required","nullable"} with "default", "minimum",
- * "maximum" or "exclusiveMaximum", "choices" and "suggested" where there are such. type: "integer", "number", "boolean",
- * "pair" (an integer or [height, width]), "choice", "string", "activation", "initializer",
- * "regularizer", "value" (any JSON value: a key of a description). Options of trainings, of
- * augmentation and of data sets also have "command_line": "--batch-size", or null; enumerations are choices by name.
- * Free with webml_free(). WEBML_ERROR_ARGUMENT, _MEMORY. Any thread. */
+ * "maximum" or "exclusiveMaximum", "choices" and "suggested" where there are such. type: "integer",
+ * "number", "boolean", "pair" (an integer or [height, width]), "choice", "string", "activation",
+ * "initializer", "regularizer", "value" (any JSON value: a key of a description). Options of
+ * trainings, of augmentation and of data sets also have "command_line": "--batch-size", or null;
+ * enumerations are choices by name. Free with webml_free(). WEBML_ERROR_ARGUMENT, _MEMORY. Any
+ * thread. */
 WEBML_API webml_status webml_schema(char **json);
 
 /* How fast a device computes, as webml_model_check() takes it for its forecasts. */
@@ -417,7 +418,8 @@ typedef struct webml_speed {
 
 /* Measures it by training steps of six small networks, which takes about half a second; later calls
  * for the same device and precision return the same figures. Other programs that compute at the
- * same time lower them. WEBML_ERROR_ARGUMENT, _UNSUPPORTED (webml_device_check), _MEMORY, _DEVICE. Any thread. */
+ * same time lower them. WEBML_ERROR_ARGUMENT, _UNSUPPORTED (webml_device_check), _MEMORY, _DEVICE.
+ * Any thread. */
 WEBML_API webml_status webml_device_speed(webml_device *device, webml_precision precision,
                                           webml_speed *speed);
 
@@ -439,8 +441,8 @@ typedef struct webml_check_options {
   size_t n_devices;
 } webml_check_options;
 
-/* Checks a description that may be wrong anywhere, as it is typed, and reports all that can be known
- * about it. WEBML_OK also where it is wrong: *result says how. Options NULL: defaults.
+/* Checks a description that may be wrong anywhere, as it is typed, and reports all that can be
+ * known about it. WEBML_OK also where it is wrong: *result says how. Options NULL: defaults.
  *   {"valid": no errors,
  *    "errors": [ISSUE], "warnings": [ISSUE],
  *    "name","input_shape","layers","parameters","trainable","flops","optimizer","loss":
@@ -536,8 +538,8 @@ typedef struct webml_evaluate_options {
 /* Metrics and report over one part of a data set (opened with the options it was trained with):
  * {"part", "samples", "loss", "metrics", "confusion", "per_class"} (the last two up to 4,096
  * classes), for pictures also "mistakes": [{"picture","file","class","said","probability"}], the
- * surest first, at most 25; or {"outputs":[{"name","mae","rmse","r2"}]}. Options NULL: defaults. WEBML_ERROR_DATA where the part
- * is empty. */
+ * surest first, at most 25; or {"outputs":[{"name","mae","rmse","r2"}]}. Options NULL: defaults.
+ * WEBML_ERROR_DATA where the part is empty. */
 WEBML_API webml_status webml_evaluate(webml_predictor *predictor, const webml_dataset *dataset,
                                       const webml_evaluate_options *options, char **json);
 /* The same of `part` with the other defaults. */
