@@ -51,11 +51,18 @@ def problems(path, text):
                 yield name, f"{part} may include {', '.join(LIBRARY.get(part, [])) or 'nothing'}"
 
 
+def sql(path, text):
+    """Statements of SQL belong to the store, one file per resource."""
+    if path.startswith("server/") and not path.startswith("server/store/"):
+        yield from re.findall(r'"\s*((?:SELECT|INSERT INTO|UPDATE \w+ SET|DELETE FROM) [^"]{0,30})', text)
+
+
 def main():
     # The tester, tested.
     assert list(problems("cli/x.c", '#include "base/json.h"\n')), "a forbidden include must be found"
     assert list(problems("libwebml/src/model/x.c", '#include <dnnl.h>\n')), "a vendor header in the model must be found"
     assert list(problems("server/jobs/x.c", '#include "api/api.h"\n')), "an arrow that runs up in the server must be found"
+    assert list(sql("server/api/x.c", '"SELECT 1"')) and not list(sql("server/store/x.c", '"SELECT 1"')), "SQL must be found"
     bad = 0
     for top in ("libwebml", "kernels", "cli", "server", "bindings", "examples", "bench", "tests"):
         for folder, _, files in os.walk(os.path.join(root, top)):
@@ -64,8 +71,12 @@ def main():
                     continue
                 full = os.path.join(folder, file)
                 path = os.path.relpath(full, root)
-                for name, reason in problems(path, open(full).read()):
+                text = open(full).read()
+                for name, reason in problems(path, text):
                     print(f"{path}: includes {name}: {reason}")
+                    bad += 1
+                for statement in sql(path, text):
+                    print(f"{path}: has SQL, which belongs to server/store: {statement}")
                     bad += 1
     sys.exit(1 if bad else 0)
 

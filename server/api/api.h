@@ -207,6 +207,13 @@ http_stream *api_reply_stream(api_call *call, size_t most, void (*closed)(void *
  * own, {"error": sentence}. */
 void api_fail(api_call *call, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* The same with everything that is wrong: [{"path", "text", "cure"}], see api_problem_shape; the
+ * call's from here on. */
+void api_fail_with(api_call *call, int status, json_t *errors, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* 400 for a member of the body, or a parameter of the query. */
+void api_fail_field(api_call *call, const api_field *f, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /* The store's failure: 500, 507 when the disk is full, 503 when it is busy; details go to the log.
  */
 void api_fail_store(api_call *call);

@@ -147,19 +147,19 @@ static bool read_body(api_call *call) {
 static bool check_text(api_call *call, const api_field *f, const char *text) {
   size_t n = strlen(text);
   if ((double)n < f->least || (double)n > f->most) {
-    api_fail(call, 400, "%s must have %.0f to %.0f bytes, it has %zu", f->name, f->least, f->most,
-             n);
+    api_fail_field(call, f, "%s must have %.0f to %.0f bytes, it has %zu", f->name, f->least,
+                   f->most, n);
     return false;
   }
   const char *problem = f->type == API_NAME ? name_problem(text) : NULL;
   if (problem) {
-    api_fail(call, 400, "%s %s", f->name, problem);
+    api_fail_field(call, f, "%s %s", f->name, problem);
     return false;
   }
   for (int i = 0; f->choices; i++) {
     if (!f->choices[i]) {
-      api_fail(call, 400, "%s cannot be \"%.60s\"; see /openapi.json for its values", f->name,
-               text);
+      api_fail_field(call, f, "%s cannot be \"%.60s\"; see /openapi.json for its values", f->name,
+                     text);
       return false;
     }
     if (strcmp(f->choices[i], text) == 0) break;
@@ -182,8 +182,8 @@ static bool check_texts(api_call *call, const api_field *f, const json_t *list) 
     }
   }
   if (!right)
-    api_fail(call, 400, "%s must be a list of %.0f to %.0f different texts: %s", f->name, f->least,
-             f->most, f->about);
+    api_fail_field(call, f, "%s must be a list of %.0f to %.0f different texts: %s", f->name,
+                   f->least, f->most, f->about);
   return right;
 }
 
@@ -202,14 +202,14 @@ static bool check_value(api_call *call, const api_field *f, const json_t *v) {
   default: right = json_is_string(v);
   }
   if (!right) {
-    api_fail(call, 400, "%s must be %s", f->name, words[f->type]);
+    api_fail_field(call, f, "%s must be %s", f->name, words[f->type]);
     return false;
   }
   if (json_is_string(v)) return check_text(call, f, json_string_value(v));
   if (!json_is_number(v) || f->type == API_ID) return true;
   double x = json_number_value(v);
   if (x >= f->least && x <= f->most) return true;
-  api_fail(call, 400, "%s must be %g to %g, it is %g", f->name, f->least, f->most, x);
+  api_fail_field(call, f, "%s must be %g to %g, it is %g", f->name, f->least, f->most, x);
   return false;
 }
 
@@ -226,7 +226,7 @@ bool api_check_fields(api_call *call) {
   for (const api_field *f = call->route->fields; f && f->name; f++) {
     const json_t *v = json_object_get(call->input, f->name);
     if (!v && f->required) {
-      api_fail(call, 400, "%s is missing: %s", f->name, f->about);
+      api_fail_field(call, f, "%s is missing: %s", f->name, f->about);
       return false;
     }
     if (v && !check_value(call, f, v)) return false;

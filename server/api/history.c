@@ -1,6 +1,7 @@
 /* What devices did, and for whom. Whose trainings ran is for administrators; others see themselves,
  * and everybody else together. */
 #include "api.h"
+#include "store/users.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,8 +59,7 @@ static void add_names(api_call *call, json_t *people) {
   size_t i;
   json_array_foreach(people, i, one) {
     bool found;
-    json_t *row = store_row(call->store, &found, "SELECT name FROM users WHERE id = ?", "i",
-                            store_integer(one, "user"));
+    json_t *row = user_find(call->store, store_integer(one, "user"), &found);
     const char *name = store_text(row, "name");
     json_object_set_new(one, "name", name ? json_string(name) : json_null());
     json_decref(row);

@@ -4,9 +4,27 @@
 #include "cascade.h"
 #include "datasets.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <webml.h>
+
+/* All that is wrong with a description, each with its place and cure; NULL: not known. */
+static json_t *errors_of(const char *text) {
+  char *result = NULL;
+  if (webml_model_check(text, strlen(text), NULL, &result) != WEBML_OK) return NULL;
+  json_t *check = json_loads(result, 0, NULL), *errors = json_array(), *e;
+  size_t i;
+  webml_free(result);
+  json_array_foreach(json_object_get(check, "errors"), i, e) {
+    json_t *path = json_sprintf("/description%s", store_text(e, "path"));
+    json_array_append_new(errors, json_pack("{s:o, s:O, s:O}", "path", path, "text",
+                                            json_object_get(e, "text"), "cure",
+                                            json_object_get(e, "cure")));
+  }
+  json_decref(check);
+  return errors;
+}
 
 /* The description as the library writes it; NULL: the call was answered with all its errors. */
 static char *check_description(api_call *call, const json_t *description) {
@@ -14,8 +32,13 @@ static char *check_description(api_call *call, const json_t *description) {
   char *text = json_dumps(description, JSON_COMPACT), *canonical = NULL;
   webml_status status = text ? webml_model_parse(text, strlen(text), &model) : WEBML_ERROR_MEMORY;
   if (status == WEBML_OK) status = webml_model_to_json(model, &canonical);
-  if (status != WEBML_OK)
-    api_fail(call, status == WEBML_ERROR_MEMORY ? 503 : 422, "%s", webml_last_error());
+  if (status == WEBML_ERROR_MEMORY)
+    api_fail(call, 503, "out of memory");
+  else if (status != WEBML_OK) {
+    char sentence[2048];
+    snprintf(sentence, sizeof sentence, "%s", webml_last_error()); /* the check has its own */
+    api_fail_with(call, 422, errors_of(text), "%s", sentence);
+  }
   webml_model_destroy(model);
   free(text);
   return status == WEBML_OK ? canonical : NULL;

@@ -216,30 +216,52 @@ static bool has_header(const api_call *call, const char *name) {
   return false;
 }
 
-void api_fail(api_call *call, int status, const char *format, ...) {
-  char sentence[2048], code[64];
-  va_list args;
-  va_start(args, format);
-  vsnprintf(sentence, sizeof sentence, format, args);
-  va_end(args);
+/* Takes the errors, which may be NULL. */
+static void fail(api_call *call, int status, const char *sentence, json_t *errors) {
+  char code[64];
   call->refusal = sentence;
   if ((status == 503 || status == 429) && !has_header(call, "retry-after"))
     api_add_header(call, "retry-after", "1");
   json_t *detail = json_string(sentence);
   if (!detail) detail = json_string(http_reason(status)); /* not UTF-8 */
   if (has_own_form(call)) {
+    json_decref(errors);
     api_reply(call, status, json_pack("{s:o}", "error", detail));
     return;
   }
   http_code(status, code, sizeof code);
-  json_t *problem =
-      json_pack("{s:s, s:s, s:i, s:o, s:s}", "type", "about:blank", "title", http_reason(status),
-                "status", status, "detail", detail, "code", code);
+  json_t *problem = json_pack("{s:s, s:s, s:i, s:o, s:s, s:o*}", "type", "about:blank", "title",
+                              http_reason(status), "status", status, "detail", detail, "code", code,
+                              "errors", errors);
   char *text = json_dumps(problem, JSON_COMPACT);
   json_decref(problem);
   reply_text(call, status, "application/problem+json", text);
   free(text);
 }
+
+#define SENTENCE(format)                                                                           \
+  char sentence[2048];                                                                             \
+  va_list args;                                                                                    \
+  va_start(args, format);                                                                          \
+  vsnprintf(sentence, sizeof sentence, format, args);                                              \
+  va_end(args)
+
+void api_fail(api_call *call, int status, const char *format, ...) {
+  SENTENCE(format);
+  fail(call, status, sentence, NULL);
+}
+
+void api_fail_with(api_call *call, int status, json_t *errors, const char *format, ...) {
+  SENTENCE(format);
+  fail(call, status, sentence, errors);
+}
+
+void api_fail_field(api_call *call, const api_field *f, const char *format, ...) {
+  SENTENCE(format);
+  json_t *path = json_sprintf("%s%s", f->in_query ? "?" : "/", f->name);
+  fail(call, 400, sentence, json_pack("[{s:o, s:s, s:n}]", "path", path, "text", sentence, "cure"));
+}
+#undef SENTENCE
 
 void api_fail_store(api_call *call) {
   api_log("store", call, call->user.id, NULL, store_error());

@@ -81,3 +81,22 @@ def test_a_body_that_is_not_as_declared_is_refused(someone, body, words):
 def test_a_request_that_is_not_as_declared_is_refused(someone, method, url, expected):
     status, answer = someone.call(method, url)
     assert status == expected, answer
+
+
+# ---- problems ----
+
+def test_a_wrong_description_is_told_place_by_place(user):
+    wrong = {"layers": [{"type": "Dens", "layer": {}}], "size": [3]}
+    status, answer = user.call("POST", "/api/v1/models", {"name": "wrong", "description": wrong})
+    assert status == 422, answer
+    places = {e["path"]: e for e in answer["errors"]}
+    assert places["/description/layers/0/type"]["cure"]["patch"], answer
+
+
+@pytest.mark.parametrize("url, body, path", [
+    ("/api/v1/models", {"name": 1, "description": {}}, "/name"), ("/api/v1/models", {"description": {}}, "/name"),
+    ("/api/v1/models/check?x", {}, None), ("/api/v1/sessions", {"model": 1, "dataset": 1, "epochs": 0}, "/epochs")])
+def test_a_wrong_member_is_named(user, url, body, path):
+    status, answer = user.call("POST", url, body)
+    assert status == 400, answer
+    assert [e["path"] for e in answer.get("errors", [])] == ([path] if path else []), answer
