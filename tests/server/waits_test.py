@@ -87,8 +87,12 @@ def test_a_session_that_is_over_is_answered_at_once(user, dataset, slack):
     assert answer == user.get(f"/api/v1/sessions/{session['id']}")
 
 
-@pytest.mark.parametrize("seconds", ["0", "121", "-1", "x"])
-def test_only_1_to_120_seconds_are_waited(user, running, seconds):
+def test_nothing_is_waited_for_0_seconds(user, running):
+    assert user.call("GET", f"/api/v1/sessions/{running}?wait=0")[0] == 200
+
+
+@pytest.mark.parametrize("seconds", ["121", "-1", "x"])
+def test_more_than_120_seconds_are_not_waited(user, running, seconds):
     assert user.call("GET", f"/api/v1/sessions/{running}?wait={seconds}")[0] == 400
 
 
