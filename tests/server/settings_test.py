@@ -66,7 +66,7 @@ def test_an_account_has_as_much_storage_as_is_allowed(user, settings):
     settings(storage_bytes=1000)
     status, answer = begin_upload(user, "n", 5000)
     assert status == 413, answer
-    assert "GB" in answer["detail"]
+    assert "0 bytes of 1.0 kB; this one has 5.0 kB" in answer["detail"]
 
 
 # ---- without a key ----
