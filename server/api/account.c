@@ -137,7 +137,7 @@ static const shape_member key_members[] = {
     {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
     {"expires", SHAPE_TIME, 0, NULL, NULL, NULL},
     {0}};
-static const answer_shape key_shape = {"ResetKey", key_members, NULL};
+static const answer_shape key_shape = {"ResetKey", key_members, NULL, NULL};
 
 static const api_route routes[] = {
     {.id = "deleteMe",

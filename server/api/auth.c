@@ -267,7 +267,7 @@ static const shape_member person_shape_members[] = {{"id", SHAPE_INTEGER, 0, NUL
                                                     {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
                                                     {"role", SHAPE_TEXT, 0, NULL, NULL, role_names},
                                                     {0}};
-static const answer_shape person_shape = {"Person", person_shape_members, NULL};
+static const answer_shape person_shape = {"Person", person_shape_members, NULL, NULL};
 static const shape_member token_shape_members[] = {
     {"token", SHAPE_TEXT, 0, "for Authorization: Bearer", NULL, NULL},
     {"expires", SHAPE_TIME, 0, "of the token; the renewal gets another one", NULL, NULL},
@@ -275,7 +275,7 @@ static const shape_member token_shape_members[] = {
     {"login", SHAPE_INTEGER, 0, NULL, NULL, NULL},
     {"user", SHAPE_OBJECT, 0, NULL, &person_shape, NULL},
     {0}};
-static const answer_shape token_shape = {"Token", token_shape_members, NULL};
+static const answer_shape token_shape = {"Token", token_shape_members, NULL, NULL};
 static const shape_member registered_members[] = {
     {"token", SHAPE_TEXT, SHAPE_OPTIONAL, "as of a log-in", NULL, NULL},
     {"expires", SHAPE_TIME, SHAPE_OPTIONAL, NULL, NULL, NULL},
@@ -284,7 +284,7 @@ static const shape_member registered_members[] = {
     {"user", SHAPE_OBJECT, SHAPE_OPTIONAL, NULL, &person_shape, NULL},
     {"state", SHAPE_TEXT, SHAPE_OPTIONAL, "instead of all this: who has to let one in", NULL, NULL},
     {0}};
-static const answer_shape registered_shape = {"Registered", registered_members, NULL};
+static const answer_shape registered_shape = {"Registered", registered_members, NULL, NULL};
 static const shape_member me_shape_members[] = {
     {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
     {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
@@ -294,7 +294,7 @@ static const shape_member me_shape_members[] = {
     {"expires", SHAPE_TIME, SHAPE_NULLABLE, "null: an API token without an end", NULL, NULL},
     {"scopes", SHAPE_TEXTS, SHAPE_OPTIONAL, "what the API token may", NULL, NULL},
     {0}};
-const answer_shape api_me_shape = {"Me", me_shape_members, NULL};
+const answer_shape api_me_shape = {"Me", me_shape_members, NULL, NULL};
 static const shape_member login_shape_members[] = {
     {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
     {"address", SHAPE_TEXT, 0, NULL, NULL, NULL},
@@ -303,10 +303,10 @@ static const shape_member login_shape_members[] = {
     {"used", SHAPE_TIME, 0, NULL, NULL, NULL},
     {"current", SHAPE_BOOLEAN, 0, "the one that asks", NULL, NULL},
     {0}};
-static const answer_shape login_shape = {"LogIn", login_shape_members, NULL};
+static const answer_shape login_shape = {"LogIn", login_shape_members, NULL, NULL};
 static const shape_member logins_shape_members[] = {
     {"logins", SHAPE_LIST, 0, NULL, &login_shape, NULL}, {0}};
-static const answer_shape logins_shape = {"LogIns", logins_shape_members, NULL};
+static const answer_shape logins_shape = {"LogIns", logins_shape_members, NULL, NULL};
 
 static const api_route routes[] = {{.id = "logIn",
                                     .method = "POST",

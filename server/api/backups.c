@@ -192,13 +192,13 @@ static const shape_member backup_shape_members[] = {{"backup", SHAPE_TEXT, 0, NU
                                                     {"bytes", SHAPE_BYTES, 0, NULL, NULL, NULL},
                                                     {"made", SHAPE_TIME, 0, NULL, NULL, NULL},
                                                     {0}};
-static const answer_shape backup_shape = {"Backup", backup_shape_members, NULL};
+static const answer_shape backup_shape = {"Backup", backup_shape_members, NULL, NULL};
 static const shape_member backups_shape_members[] = {
     {"backups", SHAPE_LIST, 0, NULL, &backup_shape, NULL}, {0}};
-static const answer_shape backups_shape = {"Backups", backups_shape_members, NULL};
+static const answer_shape backups_shape = {"Backups", backups_shape_members, NULL, NULL};
 static const shape_member state_shape_members[] = {
     {"backup", SHAPE_TEXT, 0, NULL, NULL, NULL}, {"state", SHAPE_TEXT, 0, NULL, NULL, NULL}, {0}};
-static const answer_shape state_shape = {"BackupState", state_shape_members, NULL};
+static const answer_shape state_shape = {"BackupState", state_shape_members, NULL, NULL};
 
 static const api_route routes[] = {
     {.id = "listBackups",

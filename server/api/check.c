@@ -151,7 +151,7 @@ static const shape_member issue_members[] = {
     {"cure", SHAPE_JSON, SHAPE_NULLABLE, "{text, patch}: what to do, and as a JSON patch", NULL,
      NULL},
     {0}};
-static const answer_shape issue_shape = {"Issue", issue_members, NULL};
+static const answer_shape issue_shape = {"Issue", issue_members, NULL, NULL};
 static const shape_member check_members[] = {
     {"valid", SHAPE_BOOLEAN, 0, "there are no errors", NULL, NULL},
     {"errors", SHAPE_LIST, 0, "what a training would refuse", &issue_shape, NULL},
@@ -170,8 +170,8 @@ static const shape_member check_members[] = {
     {"devices", SHAPE_JSON, 0, "memory, whether it fits, seconds of an epoch: from, to", NULL,
      NULL},
     {0}};
-static const answer_shape check_shape = {"Check", check_members, NULL},
-                          schema_shape = {"ModelSchema", NULL, NULL};
+static const answer_shape check_shape = {"Check", check_members, NULL, NULL},
+                          schema_shape = {"ModelSchema", NULL, NULL, NULL};
 
 static const api_field check_fields[] = {
     {"description", API_OBJECT, false, false, 0, 0, "what is to be checked, or", NULL},

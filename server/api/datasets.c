@@ -263,43 +263,32 @@ static const shape_member dataset_shape_members[] = {
     {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
     {"version", SHAPE_INTEGER, 0, "as in ETag", NULL, NULL},
     {0}};
-const answer_shape api_dataset_shape = {"Dataset", dataset_shape_members, NULL};
+const answer_shape api_dataset_shape = {"Dataset", dataset_shape_members, NULL, NULL};
 static const shape_member datasets_shape_members[] = {
     {"datasets", SHAPE_LIST, 0, NULL, &api_dataset_shape, NULL},
     {"next", SHAPE_INTEGER, SHAPE_NULLABLE, "cursor of the next page", NULL, NULL},
     {0}};
-static const answer_shape datasets_shape = {"Datasets", datasets_shape_members, NULL};
-static const shape_member whole_shape_members[] = {
-    {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
-    {"owner", SHAPE_INTEGER, 0, NULL, NULL, NULL},
-    {"owner_name", SHAPE_TEXT, 0, NULL, NULL, NULL},
-    {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
-    {"about", SHAPE_TEXT, 0, "in words", NULL, NULL},
-    {"public", SHAPE_BOOLEAN, 0, NULL, NULL, NULL},
-    {"state", SHAPE_TEXT, 0, NULL, NULL, state_names},
-    {"format", SHAPE_TEXT, SHAPE_NULLABLE, "csvdata or images", NULL, NULL},
-    {"bytes", SHAPE_BYTES, 0, NULL, NULL, NULL},
-    {"error", SHAPE_TEXT, SHAPE_NULLABLE, "why it is broken", NULL, NULL},
-    {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
-    {"version", SHAPE_INTEGER, 0, "as in ETag", NULL, NULL},
-    {"properties", SHAPE_JSON, SHAPE_NULLABLE, "what looking at it has shown: docs/data.md", NULL,
-     NULL},
-    {0}};
-static const answer_shape whole_shape = {"DatasetWhole", whole_shape_members, NULL};
+static const answer_shape datasets_shape = {"Datasets", datasets_shape_members, NULL, NULL};
+static const shape_member whole_shape_members[] = {{"properties", SHAPE_JSON, SHAPE_NULLABLE,
+                                                    "what looking at it has shown: docs/data.md",
+                                                    NULL, NULL},
+                                                   {0}};
+static const answer_shape whole_shape = {"DatasetWhole", whole_shape_members, NULL,
+                                         &api_dataset_shape};
 static const shape_member class_shape_members[] = {
     {"class", SHAPE_TEXT, 0, NULL, NULL, NULL},
     {"training", SHAPE_INTEGER, SHAPE_NULLABLE, NULL, NULL, NULL},
     {"validation", SHAPE_INTEGER, SHAPE_NULLABLE, NULL, NULL, NULL},
     {"sample", SHAPE_TEXT, SHAPE_NULLABLE, "path of one picture", NULL, NULL},
     {0}};
-static const answer_shape class_shape = {"ClassPreview", class_shape_members, NULL};
+static const answer_shape class_shape = {"ClassPreview", class_shape_members, NULL, NULL};
 static const shape_member preview_shape_members[] = {
     {"format", SHAPE_TEXT, 0, NULL, NULL, NULL},
     {"columns", SHAPE_TEXTS, SHAPE_OPTIONAL, NULL, NULL, NULL},
     {"rows", SHAPE_JSON, SHAPE_OPTIONAL, "lists of values, one for each row", NULL, NULL},
     {"classes", SHAPE_LIST, SHAPE_OPTIONAL, NULL, &class_shape, NULL},
     {0}};
-static const answer_shape preview_shape = {"Preview", preview_shape_members, NULL};
+static const answer_shape preview_shape = {"Preview", preview_shape_members, NULL, NULL};
 
 static const api_field page_fields[] = {API_PAGE_FIELDS, {0}};
 

@@ -100,7 +100,7 @@ static const shape_member memory_shape_members[] = {
     {"used", SHAPE_BYTES, SHAPE_NULLABLE, NULL, NULL, NULL},
     {"free", SHAPE_BYTES, SHAPE_NULLABLE, NULL, NULL, NULL},
     {0}};
-static const answer_shape memory_shape = {"Memory", memory_shape_members, NULL};
+static const answer_shape memory_shape = {"Memory", memory_shape_members, NULL, NULL};
 static const shape_member process_shape_members[] = {
     {"pid", SHAPE_INTEGER, 0, NULL, NULL, NULL},
     {"user", SHAPE_TEXT, SHAPE_NULLABLE, NULL, NULL, NULL},
@@ -108,7 +108,7 @@ static const shape_member process_shape_members[] = {
     {"memory", SHAPE_BYTES, SHAPE_NULLABLE, NULL, NULL, NULL},
     {"session", SHAPE_INTEGER, SHAPE_NULLABLE, "the training that it is", NULL, NULL},
     {0}};
-static const answer_shape process_shape = {"Process", process_shape_members, NULL};
+static const answer_shape process_shape = {"Process", process_shape_members, NULL, NULL};
 static const shape_member api_device_shape_members[] = {
     {"name", SHAPE_TEXT, 0, "cpu, cuda:0, ...", NULL, NULL},
     {"kind", SHAPE_TEXT, 0, NULL, NULL, NULL},
@@ -134,15 +134,16 @@ static const shape_member api_device_shape_members[] = {
     {"closed", SHAPE_BOOLEAN, 0, "no new training gets it", NULL, NULL},
     {"reservation", SHAPE_JSON, SHAPE_NULLABLE, NULL, NULL, NULL},
     {0}};
-const answer_shape api_device_shape = {"Device", api_device_shape_members, NULL};
+const answer_shape api_device_shape = {"Device", api_device_shape_members, NULL, NULL};
 static const shape_member unavailable_shape_members[] = {
     {"kind", SHAPE_TEXT, 0, NULL, NULL, NULL}, {"reason", SHAPE_TEXT, 0, NULL, NULL, NULL}, {0}};
-static const answer_shape unavailable_shape = {"Unavailable", unavailable_shape_members, NULL};
+static const answer_shape unavailable_shape = {"Unavailable", unavailable_shape_members, NULL,
+                                               NULL};
 static const shape_member devices_members[] = {
     {"devices", SHAPE_LIST, 0, NULL, &api_device_shape, NULL},
     {"unavailable", SHAPE_LIST, 0, NULL, &unavailable_shape, NULL},
     {0}};
-const answer_shape api_devices_shape = {"Devices", devices_members, NULL};
+const answer_shape api_devices_shape = {"Devices", devices_members, NULL, NULL};
 static const shape_member candidate_shape_members[] = {
     {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
     {"uuid", SHAPE_TEXT, SHAPE_OPTIONAL, NULL, NULL, NULL},
@@ -152,14 +153,14 @@ static const shape_member candidate_shape_members[] = {
     {"estimated", SHAPE_BOOLEAN, 0, "no GPU was opened for it", NULL, NULL},
     {"reason", SHAPE_TEXT, SHAPE_NULLABLE, "why it does not fit", NULL, NULL},
     {0}};
-static const answer_shape candidate_shape = {"Candidate", candidate_shape_members, NULL};
+static const answer_shape candidate_shape = {"Candidate", candidate_shape_members, NULL, NULL};
 static const shape_member choice_shape_members[] = {
     {"device", SHAPE_TEXT, SHAPE_NULLABLE, "the one that it would get now", NULL, NULL},
     {"uuid", SHAPE_TEXT, SHAPE_OPTIONAL, NULL, NULL, NULL},
     {"waiting_helps", SHAPE_BOOLEAN, 0, NULL, NULL, NULL},
     {"devices", SHAPE_LIST, 0, NULL, &candidate_shape, NULL},
     {0}};
-static const answer_shape choice_shape = {"DeviceChoice", choice_shape_members, NULL};
+static const answer_shape choice_shape = {"DeviceChoice", choice_shape_members, NULL, NULL};
 
 static const api_route routes[] = {
     {.id = "listDevices",

@@ -140,13 +140,14 @@ static const shape_member backup_members[] = {
     {0}};
 static const shape_member reset_members[] = {
     {"last", SHAPE_INTEGER, 0, "the event to go on from", NULL, NULL}, {0}};
-static const answer_shape session_event = {"SessionEvent", session_members, NULL},
-                          progress_event = {"ProgressEvent", NULL, NULL},
-                          dataset_event = {"DatasetEvent", dataset_members, NULL},
-                          notice_event = {"NoticeEvent", notice_members, NULL},
-                          registration_event = {"RegistrationEvent", registration_members, NULL},
-                          backup_event = {"BackupEvent", backup_members, NULL},
-                          reset_event = {"ResetEvent", reset_members, NULL};
+static const answer_shape session_event = {"SessionEvent", session_members, NULL, NULL},
+                          progress_event = {"ProgressEvent", NULL, NULL, NULL},
+                          dataset_event = {"DatasetEvent", dataset_members, NULL, NULL},
+                          notice_event = {"NoticeEvent", notice_members, NULL, NULL},
+                          registration_event = {"RegistrationEvent", registration_members, NULL,
+                                                NULL},
+                          backup_event = {"BackupEvent", backup_members, NULL, NULL},
+                          reset_event = {"ResetEvent", reset_members, NULL, NULL};
 
 const api_event api_event_kinds[] = {
     {"session", "a training has come to another state, or waits for something else",

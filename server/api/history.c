@@ -125,7 +125,7 @@ static const shape_member person_members[] = {
     {"seconds", SHAPE_NUMBERS, 0, "in which trainings of theirs ran on the device", NULL, NULL},
     {"memory", SHAPE_NUMBERS, 0, "bytes that those held then, on average", NULL, NULL},
     {0}};
-static const answer_shape person_shape = {"DevicePerson", person_members, NULL};
+static const answer_shape person_shape = {"DevicePerson", person_members, NULL, NULL};
 static const shape_member history_members[] = {
     {"device", SHAPE_TEXT, 0, "cpu or the UUID of a GPU", NULL, NULL},
     {"step", SHAPE_INTEGER, 0, "seconds from one sample to the next", NULL, NULL},
@@ -140,7 +140,7 @@ static const shape_member history_members[] = {
     {"temperature_max", SHAPE_JSON, 0, NULL, NULL, NULL},
     {"people", SHAPE_LIST, 0, NULL, &person_shape, NULL},
     {0}};
-static const answer_shape history_shape = {"DeviceHistory", history_members, NULL};
+static const answer_shape history_shape = {"DeviceHistory", history_members, NULL, NULL};
 
 static const api_route routes[] = {{.id = "getDeviceHistory",
                                     .method = "GET",

@@ -283,35 +283,22 @@ static const shape_member model_shape_members[] = {
     {"changed", SHAPE_TIME, 0, NULL, NULL, NULL},
     {"version", SHAPE_INTEGER, 0, "as in ETag", NULL, NULL},
     {0}};
-const answer_shape api_model_shape = {"Model", model_shape_members, NULL};
+const answer_shape api_model_shape = {"Model", model_shape_members, NULL, NULL};
 static const shape_member models_shape_members[] = {
     {"models", SHAPE_LIST, 0, NULL, &api_model_shape, NULL},
     {"next", SHAPE_INTEGER, SHAPE_NULLABLE, "cursor of the next page", NULL, NULL},
     {0}};
-static const answer_shape models_shape = {"Models", models_shape_members, NULL};
+static const answer_shape models_shape = {"Models", models_shape_members, NULL, NULL};
 static const shape_member whole_shape_members[] = {
-    {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
-    {"owner", SHAPE_INTEGER, 0, NULL, NULL, NULL},
-    {"owner_name", SHAPE_TEXT, 0, NULL, NULL, NULL},
-    {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
-    {"public", SHAPE_BOOLEAN, 0, NULL, NULL, NULL},
-    {"state", SHAPE_TEXT, 0, NULL, NULL, state_names},
-    {"max_batch_size", SHAPE_INTEGER, SHAPE_NULLABLE, NULL, NULL, NULL},
-    {"max_queue_delay_microseconds", SHAPE_INTEGER, SHAPE_NULLABLE, NULL, NULL, NULL},
-    {"max_queue_size", SHAPE_INTEGER, SHAPE_NULLABLE, NULL, NULL, NULL},
-    {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
-    {"changed", SHAPE_TIME, 0, NULL, NULL, NULL},
-    {"version", SHAPE_INTEGER, 0, "as in ETag", NULL, NULL},
-    {"description", SHAPE_JSON, 0, "docs/model.md", NULL, NULL},
-    {0}};
-static const answer_shape whole_shape = {"ModelWhole", whole_shape_members, NULL};
+    {"description", SHAPE_JSON, 0, "docs/model.md", NULL, NULL}, {0}};
+static const answer_shape whole_shape = {"ModelWhole", whole_shape_members, NULL, &api_model_shape};
 static const shape_member shaped_shape_members[] = {
     {"id", SHAPE_INTEGER, 0, "of the model that has the sizes now", NULL, NULL},
     {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
     {"chosen", SHAPE_TEXTS, 0, "what was chosen, a sentence each", NULL, NULL},
     {0}};
-static const answer_shape shaped_shape = {"Shaped", shaped_shape_members, NULL};
-static const answer_shape summary_shape = {"ModelSummary", NULL, NULL};
+static const answer_shape shaped_shape = {"Shaped", shaped_shape_members, NULL, NULL};
+static const answer_shape summary_shape = {"ModelSummary", NULL, NULL, NULL};
 
 static const api_field page_fields[] = {API_PAGE_FIELDS, {0}};
 

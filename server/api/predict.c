@@ -77,7 +77,7 @@ static void predict(api_call *call) {
 
 /* ---- answers ---- */
 
-static const answer_shape prediction_shape = {"Prediction", NULL, NULL};
+static const answer_shape prediction_shape = {"Prediction", NULL, NULL, NULL};
 
 static const api_route routes[] = {
     {.id = "predict",

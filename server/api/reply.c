@@ -190,7 +190,7 @@ static const shape_member cause_members[] = {
     {"text", SHAPE_TEXT, 0, "what is wrong, a sentence", NULL, NULL},
     {"cure", SHAPE_JSON, SHAPE_NULLABLE, "what to do, or a patch that does it", NULL, NULL},
     {0}};
-static const answer_shape cause_shape = {"Cause", cause_members, NULL};
+static const answer_shape cause_shape = {"Cause", cause_members, NULL, NULL};
 static const shape_member problem_members[] = {
     {"type", SHAPE_TEXT, 0, NULL, NULL, NULL},
     {"title", SHAPE_TEXT, 0, "the status in words", NULL, NULL},
@@ -199,10 +199,10 @@ static const shape_member problem_members[] = {
     {"code", SHAPE_TEXT, 0, "a word for programs", NULL, NULL},
     {"errors", SHAPE_LIST, SHAPE_OPTIONAL, "everything that is wrong", &cause_shape, NULL},
     {0}};
-const answer_shape api_problem_shape = {"Problem", problem_members, NULL};
+const answer_shape api_problem_shape = {"Problem", problem_members, NULL, NULL};
 static const shape_member protocol_error_members[] = {
     {"error", SHAPE_TEXT, 0, "one sentence", NULL, NULL}, {0}};
-const answer_shape api_protocol_error_shape = {"ProtocolError", protocol_error_members, NULL};
+const answer_shape api_protocol_error_shape = {"ProtocolError", protocol_error_members, NULL, NULL};
 
 /* The inference protocols have their own form of an error. */
 static bool has_own_form(const api_call *call) {

@@ -324,7 +324,7 @@ static const shape_member curve_shape_members[] = {
     {"lines", SHAPE_INTEGER, 0, "points before thinning", NULL, NULL},
     {"best", SHAPE_JSON, SHAPE_NULLABLE, "the figures of the best epoch so far", NULL, NULL},
     {0}};
-static const answer_shape curve_shape = {"Curve", curve_shape_members, NULL};
+static const answer_shape curve_shape = {"Curve", curve_shape_members, NULL, NULL};
 
 /* Its weights stay, and then the folder does, where their file is. */
 static void erase(api_call *call) {
@@ -360,7 +360,7 @@ static const shape_member mistake_members[] = {
     {"said", SHAPE_TEXT, 0, "the class that it was taken for", NULL, NULL},
     {"probability", SHAPE_NUMBER, 0, NULL, NULL, NULL},
     {0}};
-static const answer_shape mistake_shape = {"Mistake", mistake_members, NULL};
+static const answer_shape mistake_shape = {"Mistake", mistake_members, NULL, NULL};
 static const shape_member confusion_members[] = {
     {"epoch", SHAPE_INTEGER, 0, NULL, NULL, NULL},
     {"classes", SHAPE_TEXTS, SHAPE_OPTIONAL, NULL, NULL, NULL},
@@ -368,7 +368,7 @@ static const shape_member confusion_members[] = {
      NULL, NULL},
     {"mistakes", SHAPE_LIST, 0, "the surest first", &mistake_shape, NULL},
     {0}};
-static const answer_shape confusion_shape = {"Confusion", confusion_members, NULL};
+static const answer_shape confusion_shape = {"Confusion", confusion_members, NULL, NULL};
 
 /* ---- steering ---- */
 
@@ -438,37 +438,16 @@ static const shape_member session_shape_members[] = {
     {"weights", SHAPE_INTEGER, SHAPE_NULLABLE, "that came of it", NULL, NULL},
     {"reservation", SHAPE_JSON, SHAPE_NULLABLE, NULL, NULL, NULL},
     {0}};
-const answer_shape api_session_shape = {"Session", session_shape_members, NULL};
+const answer_shape api_session_shape = {"Session", session_shape_members, NULL, NULL};
 static const shape_member sessions_shape_members[] = {
     {"sessions", SHAPE_LIST, 0, NULL, &api_session_shape, NULL},
     {"next", SHAPE_INTEGER, SHAPE_NULLABLE, "cursor of the next page", NULL, NULL},
     {0}};
-static const answer_shape sessions_shape = {"Sessions", sessions_shape_members, NULL};
+static const answer_shape sessions_shape = {"Sessions", sessions_shape_members, NULL, NULL};
 static const shape_member whole_shape_members[] = {
-    {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
-    {"owner", SHAPE_INTEGER, 0, NULL, NULL, NULL},
-    {"owner_name", SHAPE_TEXT, 0, NULL, NULL, NULL},
-    {"model", SHAPE_INTEGER, 0, NULL, NULL, NULL},
-    {"model_name", SHAPE_TEXT, 0, NULL, NULL, NULL},
-    {"dataset", SHAPE_INTEGER, SHAPE_NULLABLE, "null: it was deleted", NULL, NULL},
-    {"dataset_name", SHAPE_TEXT, SHAPE_NULLABLE, NULL, NULL, NULL},
-    {"device", SHAPE_TEXT, 0, "that was asked for", NULL, NULL},
-    {"placed", SHAPE_TEXT, SHAPE_NULLABLE, "where it runs or ran: cpu or the UUID of a GPU", NULL,
-     NULL},
-    {"waits_for", SHAPE_TEXT, SHAPE_NULLABLE, NULL, NULL, NULL},
-    {"need_cpu", SHAPE_BYTES, SHAPE_NULLABLE, "memory that it needs on the CPU", NULL, NULL},
-    {"need_gpu", SHAPE_BYTES, SHAPE_NULLABLE, "and on a GPU", NULL, NULL},
-    {"parameters", SHAPE_JSON, 0, NULL, NULL, NULL},
-    {"state", SHAPE_TEXT, 0, NULL, NULL, api_session_states},
-    {"error", SHAPE_TEXT, SHAPE_NULLABLE, NULL, NULL, NULL},
-    {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
-    {"started", SHAPE_TIME, SHAPE_NULLABLE, NULL, NULL, NULL},
-    {"ended", SHAPE_TIME, SHAPE_NULLABLE, NULL, NULL, NULL},
-    {"weights", SHAPE_INTEGER, SHAPE_NULLABLE, "that came of it", NULL, NULL},
-    {"reservation", SHAPE_JSON, SHAPE_NULLABLE, NULL, NULL, NULL},
-    {"history", SHAPE_JSON, 0, "one object for each epoch, with its figures", NULL, NULL},
-    {0}};
-static const answer_shape whole_shape = {"SessionWhole", whole_shape_members, NULL};
+    {"history", SHAPE_JSON, 0, "one object for each epoch, with its figures", NULL, NULL}, {0}};
+static const answer_shape whole_shape = {"SessionWhole", whole_shape_members, NULL,
+                                         &api_session_shape};
 
 static const api_field page_fields[] = {API_PAGE_FIELDS, {0}};
 

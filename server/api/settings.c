@@ -38,7 +38,7 @@ static void save(api_call *call) {
 
 /* ---- answers ---- */
 
-const answer_shape api_settings_shape = {"Settings", setting_members, NULL};
+const answer_shape api_settings_shape = {"Settings", setting_members, NULL, NULL};
 
 static const api_route routes[] = {{.id = "getSettings",
                                     .method = "GET",

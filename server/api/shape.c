@@ -30,21 +30,24 @@ static json_t *member_value(const shape_member *m, json_t *value) {
   }
 }
 
+static void apply_members(const answer_shape *s, const json_t *value, json_t *out) {
+  if (s->base) apply_members(s->base, value, out);
+  for (const shape_member *m = s->members; m->name; m++) {
+    json_t *given = json_object_get(value, m->name);
+    if (given)
+      json_object_set_new(out, m->name, member_value(m, given));
+    else if (!(m->how & SHAPE_OPTIONAL))
+      json_object_set_new(out, m->name, json_null());
+  }
+}
+
 json_t *shape_apply(const answer_shape *s, json_t *value) {
   json_t *out;
   if (!value || (!s->members && !s->list_of)) return value;
   if (s->list_of)
     out = apply_list(s->list_of, value);
-  else {
-    out = json_object();
-    for (const shape_member *m = s->members; m->name; m++) {
-      json_t *given = json_object_get(value, m->name);
-      if (given)
-        json_object_set_new(out, m->name, member_value(m, given));
-      else if (!(m->how & SHAPE_OPTIONAL))
-        json_object_set_new(out, m->name, json_null());
-    }
-  }
+  else
+    apply_members(s, value, out = json_object());
   json_decref(value);
   return out;
 }
@@ -91,14 +94,19 @@ static json_t *member_schema(const shape_member *m, json_t *schemas) {
   return s;
 }
 
-json_t *shape_schema(const answer_shape *s, json_t *schemas) {
-  if (s->list_of) return list_of(shape_reference(s->list_of, schemas));
-  if (!s->members) return json_pack("{s:s}", "type", "object");
-  json_t *members = json_object(), *required = json_array();
+static void add_members(const answer_shape *s, json_t *schemas, json_t *members, json_t *required) {
+  if (s->base) add_members(s->base, schemas, members, required);
   for (const shape_member *m = s->members; m->name; m++) {
     json_object_set_new(members, m->name, member_schema(m, schemas));
     if (!(m->how & SHAPE_OPTIONAL)) json_array_append_new(required, json_string(m->name));
   }
+}
+
+json_t *shape_schema(const answer_shape *s, json_t *schemas) {
+  if (s->list_of) return list_of(shape_reference(s->list_of, schemas));
+  if (!s->members) return json_pack("{s:s}", "type", "object");
+  json_t *members = json_object(), *required = json_array();
+  add_members(s, schemas, members, required);
   return json_pack("{s:s, s:o, s:o, s:b}", "type", "object", "properties", members, "required",
                    required, "additionalProperties", 0);
 }

@@ -40,6 +40,7 @@ struct answer_shape {
   const char *name;            /* unique; in the document: the schema's */
   const shape_member *members; /* ends with a name of NULL; NULL: any object */
   const answer_shape *list_of; /* instead of members: the answer is a list of these */
+  const answer_shape *base;    /* with members: those of this one come first; NULL: none */
 };
 
 /* The value as its shape says: members that the shape does not name are left out, and the types are

@@ -36,7 +36,7 @@ static const shape_member members[] = {
     {"uploads", SHAPE_LIST, 0, NULL, &api_upload_shape, NULL},
     {"devices", SHAPE_OBJECT, 0, NULL, &api_devices_shape, NULL},
     {0}};
-static const answer_shape state_shape = {"State", members, NULL};
+static const answer_shape state_shape = {"State", members, NULL, NULL};
 
 static const api_route routes[] = {
     {.id = "getState",

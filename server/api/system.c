@@ -234,7 +234,7 @@ static const shape_member health_shape_members[] = {
     {"version", SHAPE_TEXT, 0, NULL, NULL, NULL},
     {"seconds", SHAPE_INTEGER, 0, "since the start", NULL, NULL},
     {0}};
-static const answer_shape health_shape = {"Health", health_shape_members, NULL};
+static const answer_shape health_shape = {"Health", health_shape_members, NULL, NULL};
 static const shape_member counts_shape_members[] = {
     {"connections", SHAPE_INTEGER, 0, NULL, NULL, NULL},
     {"open_connections", SHAPE_INTEGER, 0, NULL, NULL, NULL},
@@ -242,11 +242,11 @@ static const shape_member counts_shape_members[] = {
     {"given_up", SHAPE_INTEGER, 0, NULL, NULL, NULL},
     {"refused_connections", SHAPE_INTEGER, 0, NULL, NULL, NULL},
     {0}};
-static const answer_shape counts_shape = {"Counts", counts_shape_members, NULL};
+static const answer_shape counts_shape = {"Counts", counts_shape_members, NULL, NULL};
 static const shape_member log_shape_members[] = {
     {"lines", SHAPE_JSON, 0, "objects, the newest first", NULL, NULL}, {0}};
-static const answer_shape log_shape = {"LogLines", log_shape_members, NULL};
-static const answer_shape any_shape = {"OpenApi", NULL, NULL};
+static const answer_shape log_shape = {"LogLines", log_shape_members, NULL, NULL};
+static const answer_shape any_shape = {"OpenApi", NULL, NULL, NULL};
 
 static const api_route routes[] = {
     {.id = "getRoot",

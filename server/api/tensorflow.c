@@ -27,13 +27,13 @@ static void predict(api_call *call) {
 
 /* ---- answers ---- */
 
-static const answer_shape status_shape = {"TensorflowStatus", NULL, NULL};
+static const answer_shape status_shape = {"TensorflowStatus", NULL, NULL, NULL};
 static const shape_member predictions_shape_members[] = {
     {"predictions", SHAPE_JSON, SHAPE_OPTIONAL, NULL, NULL, NULL},
     {"outputs", SHAPE_JSON, SHAPE_OPTIONAL, NULL, NULL, NULL},
     {0}};
 static const answer_shape predictions_shape = {"TensorflowPredictions", predictions_shape_members,
-                                               NULL};
+                                               NULL, NULL};
 
 static const api_route routes[] = {{.id = "tensorflowStatus",
                                     .method = "GET",

@@ -165,10 +165,10 @@ static const shape_member token_members[] = {
     {"expires", SHAPE_TIME, SHAPE_NULLABLE, "null: it does not", NULL, NULL},
     {"used", SHAPE_TIME, SHAPE_NULLABLE, "last, to a minute; null: never", NULL, NULL},
     {0}};
-static const answer_shape token_shape = {"ApiToken", token_members, NULL};
+static const answer_shape token_shape = {"ApiToken", token_members, NULL, NULL};
 static const shape_member tokens_members[] = {{"tokens", SHAPE_LIST, 0, NULL, &token_shape, NULL},
                                               {0}};
-static const answer_shape tokens_shape = {"ApiTokens", tokens_members, NULL};
+static const answer_shape tokens_shape = {"ApiTokens", tokens_members, NULL, NULL};
 static const shape_member new_token_members[] = {
     {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
     {"token", SHAPE_TEXT, 0, "for Authorization: Bearer; shown this once", NULL, NULL},
@@ -177,7 +177,7 @@ static const shape_member new_token_members[] = {
     {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
     {"expires", SHAPE_TIME, SHAPE_NULLABLE, "null: it does not", NULL, NULL},
     {0}};
-static const answer_shape new_token_shape = {"NewApiToken", new_token_members, NULL};
+static const answer_shape new_token_shape = {"NewApiToken", new_token_members, NULL, NULL};
 
 static const api_route routes[] = {
     {.id = "createToken",

@@ -591,13 +591,13 @@ static const shape_member upload_shape_members[] = {
     {"state", SHAPE_TEXT, 0, "open or failed", NULL, NULL},
     {"error", SHAPE_TEXT, SHAPE_NULLABLE, NULL, NULL, NULL},
     {0}};
-const answer_shape api_upload_shape = {"Upload", upload_shape_members, NULL};
+const answer_shape api_upload_shape = {"Upload", upload_shape_members, NULL, NULL};
 static const shape_member uploads_shape_members[] = {
     {"uploads", SHAPE_LIST, 0, NULL, &api_upload_shape, NULL}, {0}};
-static const answer_shape uploads_shape = {"Uploads", uploads_shape_members, NULL};
+static const answer_shape uploads_shape = {"Uploads", uploads_shape_members, NULL, NULL};
 static const shape_member begun_shape_members[] = {
     {"upload", SHAPE_TEXT, 0, "its key; Location says where the pieces go", NULL, NULL}, {0}};
-static const answer_shape begun_shape = {"UploadBegun", begun_shape_members, NULL};
+static const answer_shape begun_shape = {"UploadBegun", begun_shape_members, NULL, NULL};
 
 static const api_route routes[] = {
     {.id = "describeUploads",

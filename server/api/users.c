@@ -177,12 +177,12 @@ static const shape_member user_shape_members[] = {
     {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
     {"version", SHAPE_INTEGER, 0, "as in ETag", NULL, NULL},
     {0}};
-static const answer_shape user_shape = {"User", user_shape_members, NULL};
+static const answer_shape user_shape = {"User", user_shape_members, NULL, NULL};
 static const shape_member users_shape_members[] = {
     {"users", SHAPE_LIST, 0, NULL, &user_shape, NULL},
     {"next", SHAPE_INTEGER, SHAPE_NULLABLE, "cursor of the next page", NULL, NULL},
     {0}};
-static const answer_shape users_shape = {"Users", users_shape_members, NULL};
+static const answer_shape users_shape = {"Users", users_shape_members, NULL, NULL};
 static const shape_member key_shape_members[] = {
     {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
     {"role", SHAPE_TEXT, 0, NULL, NULL, roles},
@@ -190,17 +190,17 @@ static const shape_member key_shape_members[] = {
     {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
     {"expires", SHAPE_TIME, 0, NULL, NULL, NULL},
     {0}};
-static const answer_shape key_shape = {"Key", key_shape_members, NULL};
+static const answer_shape key_shape = {"Key", key_shape_members, NULL, NULL};
 static const shape_member keys_shape_members[] = {{"keys", SHAPE_LIST, 0, NULL, &key_shape, NULL},
                                                   {0}};
-static const answer_shape keys_shape = {"Keys", keys_shape_members, NULL};
+static const answer_shape keys_shape = {"Keys", keys_shape_members, NULL, NULL};
 static const shape_member new_key_shape_members[] = {
     {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
     {"key", SHAPE_TEXT, 0, "shown this once", NULL, NULL},
     {"role", SHAPE_TEXT, 0, NULL, NULL, roles},
     {"expires", SHAPE_TIME, 0, NULL, NULL, NULL},
     {0}};
-static const answer_shape new_key_shape = {"NewKey", new_key_shape_members, NULL};
+static const answer_shape new_key_shape = {"NewKey", new_key_shape_members, NULL, NULL};
 
 static const api_field page_fields[] = {API_PAGE_FIELDS, {0}};
 

@@ -221,21 +221,21 @@ static const shape_member server_shape_members[] = {
     {"version", SHAPE_TEXT, 0, NULL, NULL, NULL},
     {"extensions", SHAPE_TEXTS, 0, NULL, NULL, NULL},
     {0}};
-static const answer_shape server_shape = {"ServerMetadata", server_shape_members, NULL};
+static const answer_shape server_shape = {"ServerMetadata", server_shape_members, NULL, NULL};
 static const shape_member live_shape_members[] = {{"live", SHAPE_BOOLEAN, 0, NULL, NULL, NULL},
                                                   {0}};
-static const answer_shape live_shape = {"Live", live_shape_members, NULL};
+static const answer_shape live_shape = {"Live", live_shape_members, NULL, NULL};
 static const shape_member ready_shape_members[] = {{"ready", SHAPE_BOOLEAN, 0, NULL, NULL, NULL},
                                                    {0}};
-static const answer_shape ready_shape = {"Ready", ready_shape_members, NULL};
+static const answer_shape ready_shape = {"Ready", ready_shape_members, NULL, NULL};
 static const shape_member names_shape_members[] = {{"models", SHAPE_TEXTS, 0, NULL, NULL, NULL},
                                                    {0}};
-static const answer_shape names_shape = {"ModelNames", names_shape_members, NULL};
+static const answer_shape names_shape = {"ModelNames", names_shape_members, NULL, NULL};
 static const shape_member tensor_shape__members[] = {{"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
                                                      {"datatype", SHAPE_TEXT, 0, NULL, NULL, NULL},
                                                      {"shape", SHAPE_NUMBERS, 0, NULL, NULL, NULL},
                                                      {0}};
-static const answer_shape tensor_shape_ = {"TensorMetadata", tensor_shape__members, NULL};
+static const answer_shape tensor_shape_ = {"TensorMetadata", tensor_shape__members, NULL, NULL};
 static const shape_member metadata_shape_members[] = {
     {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
     {"versions", SHAPE_TEXTS, 0, NULL, NULL, NULL},
@@ -243,22 +243,23 @@ static const shape_member metadata_shape_members[] = {
     {"inputs", SHAPE_LIST, 0, NULL, &tensor_shape_, NULL},
     {"outputs", SHAPE_LIST, 0, NULL, &tensor_shape_, NULL},
     {0}};
-static const answer_shape metadata_shape = {"ModelMetadata", metadata_shape_members, NULL};
+static const answer_shape metadata_shape = {"ModelMetadata", metadata_shape_members, NULL, NULL};
 static const shape_member model_ready_shape_members[] = {
     {"name", SHAPE_TEXT, 0, NULL, NULL, NULL}, {"ready", SHAPE_BOOLEAN, 0, NULL, NULL, NULL}, {0}};
-static const answer_shape model_ready_shape = {"ModelReady", model_ready_shape_members, NULL};
-static const answer_shape config_shape = {"ModelConfig", NULL, NULL};
+static const answer_shape model_ready_shape = {"ModelReady", model_ready_shape_members, NULL, NULL};
+static const answer_shape config_shape = {"ModelConfig", NULL, NULL, NULL};
 static const shape_member statistics_shape_members[] = {
     {"model_stats", SHAPE_JSON, 0, "a list, as the extension statistics has it", NULL, NULL}, {0}};
-static const answer_shape statistics_shape = {"ModelStatistics", statistics_shape_members, NULL};
+static const answer_shape statistics_shape = {"ModelStatistics", statistics_shape_members, NULL,
+                                              NULL};
 static const shape_member entry_shape_members[] = {{"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
                                                    {"version", SHAPE_TEXT, 0, NULL, NULL, NULL},
                                                    {"state", SHAPE_TEXT, 0, NULL, NULL, NULL},
                                                    {"reason", SHAPE_TEXT, 0, NULL, NULL, NULL},
                                                    {0}};
-static const answer_shape entry_shape = {"RepositoryEntry", entry_shape_members, NULL};
-static const answer_shape index_shape = {"RepositoryIndex", NULL, &entry_shape};
-static const answer_shape empty_shape = {"Empty", NULL, NULL};
+static const answer_shape entry_shape = {"RepositoryEntry", entry_shape_members, NULL, NULL};
+static const answer_shape index_shape = {"RepositoryIndex", NULL, &entry_shape, NULL};
+static const answer_shape empty_shape = {"Empty", NULL, NULL, NULL};
 static const shape_member output_shape_members[] = {
     {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
     {"datatype", SHAPE_TEXT, 0, NULL, NULL, NULL},
@@ -266,14 +267,14 @@ static const shape_member output_shape_members[] = {
     {"data", SHAPE_JSON, SHAPE_OPTIONAL, NULL, NULL, NULL},
     {"parameters", SHAPE_JSON, SHAPE_OPTIONAL, NULL, NULL, NULL},
     {0}};
-static const answer_shape output_shape = {"InferredTensor", output_shape_members, NULL};
+static const answer_shape output_shape = {"InferredTensor", output_shape_members, NULL, NULL};
 static const shape_member inferred_shape_members[] = {
     {"model_name", SHAPE_TEXT, 0, NULL, NULL, NULL},
     {"model_version", SHAPE_TEXT, 0, NULL, NULL, NULL},
     {"id", SHAPE_TEXT, 0, NULL, NULL, NULL},
     {"outputs", SHAPE_LIST, 0, NULL, &output_shape, NULL},
     {0}};
-static const answer_shape inferred_shape = {"Inferred", inferred_shape_members, NULL};
+static const answer_shape inferred_shape = {"Inferred", inferred_shape_members, NULL, NULL};
 
 #define V2 "/v2/models/{name}"
 #define VERSION V2 "/versions/{id}"

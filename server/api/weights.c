@@ -89,13 +89,13 @@ static const shape_member weights_shape_members[] = {
     {"metrics", SHAPE_JSON, 0, "of the last epoch", NULL, NULL},
     {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
     {0}};
-const answer_shape api_weights_shape = {"Weights", weights_shape_members, NULL};
+const answer_shape api_weights_shape = {"Weights", weights_shape_members, NULL, NULL};
 static const shape_member list_shape_members[] = {
     {"weights", SHAPE_LIST, 0, NULL, &api_weights_shape, NULL},
     {"next", SHAPE_INTEGER, SHAPE_NULLABLE, "cursor of the next page", NULL, NULL},
     {0}};
-static const answer_shape list_shape = {"WeightsList", list_shape_members, NULL};
-static const answer_shape report_shape = {"Evaluation", NULL, NULL};
+static const answer_shape list_shape = {"WeightsList", list_shape_members, NULL, NULL};
+static const answer_shape report_shape = {"Evaluation", NULL, NULL, NULL};
 
 static const api_field page_fields[] = {API_PAGE_FIELDS, {0}};
 

@@ -157,11 +157,3 @@ bool lane_put(lane *l, int64_t key, lane_task *task) {
   pthread_mutex_unlock(&l->mutex);
   return ok;
 }
-
-int lane_waiting(lane *l, int64_t key) {
-  pthread_mutex_lock(&l->mutex);
-  const bringer *b = find(l, key);
-  int n = b ? b->waiting : 0;
-  pthread_mutex_unlock(&l->mutex);
-  return n;
-}

@@ -31,7 +31,5 @@ void lane_destroy(lane *l);
 /* key: whose task it is. False: too many of that key, or of all, wait already; the task is the
  * caller's again. */
 bool lane_put(lane *l, int64_t key, lane_task *task);
-/* Tasks of the key that wait. */
-int lane_waiting(lane *l, int64_t key);
 
 #endif

@@ -22,12 +22,6 @@ json_t *session_find(store *s, int64_t id, int64_t user, bool all, bool *found) 
                    (int64_t)all);
 }
 
-bool session_exists(store *s, int64_t id) {
-  bool found;
-  json_decref(store_row(s, &found, "SELECT 1 AS one FROM sessions WHERE id = ?", "i", id));
-  return found;
-}
-
 bool session_is_in_state(store *s, int64_t id, const char *state) {
   bool found;
   json_decref(store_row(s, &found, "SELECT 1 AS one FROM sessions WHERE id = ? AND state = ?", "is",

@@ -9,7 +9,6 @@
  * paused, finished, failed, cancelled), error, created, started, ended, weights (their id). */
 json_t *sessions_list(store *s, int64_t owner, bool all, int most);
 json_t *session_find(store *s, int64_t id, int64_t user, bool all, bool *found);
-bool session_exists(store *s, int64_t id);
 /* Whether it is there and in that state; true also where the store cannot be read just now. */
 bool session_is_in_state(store *s, int64_t id, const char *state);
 /* Deletes one that is over; its weights stay. 0: it waits or runs. */
