@@ -190,7 +190,7 @@ void api_reply_empty(api_call *call);
 /* For what seldom changes: names the state of the answer, so that a client may keep it and ask
  * (ETag, If-None-Match). True: the client has it; answered (304). */
 bool api_is_known(api_call *call, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Of a list only what the query wants: see API_PAGE_FIELDS. */
+/* Of a list only what the query wants: see api_page_fields. */
 void api_reply_page(api_call *call, const char *key, json_t *rows);
 void api_reply_rows(api_call *call, const char *key, json_t *rows, json_t *(*present)(json_t *row));
 void api_reply_bytes(api_call *call, int status, const char *content_type, const void *bytes,
@@ -253,17 +253,8 @@ void api_log_call(const api_call *call);
 
 /* ---- lists ---- */
 
-/* What every list of rows with an id takes. */
-#define API_PAGE_FIELDS                                                                             \
-  {"limit", API_INTEGER, false, true, 1, 1000, "rows at most; 1000", NULL},                         \
-      {"cursor", API_ID, false, true, 0, 0, "go on behind this row: \"next\" of the answer before", \
-       NULL},                                                                                       \
-      {"sort", API_TEXT, false, true, 1, 40, "by this member of the rows", NULL},                   \
-      {"order", API_TEXT, false, true, 1, 4, "asc or desc; asc", api_orders},                       \
-      {"search", API_TEXT, false, true, 1, 100, "rows whose name has this in it", NULL}, {          \
-    "state", API_TEXT, false, true, 1, 40, "rows in this state", NULL                               \
-  }
-extern const char *const api_orders[];
+/* What every list of rows with an id takes; ends with a name of NULL. */
+extern const api_field api_page_fields[];
 /* The rows of the page, and the cursor that leads to the next (null: this was the last): {key,
  * next}. Takes the rows. */
 json_t *api_page(const api_call *call, const char *key, json_t *rows);

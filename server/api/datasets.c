@@ -254,7 +254,7 @@ static const shape_member dataset_shape_members[] = {
     {"owner", SHAPE_INTEGER, 0, NULL, NULL, NULL},
     {"owner_name", SHAPE_TEXT, 0, NULL, NULL, NULL},
     {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
-    {"about", SHAPE_TEXT, 0, "in words", NULL, NULL},
+    {"about", SHAPE_TEXT, 0, "a description in words", NULL, NULL},
     {"public", SHAPE_BOOLEAN, 0, NULL, NULL, NULL},
     {"state", SHAPE_TEXT, 0, NULL, NULL, state_names},
     {"format", SHAPE_TEXT, SHAPE_NULLABLE, "csvdata or images", NULL, NULL},
@@ -270,8 +270,8 @@ static const shape_member datasets_shape_members[] = {
     {0}};
 static const answer_shape datasets_shape = {"Datasets", datasets_shape_members, NULL, NULL};
 static const shape_member whole_shape_members[] = {{"properties", SHAPE_JSON, SHAPE_NULLABLE,
-                                                    "what looking at it has shown: docs/data.md",
-                                                    NULL, NULL},
+                                                    "what its inspection found: docs/data.md", NULL,
+                                                    NULL},
                                                    {0}};
 static const answer_shape whole_shape = {"DatasetWhole", whole_shape_members, NULL,
                                          &api_dataset_shape};
@@ -290,15 +290,13 @@ static const shape_member preview_shape_members[] = {
     {0}};
 static const answer_shape preview_shape = {"Preview", preview_shape_members, NULL, NULL};
 
-static const api_field page_fields[] = {API_PAGE_FIELDS, {0}};
-
 static const api_route routes[] = {
     {.id = "listDatasets",
      .method = "GET",
      .path = "/api/v1/datasets",
      .right = API_USER,
      .about = "your data sets and the public ones",
-     .fields = page_fields,
+     .fields = api_page_fields,
      .run = list,
      .answer = &datasets_shape},
     {.id = "getDataset",

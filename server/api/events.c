@@ -120,7 +120,7 @@ static const shape_member session_members[] = {
     {"session", SHAPE_INTEGER, 0, NULL, NULL, NULL},
     {"state", SHAPE_TEXT, 0, NULL, NULL, api_session_states},
     {"error", SHAPE_TEXT, SHAPE_OPTIONAL, NULL, NULL, NULL},
-    {"waits_for", SHAPE_TEXT, SHAPE_OPTIONAL, "what is in its way, device by device", NULL, NULL},
+    {"waits_for", SHAPE_TEXT, SHAPE_OPTIONAL, "why it cannot start, device by device", NULL, NULL},
     {0}};
 static const shape_member dataset_members[] = {
     {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},

@@ -300,14 +300,12 @@ static const shape_member shaped_shape_members[] = {
 static const answer_shape shaped_shape = {"Shaped", shaped_shape_members, NULL, NULL};
 static const answer_shape summary_shape = {"ModelSummary", NULL, NULL, NULL};
 
-static const api_field page_fields[] = {API_PAGE_FIELDS, {0}};
-
 static const api_route routes[] = {{.id = "listModels",
                                     .method = "GET",
                                     .path = "/api/v1/models",
                                     .right = API_USER,
                                     .about = "your models",
-                                    .fields = page_fields,
+                                    .fields = api_page_fields,
                                     .run = list,
                                     .answer = &models_shape},
                                    {.id = "createModel",

@@ -6,9 +6,18 @@
 #include <string.h>
 #include <strings.h>
 
-const char *const api_orders[] = {"asc", "desc", NULL};
-
 enum { MOST_ROWS = 1000 };
+
+static const char *const orders[] = {"asc", "desc", NULL};
+const api_field api_page_fields[] = {
+    {"limit", API_INTEGER, false, true, 1, MOST_ROWS, "rows at most; 1000", NULL},
+    {"cursor", API_ID, false, true, 0, 0, "go on behind this row: \"next\" of the answer before",
+     NULL},
+    {"sort", API_TEXT, false, true, 1, 40, "by this member of the rows", NULL},
+    {"order", API_TEXT, false, true, 1, 4, "asc or desc; asc", orders},
+    {"search", API_TEXT, false, true, 1, 100, "rows whose name has this in it", NULL},
+    {"state", API_TEXT, false, true, 1, 40, "rows in this state", NULL},
+    {0}};
 
 typedef struct sorted {
   json_t *row;

@@ -213,59 +213,73 @@ static json_t *find(api_call *call) {
   return row;
 }
 
-/* The epochs so far, from the job's own lines. */
-static json_t *history(const context *c, int64_t id) {
-  char path[CONTEXT_PATH], *line = NULL;
+/* False: answered. */
+static bool is_own(api_call *call) {
+  json_t *row = find(call);
+  json_decref(row);
+  return row != NULL;
+}
+
+/* Hands over the events of a kind, from the lines that the training has written. */
+static void each_event(const context *c, int64_t id, const char *kind,
+                       void (*take)(json_t *event, void *arg), void *arg) {
+  char path[CONTEXT_PATH], mark[32], *line = NULL;
   size_t room = 0;
-  json_t *epochs = json_array();
+  snprintf(mark, sizeof mark, "\"event\":\"%s\"", kind);
   path_of_job(c, id, "progress", path, sizeof path);
   FILE *f = fopen(path, "re");
   while (f && getline(&line, &room, f) > 0) {
-    if (!strstr(line, "\"event\":\"epoch\"")) continue;
+    if (!strstr(line, mark)) continue; /* most lines: not worth reading */
     json_t *event = json_loads(line, 0, NULL);
-    json_object_del(event, "event");
-    /* A training that resumed has computed some of them again: the later ones count. */
-    size_t n = json_array_size(epochs);
-    while (n &&
-           store_integer(json_array_get(epochs, n - 1), "epoch") >= store_integer(event, "epoch"))
-      json_array_remove(epochs, --n);
-    if (event) json_array_append(epochs, event);
+    if (event) take(event, arg);
     json_decref(event);
   }
   free(line);
   if (f) fclose(f);
+}
+
+static void add_epoch(json_t *event, void *arg) {
+  json_t *epochs = arg;
+  size_t n = json_array_size(epochs);
+  json_object_del(event, "event");
+  /* A training that resumed has computed some of them again: the later ones count. */
+  while (n &&
+         store_integer(json_array_get(epochs, n - 1), "epoch") >= store_integer(event, "epoch"))
+    json_array_remove(epochs, --n);
+  json_array_append(epochs, event);
+}
+
+/* The epochs so far. */
+static json_t *history(const context *c, int64_t id) {
+  json_t *epochs = json_array();
+  each_event(c, id, "epoch", add_epoch, epochs);
   return epochs;
 }
 
-/* The line of the progress that has an epoch's confusion (0: of the last one); NULL: there is none.
- */
+typedef struct detail {
+  int64_t epoch; /* 0: the last one */
+  json_t *found;
+} detail;
+
+static void take_detail(json_t *event, void *arg) {
+  detail *d = arg;
+  if (d->epoch && store_integer(event, "epoch") != d->epoch) return;
+  json_decref(d->found);
+  d->found = json_incref(event);
+}
+
+/* An epoch's confusion (0: the last one's); NULL: there is none. */
 static json_t *find_detail(const context *c, int64_t id, int64_t epoch) {
-  char path[CONTEXT_PATH], *line = NULL;
-  size_t room = 0;
-  json_t *found = NULL;
-  path_of_job(c, id, "progress", path, sizeof path);
-  FILE *f = fopen(path, "re");
-  while (f && getline(&line, &room, f) > 0) {
-    if (!strstr(line, "\"event\":\"detail\"")) continue;
-    json_t *event = json_loads(line, 0, NULL);
-    if (event && (!epoch || store_integer(event, "epoch") == epoch)) {
-      json_decref(found);
-      found = json_incref(event);
-    }
-    json_decref(event);
-  }
-  free(line);
-  if (f) fclose(f);
-  return found;
+  detail d = {.epoch = epoch};
+  each_event(c, id, "detail", take_detail, &d);
+  return d.found;
 }
 
 static void show_confusion(api_call *call) {
-  json_t *row = find(call);
-  if (!row) return;
-  json_decref(row);
-  json_t *detail = find_detail(&call->api->context, call->ids[0], api_integer(call, "epoch", 0));
-  if (detail)
-    api_reply(call, 200, detail);
+  if (!is_own(call)) return;
+  json_t *confusion = find_detail(&call->api->context, call->ids[0], api_integer(call, "epoch", 0));
+  if (confusion)
+    api_reply(call, 200, confusion);
   else
     api_fail(call, 404,
              "there is no confusion of this epoch: it has not ended, or nothing is "
@@ -299,9 +313,7 @@ static void one(api_call *call) {
 }
 
 static void show_curve(api_call *call) {
-  json_t *row = find(call);
-  if (!row) return;
-  json_decref(row);
+  if (!is_own(call)) return;
   const char *from = api_text(call, "from");
   bool by_epoch = !from || strcmp(from, "epoch") == 0;
   json_t *curve =
@@ -328,9 +340,7 @@ static const answer_shape curve_shape = {"Curve", curve_shape_members, NULL, NUL
 
 /* Its weights stay, and then the folder does, where their file is. */
 static void erase(api_call *call) {
-  json_t *row = find(call);
-  if (!row) return;
-  json_decref(row);
+  if (!is_own(call)) return;
   int64_t id = call->ids[0], gone = session_delete(call->store, id);
   if (gone < 0) {
     api_fail_store(call);
@@ -384,12 +394,6 @@ static void answer_wish(api_call *call, int64_t changed, const char *refusal) {
   }
 }
 
-static bool is_own(api_call *call) {
-  json_t *row = find(call);
-  json_decref(row);
-  return row != NULL;
-}
-
 static void cancel(api_call *call) {
   if (is_own(call))
     answer_wish(call, session_wish(call->store, call->ids[0], "cancel"),
@@ -423,19 +427,19 @@ static const shape_member session_shape_members[] = {
     {"model_name", SHAPE_TEXT, 0, NULL, NULL, NULL},
     {"dataset", SHAPE_INTEGER, SHAPE_NULLABLE, "null: it was deleted", NULL, NULL},
     {"dataset_name", SHAPE_TEXT, SHAPE_NULLABLE, NULL, NULL, NULL},
-    {"device", SHAPE_TEXT, 0, "that was asked for", NULL, NULL},
+    {"device", SHAPE_TEXT, 0, "as it was requested", NULL, NULL},
     {"placed", SHAPE_TEXT, SHAPE_NULLABLE, "where it runs or ran: cpu or the UUID of a GPU", NULL,
      NULL},
     {"waits_for", SHAPE_TEXT, SHAPE_NULLABLE, NULL, NULL, NULL},
     {"need_cpu", SHAPE_BYTES, SHAPE_NULLABLE, "memory that it needs on the CPU", NULL, NULL},
-    {"need_gpu", SHAPE_BYTES, SHAPE_NULLABLE, "and on a GPU", NULL, NULL},
+    {"need_gpu", SHAPE_BYTES, SHAPE_NULLABLE, "memory that it needs on a GPU", NULL, NULL},
     {"parameters", SHAPE_JSON, 0, NULL, NULL, NULL},
     {"state", SHAPE_TEXT, 0, NULL, NULL, api_session_states},
     {"error", SHAPE_TEXT, SHAPE_NULLABLE, NULL, NULL, NULL},
     {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
     {"started", SHAPE_TIME, SHAPE_NULLABLE, NULL, NULL, NULL},
     {"ended", SHAPE_TIME, SHAPE_NULLABLE, NULL, NULL, NULL},
-    {"weights", SHAPE_INTEGER, SHAPE_NULLABLE, "that came of it", NULL, NULL},
+    {"weights", SHAPE_INTEGER, SHAPE_NULLABLE, "the weights that it produced", NULL, NULL},
     {"reservation", SHAPE_JSON, SHAPE_NULLABLE, NULL, NULL, NULL},
     {0}};
 const answer_shape api_session_shape = {"Session", session_shape_members, NULL, NULL};
@@ -448,8 +452,6 @@ static const shape_member whole_shape_members[] = {
     {"history", SHAPE_JSON, 0, "one object for each epoch, with its figures", NULL, NULL}, {0}};
 static const answer_shape whole_shape = {"SessionWhole", whole_shape_members, NULL,
                                          &api_session_shape};
-
-static const api_field page_fields[] = {API_PAGE_FIELDS, {0}};
 
 static const api_route routes[] = {
     {.id = "startSession",
@@ -466,7 +468,7 @@ static const api_route routes[] = {
      .path = "/api/v1/sessions",
      .right = API_USER,
      .about = "your sessions, the newest first",
-     .fields = page_fields,
+     .fields = api_page_fields,
      .run = list,
      .answer = &sessions_shape},
     {.id = "getSession",

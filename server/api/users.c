@@ -173,7 +173,7 @@ static const shape_member user_shape_members[] = {
     {"name", SHAPE_TEXT, 0, NULL, NULL, NULL},
     {"role", SHAPE_TEXT, 0, NULL, NULL, shown_roles},
     {"enabled", SHAPE_BOOLEAN, 0, NULL, NULL, NULL},
-    {"waiting", SHAPE_BOOLEAN, 0, "for an administrator to let it in", NULL, NULL},
+    {"waiting", SHAPE_BOOLEAN, 0, "for an administrator's approval", NULL, NULL},
     {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
     {"version", SHAPE_INTEGER, 0, "as in ETag", NULL, NULL},
     {0}};
@@ -202,15 +202,13 @@ static const shape_member new_key_shape_members[] = {
     {0}};
 static const answer_shape new_key_shape = {"NewKey", new_key_shape_members, NULL, NULL};
 
-static const api_field page_fields[] = {API_PAGE_FIELDS, {0}};
-
 static const api_route routes[] = {
     {.id = "listUsers",
      .method = "GET",
      .path = "/api/v1/users",
      .right = API_ADMIN,
      .about = "all accounts",
-     .fields = page_fields,
+     .fields = api_page_fields,
      .run = list,
      .answer = &users_shape},
     {.id = "createUser",

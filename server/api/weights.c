@@ -97,14 +97,12 @@ static const shape_member list_shape_members[] = {
 static const answer_shape list_shape = {"WeightsList", list_shape_members, NULL, NULL};
 static const answer_shape report_shape = {"Evaluation", NULL, NULL, NULL};
 
-static const api_field page_fields[] = {API_PAGE_FIELDS, {0}};
-
 static const api_route routes[] = {{.id = "listWeights",
                                     .method = "GET",
                                     .path = "/api/v1/weights",
                                     .right = API_USER,
                                     .about = "your trained weights, the newest first",
-                                    .fields = page_fields,
+                                    .fields = api_page_fields,
                                     .run = list,
                                     .answer = &list_shape},
                                    {.id = "getWeights",
