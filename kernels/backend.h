@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 /* Raised with every change of a structure or a meaning below; checked when a module is opened. */
-#define WML_BACKEND_VERSION 8u
+#define WML_BACKEND_VERSION 9u
 
 typedef enum wml_result {
   WML_OK = 0,
@@ -74,7 +74,11 @@ typedef struct wml_tensor {
                           multiples of its scale; outlives the plan. NULL: not quantized */
 } wml_tensor;
 
-/* X(symbol, operands). An operand of -1 is absent. Batch first in every shape. */
+/* X(symbol, operands). An operand of -1 is absent. Batch first in every shape of a value or feed.
+ *
+ * Broadcasting (BINARY): shapes are aligned at their last dimensions; a dimension of the result is
+ * that of both operands, or one of them has 1 there, or has no such dimension. An operand may be a
+ * parameter or state, which then is read row-major. */
 #define WML_OPS(X)                                                                                 \
   X(GATHER)          /* in: feed; out: the rows of this step, times `scale` when the feed is u8 */ \
   X(CONV2D)          /* in: x NHWC, kernel HWIO, bias|-1; out: y */                                \
@@ -92,11 +96,38 @@ typedef struct wml_tensor {
   X(BATCHNORM_INFER)    /* in: x, gamma|-1, beta|-1, moving mean, moving variance; out: y */       \
   X(BATCHNORM_BWD)      /* in: dy, x, gamma|-1, mean, variance; out: dx|-1, dgamma|-1, dbeta|-1 */ \
   X(BATCHNORM_BWD_INFER) /* the same for moving statistics, which carry no gradient */             \
-  X(DROPOUT) /* in: x; out: y; the mask is a function of seed, step, stream, element */            \
-  X(RESHAPE) /* in: x; out: y, the same elements in the same order */                              \
-  X(LOSS)    /* in: p, target, sample weight|-1; out: dp|-1 */                                     \
-  X(METRIC)  /* in: p, target, sample weight|-1 */                                                 \
-  X(UPDATE)  /* graph->update: regularisers, finite check, clipping, optimizer */
+  X(DROPOUT)       /* in: x; out: y; the mask is a function of seed, step, stream, element */      \
+  X(NOISE)         /* in: x; out: y; drawn as the mask of DROPOUT is */                            \
+  X(RESHAPE)       /* in: x; out: y, the same elements in the same order */                        \
+  X(TRANSPOSE)     /* in: x; out: y; y.dim[i] = x.dim[axes[i]] */                                  \
+  X(CONCAT)        /* in: some, the first that is -1 ends them; out: y, one behind the other along \
+                      an axis */                                                                   \
+  X(CROP)          /* in: x; out: y, the box of x that begins at `begin` */                        \
+  X(PAD)           /* in: x; out: y, zeros around x, which begins at `begin` */                    \
+  X(AFFINE)        /* in: x; out: y = scale * x + offset */                                        \
+  X(BINARY)        /* in: a, b; out: y, broadcast. Gradients of one parameter are added, too       \
+                      (ADD), as they lie */                                                        \
+  X(BINARY_BWD)    /* in: dy, a|-1, b|-1 (ADD and SUBTRACT read neither); out: da|-1, db|-1,       \
+                      summed over what was broadcast; each may be the gradient of a parameter */   \
+  X(REDUCE)        /* in: x; out: y, of x's rank, with 1 where x is reduced */                     \
+  X(REDUCE_BWD)    /* in: dy, x|-1, y|-1 (MAX alone reads them: equal shares for all that are the  \
+                      greatest); out: dx */                                                        \
+  X(MATMUL)        /* in: a, b of one rank; out: y; products of the matrices in the last two       \
+                      dimensions, the others being the same in all three */                        \
+  X(AVGPOOL)       /* in: x; out: y; padding does not count: the mean of what is there */          \
+  X(AVGPOOL_BWD)   /* in: dy; out: dx */                                                           \
+  X(RESIZE)        /* in: x NHWC; out: y, of another height and width */                           \
+  X(RESIZE_BWD)    /* in: dy; out: dx */                                                           \
+  X(NORM)          /* in: x, gamma|-1, beta|-1; out: y, mean|-1, factor|-1 (float32, a value for   \
+                      each group of statistics; the mean of MEAN_VARIANCE alone) */                \
+  X(NORM_BWD)      /* in: dy, x, gamma|-1, mean|-1, factor; out: dx|-1, dgamma|-1, dbeta|-1 */     \
+  X(EMBEDDING)     /* in: index i32, table [n, width]; out: y: a row of the table for each index,  \
+                      zeros for an index outside */                                                \
+  X(EMBEDDING_BWD) /* in: index, dy; out: dtable: sums in the order of the indices */              \
+  X(PENALTY)       /* in: x; out: dx|-1; adds l1 * sum |x| + l2 * sum x^2 to the loss */           \
+  X(LOSS)          /* in: p, target, sample weight|-1; out: dp|-1 */                               \
+  X(METRIC)        /* in: p, target, sample weight|-1 */                                           \
+  X(UPDATE)        /* graph->update: regularisers, finite check, clipping, optimizer */
 
 #define WML_OP_ENUM(symbol) WML_OP_##symbol,
 typedef enum wml_op_kind { WML_OPS(WML_OP_ENUM) WML_N_OPS } wml_op_kind;
@@ -105,6 +136,44 @@ typedef struct wml_window { /* of a convolution or of a pooling: [rows, columns]
   int size[2], stride[2], dilation[2], pad_before[2], pad_after[2];
   int groups;
 } wml_window;
+
+/* The derivative of MAXIMUM and MINIMUM is a's where both are equal. */
+typedef enum wml_binary {
+  WML_BINARY_ADD,
+  WML_BINARY_SUBTRACT,
+  WML_BINARY_MULTIPLY,
+  WML_BINARY_MAXIMUM,
+  WML_BINARY_MINIMUM,
+  WML_BINARY_PRELU /* a where it is positive, else a * b; at a = 0 the derivative for a is b */
+} wml_binary;
+
+typedef enum wml_reduction { WML_REDUCE_SUM, WML_REDUCE_MEAN, WML_REDUCE_MAX } wml_reduction;
+
+/* How positions of the result stand among those of the operand: at (i + 1/2) * in / out - 1/2, as
+ * TensorFlow's half-pixel centres have it. */
+typedef enum wml_resampling { WML_RESAMPLE_NEAREST, WML_RESAMPLE_BILINEAR } wml_resampling;
+
+/* n: a standard normal number, drawn for each element of x. */
+typedef enum wml_noise {
+  WML_NOISE_ADD,      /* x + a * n */
+  WML_NOISE_MULTIPLY, /* x * (1 + a * n) */
+  WML_NOISE_ALPHA     /* AlphaDropout: a * x + b where the mask of DROPOUT keeps x, else c */
+} wml_noise;
+
+/* x is seen as [n, positions, groups, width] with groups * width its last dimension; each of the
+ * n * groups has statistics of its own over positions and width. gamma and beta: [groups * width].
+ * y = (x - mean) * factor * gamma + beta. */
+typedef enum wml_norm_kind {
+  WML_NORM_MEAN_VARIANCE,    /* factor = 1 / sqrt(variance + epsilon), the biased variance */
+  WML_NORM_ROOT_MEAN_SQUARE, /* mean 0, factor = 1 / sqrt(mean of squares + epsilon) */
+  WML_NORM_UNIT              /* mean 0, factor = 1 / sqrt(max(sum of squares, epsilon)) */
+} wml_norm_kind;
+
+typedef struct wml_norm {
+  wml_norm_kind kind;
+  int64_t positions, groups;
+  float epsilon;
+} wml_norm;
 
 typedef struct wml_gather {
   float scale;         /* of bytes */
@@ -127,12 +196,39 @@ typedef struct wml_op {
     struct {
       float rate;
       uint32_t stream; /* which dropout of the model */
+      /* One draw for each sample and channel: the mask's element is sample * channels + channel,
+       * for all that lies between. */
+      bool per_channel;
     } dropout;
+    struct {
+      wml_noise kind;
+      uint32_t stream;
+      float a, b, c;
+      float rate; /* of ALPHA */
+    } noise;
+    int axes[WML_MAX_RANK];      /* of TRANSPOSE */
+    int axis;                    /* of CONCAT */
+    int64_t begin[WML_MAX_RANK]; /* of CROP and PAD */
+    struct {
+      float scale, offset;
+    } affine;
+    wml_binary binary;
+    wml_reduction reduction;
+    wml_resampling resampling;
+    struct {
+      bool transpose_a, transpose_b; /* the matrix is read with its dimensions exchanged */
+    } matmul;
+    wml_norm norm;
+    struct {
+      float l1, l2;
+    } penalty;
     struct {
       wml_loss loss;
       float weight;              /* of this loss in the sum */
       const float *class_weight; /* [classes] or NULL; lives as long as the plan */
       int n_classes;
+      int result; /* where this loss by itself (without its weight), times the batch size, is added
+                     to the results; -1: nowhere */
     } loss;
     struct {
       wml_metric metric;

@@ -192,7 +192,7 @@ static void fuse_pools(wml_plan *plan) {
 static wml_result choose_for(wml_plan *plan, cpu_node *node) {
   const cpu_implementation *list = implementations[node->op.kind];
   bool narrow = cpu_has_narrow(plan, node);
-  for (; list->plan; list++) {
+  for (; list && list->plan; list++) {
     if (narrow && !list->narrow) continue;
     int n_tensors = plan->n_tensors;
     wml_result result = list->plan(plan, node);

@@ -222,7 +222,8 @@ static void fuse_pooled(wml_plan *plan) {
 
 static wml_result choose(wml_plan *plan, cuda_node *node) {
   const char *why = "no implementation";
-  for (const cuda_implementation *list = implementations[node->op.kind]; list->plan; list++) {
+  for (const cuda_implementation *list = implementations[node->op.kind]; list && list->plan;
+       list++) {
     int n_tensors = plan->n_tensors;
     for (int i = 0; i < 3; i++) node->temp[i] = -1;
     wml_result result = list->plan(plan, node);

@@ -194,6 +194,11 @@ static void *copy(const wml_host *host, const void *from, size_t bytes) {
 
 static wml_result ref_compile(wml_store *store, const wml_graph *g, wml_plan **out) {
   const wml_host *host = &store->device->host;
+  for (int k = 0; k < g->n_ops; k++)
+    if (!functions[g->ops[k].kind]) {
+      host->error("layer %s: no implementation", g->ops[k].layer ? g->ops[k].layer : "?");
+      return WML_UNSUPPORTED;
+    }
   wml_plan *plan = take(host, sizeof *plan);
   if (!plan) return WML_OUT_OF_MEMORY;
   size_t n = (size_t)g->n_tensors;

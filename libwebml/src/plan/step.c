@@ -135,6 +135,7 @@ static int add_loss(wml_builder *b, int p, int target, int weight, bool logits) 
   op->u.loss.weight = 1.0f;
   op->u.loss.class_weight = b->spec->class_weight;
   op->u.loss.n_classes = b->spec->n_classes;
+  op->u.loss.result = -1;
   return dp;
 }
 
