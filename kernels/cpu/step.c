@@ -118,7 +118,11 @@ static void run_loss(cpu_step *step, cpu_node *node) {
   if (j.loss.kind == WML_HINGE || j.loss.kind == WML_SQUARED_HINGE)
     j.loss.signed_labels = wml_rows_are_binary(&j.rows, j.n);
   cpu_parallel(j.n, LOSS_ROWS, loss_range, &j);
-  for (int64_t i = 0; i * LOSS_ROWS < j.n; i++) step->loss += j.partial[i];
+  double sum = 0.0;
+  for (int64_t i = 0; i * LOSS_ROWS < j.n; i++) sum += j.partial[i];
+  step->loss += sum * (double)j.op->u.loss.weight;
+  if (j.op->u.loss.result >= 0)
+    step->run->results[j.op->u.loss.result] += sum * (double)plan->graph.batch;
 }
 
 static void run_metric(cpu_step *step, cpu_node *node) {

@@ -51,7 +51,9 @@ void ref_loss(ref_step *s, const wml_op *op) {
   wml_loss loss = op->u.loss.loss;
   if (loss.kind == WML_HINGE || loss.kind == WML_SQUARED_HINGE)
     loss.signed_labels = wml_rows_are_binary(&rows, n);
-  s->loss += wml_rows_loss(op, &loss, &rows, n, 0, n, ref_f32(s, op->out[0]));
+  double sum = wml_rows_loss(op, &loss, &rows, n, 0, n, ref_f32(s, op->out[0]));
+  s->loss += sum * (double)op->u.loss.weight;
+  if (op->u.loss.result >= 0) s->run->results[op->u.loss.result] += sum * (double)s->graph->batch;
 }
 
 void ref_metric(ref_step *s, const wml_op *op) {
