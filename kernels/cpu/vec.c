@@ -729,6 +729,7 @@ static void average(const wml_optimizer_step *step, const float *w, float *mean,
 }
 
 extern const vec_depthwise_table VEC_PART(depthwise);
+extern const vec_elements_table VEC_PART(elements);
 
 const vec_table VEC_TABLE = {
     .name = VEC_STRING(VEC_TABLE),
@@ -757,4 +758,5 @@ const vec_table VEC_TABLE = {
     .add_parts = add_parts,
     .average = average,
     .depthwise = &VEC_PART(depthwise),
+    .elements = &VEC_PART(elements),
 };
