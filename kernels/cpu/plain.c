@@ -6,7 +6,7 @@ static void fix_plain(wml_plan *plan, int tensor) {
   cpu_entry *e = plan->tensors[tensor].entry;
   const wml_tensor *t = cpu_info(plan, tensor);
   if (t->rank == 4) {
-    cpu_fix_plain_kernel(plan, tensor);
+    cpu_fix_plain_kernel(plan, tensor, 1);
     return;
   }
   if (t->rank == 2) {
