@@ -13,11 +13,15 @@
 
 #include "common/activation.h"
 #include "common/augment.h"
+#include "common/binary.h"
 #include "common/expand.h"
 #include "common/kinds.h"
 #include "common/loss.h"
 #include "common/metric.h"
+#include "common/noise.h"
+#include "common/norm.h"
 #include "common/optimizer.h"
+#include "common/resize.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -137,43 +141,7 @@ typedef struct wml_window { /* of a convolution or of a pooling: [rows, columns]
   int groups;
 } wml_window;
 
-/* The derivative of MAXIMUM and MINIMUM is a's where both are equal. */
-typedef enum wml_binary {
-  WML_BINARY_ADD,
-  WML_BINARY_SUBTRACT,
-  WML_BINARY_MULTIPLY,
-  WML_BINARY_MAXIMUM,
-  WML_BINARY_MINIMUM,
-  WML_BINARY_PRELU /* a where it is positive, else a * b; at a = 0 the derivative for a is b */
-} wml_binary;
-
 typedef enum wml_reduction { WML_REDUCE_SUM, WML_REDUCE_MEAN, WML_REDUCE_MAX } wml_reduction;
-
-/* How positions of the result stand among those of the operand: at (i + 1/2) * in / out - 1/2, as
- * TensorFlow's half-pixel centres have it. */
-typedef enum wml_resampling { WML_RESAMPLE_NEAREST, WML_RESAMPLE_BILINEAR } wml_resampling;
-
-/* n: a standard normal number, drawn for each element of x. */
-typedef enum wml_noise {
-  WML_NOISE_ADD,      /* x + a * n */
-  WML_NOISE_MULTIPLY, /* x * (1 + a * n) */
-  WML_NOISE_ALPHA     /* AlphaDropout: a * x + b where the mask of DROPOUT keeps x, else c */
-} wml_noise;
-
-/* x is seen as [n, positions, groups, width] with groups * width its last dimension; each of the
- * n * groups has statistics of its own over positions and width. gamma and beta: [groups * width].
- * y = (x - mean) * factor * gamma + beta. */
-typedef enum wml_norm_kind {
-  WML_NORM_MEAN_VARIANCE,    /* factor = 1 / sqrt(variance + epsilon), the biased variance */
-  WML_NORM_ROOT_MEAN_SQUARE, /* mean 0, factor = 1 / sqrt(mean of squares + epsilon) */
-  WML_NORM_UNIT              /* mean 0, factor = 1 / sqrt(max(sum of squares, epsilon)) */
-} wml_norm_kind;
-
-typedef struct wml_norm {
-  wml_norm_kind kind;
-  int64_t positions, groups;
-  float epsilon;
-} wml_norm;
 
 typedef struct wml_gather {
   float scale;         /* of bytes */
@@ -200,12 +168,7 @@ typedef struct wml_op {
        * for all that lies between. */
       bool per_channel;
     } dropout;
-    struct {
-      wml_noise kind;
-      uint32_t stream;
-      float a, b, c;
-      float rate; /* of ALPHA */
-    } noise;
+    wml_noise noise;
     int axes[WML_MAX_RANK];      /* of TRANSPOSE */
     int axis;                    /* of CONCAT */
     int64_t begin[WML_MAX_RANK]; /* of CROP and PAD */

@@ -60,6 +60,8 @@ static void frame_settle_narrow(wml_plan *plan) {
   for (int k = 0; k < plan->n_nodes; k++) {
     const wml_op *op = &plan->nodes[k].op;
     if (op->kind == WML_OP_BATCHNORM_TRAIN) t[op->out[1]].narrow = t[op->out[2]].narrow = false;
+    for (int i = 1; op->kind == WML_OP_NORM && i < 3; i++)
+      if (op->out[i] >= 0) t[op->out[i]].narrow = false;
     if (op->kind != WML_OP_LOSS && op->kind != WML_OP_METRIC) continue;
     for (int i = 0; i < 3; i++)
       if (op->in[i] >= 0) t[op->in[i]].narrow = false;

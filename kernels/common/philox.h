@@ -18,7 +18,8 @@ typedef enum wml_random_use {
   WML_RANDOM_PERMUTATION = 2,
   WML_RANDOM_DROPOUT = 3,
   WML_RANDOM_AUGMENTATION = 4,
-  WML_RANDOM_SPLIT = 5
+  WML_RANDOM_SPLIT = 5,
+  WML_RANDOM_NOISE = 6
 } wml_random_use;
 
 WML_FN uint32_t wml_mulhi(uint32_t a, uint32_t b) {

@@ -36,18 +36,19 @@ WML_FN double wml_rows_weight(const wml_rows *r, const wml_op *op, int64_t row, 
   return c >= 0 && c < op->u.loss.n_classes ? w * (double)op->u.loss.class_weight[c] : w;
 }
 
-/* Sum over rows [begin, end) of weight * value, times op->u.loss.weight / rows. Writes the gradient
- * dp: [rows, k] unless NULL. `loss` is the op's with signed_labels set for this batch. */
+/* Sum over rows [begin, end) of weight * value, divided by `rows`: without the weight of the loss
+ * itself. Writes the gradient dp: [rows, k], which has it, unless NULL. `loss` is the op's with
+ * signed_labels set for this batch. */
 WML_FN double wml_rows_loss(const wml_op *op, const wml_loss *loss, const wml_rows *r, int64_t rows,
                             int64_t begin, int64_t end, float *dp) {
-  double sum = 0.0, scale = (double)op->u.loss.weight / (double)rows;
+  double sum = 0.0;
   for (int64_t row = begin; row < end; row++) {
     wml_target t = wml_rows_target(r, row);
-    double w = wml_rows_weight(r, op, row, t) * scale;
+    double w = wml_rows_weight(r, op, row, t) / (double)rows;
     float *d = dp ? dp + row * r->k : NULL;
     sum += w * wml_loss_row(loss, r->p + row * r->k, t, (long)r->k, d);
     if (d)
-      for (int64_t j = 0; j < r->k; j++) d[j] *= (float)w;
+      for (int64_t j = 0; j < r->k; j++) d[j] *= (float)(w * (double)op->u.loss.weight);
   }
   return sum;
 }

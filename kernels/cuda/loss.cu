@@ -75,21 +75,22 @@ static __global__ void softmax_loss(wml_op op, wml_rows rows, int64_t n, double 
     mass += __shfl_xor_sync(0xFFFFFFFFu, mass, mask);
     dot += __shfl_xor_sync(0xFFFFFFFFu, dot, mask);
   }
-  double weight = wml_rows_weight(&rows, &op, row, t) * (double)op.u.loss.weight / (double)n;
+  double weight = wml_rows_weight(&rows, &op, row, t) / (double)n;
+  float dp_weight = (float)(weight * (double)op.u.loss.weight);
   for (int64_t j = lane; own && dp.data && j < rows.k; j += 32) {
     float target =
         sparse ? (j == index ? 1.0f : 0.0f) : wml_target_at(loss, t, (long)j, (long)rows.k);
-    view_set(dp, row * rows.k + j, (expf(z[j] - top) / sum * mass - target) * (float)weight);
+    view_set(dp, row * rows.k + j, (expf(z[j] - top) / sum * mass - target) * dp_weight);
   }
   if (own && lane == 0) values[row] = weight * (log((double)sum) * (double)mass - (double)dot);
 }
 
 /* One block: the sum in a fixed order joins the step's loss. */
-static __global__ void add_loss(const double *values, int64_t n, cuda_state *state) {
+static __global__ void add_loss(const double *values, int64_t n, double weight, cuda_state *state) {
   double sum = 0.0;
   for (int64_t i = threadIdx.x; i < n; i += CUDA_THREADS) sum += values[i];
   sum = block_sum(sum);
-  if (threadIdx.x == 0) state->loss += sum;
+  if (threadIdx.x == 0) state->loss += sum * weight;
 }
 
 static bool is_softmax(const wml_op *op) {
@@ -105,7 +106,8 @@ static void run_softmax(cuda_call *call, const cuda_node *node) {
   int64_t blocks = (n + CUDA_THREADS / 32 - 1) / (CUDA_THREADS / 32);
   CUDA_LAUNCH_TOGETHER(softmax_loss, blocks, CUDA_THREADS, call->stream, device_op(node),
                        rows_of(plan, node), n, values, cuda_view_of(plan, node->op.out[0]));
-  CUDA_LAUNCH_TOGETHER(add_loss, 1, CUDA_THREADS, call->stream, values, n, plan->state);
+  CUDA_LAUNCH_TOGETHER(add_loss, 1, CUDA_THREADS, call->stream, values, n,
+                       (double)node->op.u.loss.weight, plan->state);
 }
 
 static void run_loss(cuda_call *call, const cuda_node *node) {
@@ -120,7 +122,8 @@ static void run_loss(cuda_call *call, const cuda_node *node) {
   if (hinge) CUDA_LAUNCH_TOGETHER(find_binary, 1, CUDA_THREADS, call->stream, rows, n, values + n);
   CUDA_LAUNCH(loss_rows, cuda_blocks(n, 16384), CUDA_THREADS, call->stream, device_op(node), rows,
               n, hinge, values, gradient);
-  CUDA_LAUNCH_TOGETHER(add_loss, 1, CUDA_THREADS, call->stream, values, n, plan->state);
+  CUDA_LAUNCH_TOGETHER(add_loss, 1, CUDA_THREADS, call->stream, values, n,
+                       (double)node->op.u.loss.weight, plan->state);
   if (node->temp[1] < 0) return;
   cuda_view from = {gradient, CUDA_F32_T};
   cuda_convert(call->stream, from, cuda_view_of(plan, dp), wml_elements(cuda_info(plan, dp)));
