@@ -84,7 +84,8 @@ typedef struct wml_tensor {
  * that of both operands, or one of them has 1 there, or has no such dimension. An operand may be a
  * parameter or state, which then is read row-major. */
 #define WML_OPS(X)                                                                                 \
-  X(GATHER)          /* in: feed; out: the rows of this step, times `scale` when the feed is u8 */ \
+  X(GATHER)          /* in: feed; out: the rows of this step, or some cells of each; bytes times   \
+                        `scale`; float32 cells become whole numbers where the result is i32 */     \
   X(CONV2D)          /* in: x NHWC, kernel HWIO, bias|-1; out: y */                                \
   X(CONV2D_BWD_DATA) /* in: dy, kernel; out: dx */                                                 \
   X(CONV2D_BWD_WEIGHTS) /* in: x, dy; out: dkernel, dbias|-1 */                                    \
@@ -146,7 +147,9 @@ typedef enum wml_reduction { WML_REDUCE_SUM, WML_REDUCE_MEAN, WML_REDUCE_MAX } w
 typedef struct wml_gather {
   float scale;         /* of bytes */
   wml_augment augment; /* of pictures, [h, w, c] bytes */
-  /* float32 rows in compact form (expand.h): [feed's row] widths that outlive the plan, or NULL */
+  /* Of float32 rows: the cells from `first` on; cells 0: all. */
+  int64_t first, cells;
+  /* Where they are in compact form (expand.h): their widths, which outlive the plan; or NULL. */
   const int32_t *widths;
 } wml_gather;
 

@@ -76,8 +76,7 @@ static webml_status run_part(webml_predictor *p, wml_unit *unit, const wml_sampl
                    .feeds = feeds,
                    .results = a->results};
     WML_TRY(wml_from_result(p->device->backend->run(unit->plan, &run)));
-    WML_TRY(wml_from_result(
-        p->device->backend->read(unit->plan, unit->step.outputs[0], a->predictions)));
+    WML_TRY(wml_predictor_read(p, unit, a->predictions));
     for (int64_t r = 0; r < batch; r++)
       count_row(p, s, wml_sample_row(s, first + i * batch + r),
                 a->predictions + r * p->output_width, a);
@@ -199,7 +198,7 @@ static webml_status evaluate_samples(webml_predictor *p, const wml_samples *s, t
                         .mode = WML_MODE_EVALUATE,
                         .precision = p->precision,
                         .quantization = p->quantization};
-  wml_samples_feeds(s, spec.inputs, spec.targets);
+  wml_samples_feeds(s, p->weights.model, &p->weights.pipeline, spec.inputs, spec.targets);
   wml_unit units[2] = {{0}, {0}};
   webml_status status = WEBML_OK;
   for (int i = 0; i < 2 && status == WEBML_OK; i++) {
