@@ -462,11 +462,21 @@ static void check_subject(const subject *s, const char *only) {
   compare_built("the end of a residual block", s, build_residual);
 }
 
+/* The table's numbers have few bits, and sums of them are exact in any order: a third of them has
+ * not. */
+static void make_inexact(kernel_graph *g) {
+  for (int i = 0; i < g->n_tensors; i++) {
+    bool floats = g->data[i] && g->tensor[i].dtype == WML_F32;
+    for (int64_t k = 0; floats && k < wml_elements(&g->tensor[i]); k++) g->data[i][k] /= 3.0f;
+  }
+}
+
 /* A case's arrays have the same bits for any number of threads. */
 static void check_same_bits(const kernel_case *c, const subject *s) {
   case_graph g;
   kernel_rig one, three;
   case_graph_build(&g, c, (case_variant){s->precision, .backward = true});
+  make_inexact(&g.graph);
   bool open = rig_open(&one, s->backend, 1, &g.graph) == WML_OK;
   open = rig_open(&three, s->backend, 3, &g.graph) == WML_OK && open;
   if (open) CHECK(rig_run(&one) == WML_OK && rig_run(&three) == WML_OK);
