@@ -77,7 +77,7 @@ static float fill_number(const kernel_operand *o, test_random *random, int which
                          int64_t n) {
   double u = test_uniform(random);
   switch (o->fill) {
-  case FILL_DISTINCT: return (float)((i * 89 + 7) % n - n / 2) / 128.0f;
+  case FILL_DISTINCT: return (float)(((i * 89 + 7) % n - n / 2) * 2 + 1) / 256.0f;
   case FILL_TIES: return (float)((int)(u * 5.0) - 2) * 0.5f;
   case FILL_INDEX: return (float)((int)(u * 8.0) - 1);
   default: return (float)((int)(u * 127.0) * 2 - 126 + which) / 128.0f;
@@ -182,6 +182,7 @@ static void conv_backward(case_graph *g, const wml_op *op) {
 static void unary_backward(case_graph *g, const wml_op *op) {
   wml_op back = *op;
   int x = -1, y = -1;
+  if (g->gradient[0] < 0) return;
   switch (op->kind) {
   case WML_OP_TRANSPOSE:
     for (int i = 0; i < g->graph.tensor[g->operand[0]].rank; i++) back.u.axes[op->u.axes[i]] = i;

@@ -77,6 +77,8 @@ static double distance(const subject *s, const float *a, const float *b, int64_t
   if (!s->rounds) return test_difference(a, b, n);
   double difference = 0.0, norm = 0.0;
   for (int64_t i = 0; i < n; i++) {
+    if (isnan(a[i]) != isnan(b[i])) return INFINITY;
+    if (isnan(b[i])) continue;
     difference += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
     norm += (double)b[i] * (double)b[i];
   }
@@ -305,12 +307,15 @@ static void check_losses(void) {
   build_losses(&g, WML_FLOAT32);
   CHECK(rig_open(&r, &wml_backend_ref, 1, &g) == WML_OK && rig_run(&r) == WML_OK);
   double squares = 0.0, *results = r.results;
+  float *dp = rig_read(&r, 0);
   for (int i = 0; i < 12; i++) {
     const float *p = g.data[0], *t = g.data[2];
     squares += ((double)p[i] - (double)t[i]) * ((double)p[i] - (double)t[i]);
+    CHECK(fabsf(dp[i] - 3.0f * 2.0f / 12.0f * (p[i] - t[i])) < 1e-6f);
   }
   CHECK(fabs(results[2] - squares / 12.0 * 3.0) < 1e-5);
   CHECK(fabs(results[0] - (3.0 * results[2] + 0.25 * results[3])) < 1e-6 * results[0]);
+  free(dp);
   rig_close(&r);
   graph_free(&g);
 }
@@ -364,6 +369,13 @@ static void check_noise(void) {
     for (int i = 0; i < N; i++) same += other[i] == y[i];
     CHECKF(same < N / 1000, "%d draws are the same", same);
   }
+  const wml_noise alpha = {WML_NOISE_ALPHA, 5, 0.0f, 1.0f, 0.0f, 0.3f};
+  for (int i = 0; i < N; i++) zero[i] = 0.7f;
+  wml_noise_apply(&alpha, 7, 1, 0, zero, y, N);
+  wml_dropout_apply(7, 1, 5, 0.3f, 0, zero, other, N);
+  int differ = 0;
+  for (int i = 0; i < N; i++) differ += (y[i] > 0.0f) != (other[i] > 0.0f);
+  CHECKF(differ == 0, "alpha dropout has another mask for %d elements", differ);
   free(zero);
   free(y);
   free(other);
