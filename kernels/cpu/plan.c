@@ -316,8 +316,9 @@ static void settle_threads(wml_plan *plan) {
     inline_ = inline_ && plan->nodes[k].inline_;
     work += work_of(plan, &plan->nodes[k]);
   }
-  plan->inline_ = inline_ && work <= inline_limit;
-  bool alone = work <= team_limit && !plan->device->finest_pieces;
+  bool finest = plan->device->finest_pieces;
+  plan->inline_ = inline_ && work <= inline_limit && !finest;
+  bool alone = work <= team_limit && !finest;
   plan->threads = alone ? 1 : plan->device->threads;
 }
 
