@@ -296,9 +296,14 @@ bool cpu_conv_can_pool(const wml_plan *plan, const cpu_node *weights);
 wml_result cpu_plan_pooled_weights(wml_plan *plan, cpu_node *node); /* of nodes with `pools` */
 wml_result cpu_plan_pooled_forward(wml_plan *plan, cpu_node *node);
 
-/* conv2d.c: a kernel without groups lies as it is given, unless another layout is chosen already.
+/* conv2d.c: a kernel lies as it is given, unless another layout is chosen already; whether it does.
  */
-void cpu_fix_plain_kernel(wml_plan *plan, int kernel);
+bool cpu_fix_plain_kernel(wml_plan *plan, int kernel, int64_t groups);
+
+/* depthwise.c */
+wml_result cpu_plan_depthwise(wml_plan *plan, cpu_node *node);
+wml_result cpu_plan_depthwise_bwd_data(wml_plan *plan, cpu_node *node);
+wml_result cpu_plan_depthwise_bwd_weights(wml_plan *plan, cpu_node *node);
 
 /* narrow.c */
 /* Whether the processor computes in bfloat16. */
