@@ -30,9 +30,6 @@ static const struct {
     {"cpu", WML_OP_BINARY},
     {"cpu", WML_OP_REDUCE},
     {"cpu", WML_OP_MATMUL},
-    {"cpu", WML_OP_AVGPOOL},
-    {"cpu", WML_OP_RESIZE},
-    {"cpu", WML_OP_NORM},
     {"cpu", WML_OP_EMBEDDING},
     {"cpu", WML_OP_PENALTY},
     /* CUDA's */
