@@ -20,33 +20,12 @@ static const struct {
   const char *backend;
   wml_op_kind kind;
 } not_yet[] = {
-    /* the CPU's */
-    {"cpu", WML_OP_NOISE},
-    {"cpu", WML_OP_TRANSPOSE},
-    {"cpu", WML_OP_CONCAT},
-    {"cpu", WML_OP_CROP},
-    {"cpu", WML_OP_PAD},
-    {"cpu", WML_OP_AFFINE},
-    {"cpu", WML_OP_BINARY},
-    {"cpu", WML_OP_REDUCE},
-    {"cpu", WML_OP_MATMUL},
-    {"cpu", WML_OP_EMBEDDING},
-    {"cpu", WML_OP_PENALTY},
     /* CUDA's */
-    {"cuda", WML_OP_NOISE},
-    {"cuda", WML_OP_TRANSPOSE},
-    {"cuda", WML_OP_CONCAT},
-    {"cuda", WML_OP_CROP},
-    {"cuda", WML_OP_PAD},
-    {"cuda", WML_OP_AFFINE},
-    {"cuda", WML_OP_BINARY},
-    {"cuda", WML_OP_REDUCE},
-    {"cuda", WML_OP_MATMUL},
-    {"cuda", WML_OP_AVGPOOL},
-    {"cuda", WML_OP_RESIZE},
-    {"cuda", WML_OP_NORM},
-    {"cuda", WML_OP_EMBEDDING},
-    {"cuda", WML_OP_PENALTY},
+    {"cuda", WML_OP_NOISE},     {"cuda", WML_OP_TRANSPOSE}, {"cuda", WML_OP_CONCAT},
+    {"cuda", WML_OP_CROP},      {"cuda", WML_OP_PAD},       {"cuda", WML_OP_AFFINE},
+    {"cuda", WML_OP_BINARY},    {"cuda", WML_OP_REDUCE},    {"cuda", WML_OP_MATMUL},
+    {"cuda", WML_OP_AVGPOOL},   {"cuda", WML_OP_RESIZE},    {"cuda", WML_OP_NORM},
+    {"cuda", WML_OP_EMBEDDING}, {"cuda", WML_OP_PENALTY},
 };
 
 enum { N_NOT_YET = sizeof not_yet / sizeof *not_yet };
@@ -317,6 +296,31 @@ static void compare_two_plans(const subject *s, bool transposed_first) {
   graph_free(&second);
 }
 
+/* The end of a residual block: relu of a sum, from which two paths go on, and the way back. */
+static void build_residual(kernel_graph *g, wml_precision precision) {
+  static const int64_t dim[WML_MAX_RANK] = {3, 7, 5, 16};
+  const wml_activation relu = {.kind = WML_RELU, .max_value = INFINITY};
+  const wml_op add = {.kind = WML_OP_BINARY, .u.binary = WML_BINARY_ADD},
+               scale = {.kind = WML_OP_AFFINE, .u.affine = {0.5f, 0.25f}},
+               multiply = {.kind = WML_OP_BINARY, .u.binary = WML_BINARY_MULTIPLY};
+  int feed[3], value[7];
+  *g = (kernel_graph){.precision = precision};
+  for (int i = 0; i < 3; i++)
+    feed[i] = graph_feed(g, WML_F32, dim, numbers(3 * 7 * 5 * 16, (uint64_t)(8 + i)));
+  for (int i = 0; i < 7; i++) value[i] = graph_tensor(g, WML_ROLE_VALUE, WML_F32, dim, -1);
+  graph_op(g, add, feed[0], feed[1], -1)->out[0] = value[0];
+  graph_op(g, (wml_op){.kind = WML_OP_ACTIVATION, .u.activation = relu}, value[0], -1, -1)->out[0] =
+      value[1];
+  graph_op(g, scale, value[1], -1, -1)->out[0] = value[2]; /* not over what is read again */
+  graph_op(g, multiply, value[2], value[1], -1)->out[0] = value[3];
+  graph_op(g, (wml_op){.kind = WML_OP_ACTIVATION_BWD, .u.activation = relu}, feed[2], value[1], -1)
+      ->out[0] = value[4];
+  graph_op(g, scale, value[4], -1, -1)->out[0] = value[5];
+  graph_op(g, add, value[4], value[5], -1)->out[0] = value[6];
+  graph_observe(g, value[3]);
+  graph_observe(g, value[6]);
+}
+
 /* Two losses with weights, each a result of its own. The second is sparse, on logits. */
 static void build_losses(kernel_graph *g, wml_precision precision) {
   static const int64_t values[WML_MAX_RANK] = {3, 4}, labels[WML_MAX_RANK] = {3, 1};
@@ -517,6 +521,38 @@ static void check_subject(const subject *s, const char *only) {
   compare_built("two losses with weights", s, build_losses);
   compare_built("activations behind convolutions", s, build_activations);
   for (int first = 0; first < 2; first++) compare_two_plans(s, first == 1);
+  compare_built("the end of a residual block", s, build_residual);
+}
+
+/* The table's numbers have few bits, and sums of them are exact in any order: a third of them has
+ * not. */
+static void make_inexact(kernel_graph *g) {
+  for (int i = 0; i < g->n_tensors; i++) {
+    bool floats = g->data[i] && g->tensor[i].dtype == WML_F32;
+    for (int64_t k = 0; floats && k < wml_elements(&g->tensor[i]); k++) g->data[i][k] /= 3.0f;
+  }
+}
+
+/* A case's arrays have the same bits for any number of threads. */
+static void check_same_bits(const kernel_case *c, const subject *s) {
+  case_graph g;
+  kernel_rig one, three;
+  case_graph_build(&g, c, (case_variant){s->precision, .backward = true});
+  make_inexact(&g.graph);
+  bool open = rig_open(&one, s->backend, 1, &g.graph) == WML_OK;
+  open = rig_open(&three, s->backend, 3, &g.graph) == WML_OK && open;
+  if (open) CHECK(rig_run(&one) == WML_OK && rig_run(&three) == WML_OK);
+  for (int k = 0; open && k < g.graph.n_observed; k++) {
+    float *a = rig_read(&one, k), *b = rig_read(&three, k);
+    int64_t n = wml_elements(&g.graph.tensor[g.graph.observed[k]]);
+    CHECKF(memcmp(a, b, (size_t)n * sizeof *a) == 0,
+           "%s: %s: observed array %d depends on the number of threads", c->name, s->name, k);
+    free(a);
+    free(b);
+  }
+  rig_close(&one);
+  rig_close(&three);
+  graph_free(&g.graph);
 }
 
 static bool has_bfloat16(const wml_backend *backend) {
@@ -535,7 +571,11 @@ static void check_cpu(const char *only) {
   check_subject(&cpu, only);
   setenv("WEBML_CPU_FINEST_PIECES", "1", 1);
   check_subject(&pieces, only);
+  for (int i = 0; i < n_kernel_cases; i++)
+    if (wanted(&kernel_cases[i], only)) check_same_bits(&kernel_cases[i], &pieces);
   unsetenv("WEBML_CPU_FINEST_PIECES");
+  for (int i = 0; i < n_kernel_cases; i++)
+    if (wanted(&kernel_cases[i], only)) check_same_bits(&kernel_cases[i], &cpu);
   if (has_bfloat16(&wml_backend_cpu))
     check_subject(&narrow, only);
   else

@@ -731,6 +731,7 @@ static void average(const wml_optimizer_step *step, const float *w, float *mean,
 extern const vec_depthwise_table VEC_PART(depthwise);
 extern const vec_spatial_table VEC_PART(spatial);
 extern const vec_norm_table VEC_PART(norms);
+extern const vec_elements_table VEC_PART(elements);
 
 const vec_table VEC_TABLE = {
     .name = VEC_STRING(VEC_TABLE),
@@ -761,4 +762,5 @@ const vec_table VEC_TABLE = {
     .depthwise = &VEC_PART(depthwise),
     .spatial = &VEC_PART(spatial),
     .norms = &VEC_PART(norms),
+    .elements = &VEC_PART(elements),
 };

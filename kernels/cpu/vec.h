@@ -117,6 +117,47 @@ typedef struct vec_norm { /* per channel, [c] */
   bool narrow;
 } vec_norm;
 
+/* Rows of an operand, `apart` elements from one another; `one`: each has one element, which stands
+ * for all of the result's row. */
+typedef struct vec_operand {
+  const void *data;
+  int64_t apart;
+  bool one;
+} vec_operand;
+
+typedef struct vec_result {
+  void *data;
+  int64_t apart, rows, n; /* elements of a row */
+} vec_result;
+
+/* What BINARY_BWD sums up, or writes where nothing is broadcast. */
+typedef struct vec_derivative {
+  wml_binary kind;
+  bool of_b; /* the derivative for b, else for a */
+  vec_operand dy, a, b;
+  bool narrow, narrow_result;
+} vec_derivative;
+
+typedef struct vec_elements_table {
+  void (*binary)(wml_binary kind, const vec_operand *a, const vec_operand *b, const vec_result *y,
+                 bool narrow);
+  void (*derivative)(const vec_derivative *d, const vec_result *dx);
+  /* float32: dx = dy where x is equal to y, else 0 */
+  void (*where_equal)(const vec_operand *dy, const vec_operand *x, const vec_operand *y,
+                      const vec_result *dx);
+  /* y = scale * x + offset */
+  void (*affine)(const vec_operand *x, float scale, float offset, const vec_result *y, bool narrow);
+  /* rows of x and y lie one behind the other: y = x * scale where keeps[] is not 0, else 0 */
+  void (*masked)(const void *x, const float *keeps, float scale, void *y, int64_t rows, int64_t n,
+                 bool narrow);
+  /* sum[n] += the rows of x; greatest[n]: the largest of it and them, or a NaN */
+  void (*sums)(const void *x, int64_t apart, int64_t rows, int64_t n, double *sum, bool narrow);
+  void (*greatest)(const void *x, int64_t apart, int64_t rows, int64_t n, double *greatest,
+                   bool narrow);
+  /* sum[0] += the absolute values, sum[1] += the squares */
+  void (*magnitudes)(const float *x, int64_t n, double *sum);
+} vec_elements_table;
+
 typedef struct vec_update { /* one flat range; absent slots point anywhere readable */
   const wml_optimizer *optimizer;
   const wml_optimizer_step *step;
@@ -181,6 +222,7 @@ typedef struct vec_table {
   const vec_depthwise_table *depthwise; /* vec_depthwise.c */
   const vec_spatial_table *spatial;     /* vec_spatial.c */
   const vec_norm_table *norms;          /* vec_norm.c */
+  const vec_elements_table *elements;   /* vec_elements.c */
 } vec_table;
 
 /* Those that this architecture has (CMakeLists.txt). */
