@@ -283,6 +283,16 @@ static wml_result compile(kernel_rig *r) {
   return result == WML_OK ? r->backend->prepare(r->plan) : result;
 }
 
+wml_result rig_join(kernel_rig *r, const kernel_rig *owner, const kernel_graph *g) {
+  *r = (kernel_rig){
+      .backend = owner->backend, .graph = g, .device = owner->device, .store = owner->store};
+  return compile(r);
+}
+
+void rig_leave(kernel_rig *r) {
+  r->backend->plan_destroy(r->plan);
+}
+
 wml_result rig_open(kernel_rig *r, const wml_backend *backend, int threads, const kernel_graph *g) {
   *r = (kernel_rig){.backend = backend, .graph = g};
   wml_device_config config = {.threads = threads};

@@ -20,25 +20,12 @@ static const struct {
   const char *backend;
   wml_op_kind kind;
 } not_yet[] = {
-    /* the CPU's */
-    {"cpu", WML_OP_AVGPOOL},
-    {"cpu", WML_OP_RESIZE},
-    {"cpu", WML_OP_NORM},
     /* CUDA's */
-    {"cuda", WML_OP_NOISE},
-    {"cuda", WML_OP_TRANSPOSE},
-    {"cuda", WML_OP_CONCAT},
-    {"cuda", WML_OP_CROP},
-    {"cuda", WML_OP_PAD},
-    {"cuda", WML_OP_AFFINE},
-    {"cuda", WML_OP_BINARY},
-    {"cuda", WML_OP_REDUCE},
-    {"cuda", WML_OP_MATMUL},
-    {"cuda", WML_OP_AVGPOOL},
-    {"cuda", WML_OP_RESIZE},
-    {"cuda", WML_OP_NORM},
-    {"cuda", WML_OP_EMBEDDING},
-    {"cuda", WML_OP_PENALTY},
+    {"cuda", WML_OP_NOISE},     {"cuda", WML_OP_TRANSPOSE}, {"cuda", WML_OP_CONCAT},
+    {"cuda", WML_OP_CROP},      {"cuda", WML_OP_PAD},       {"cuda", WML_OP_AFFINE},
+    {"cuda", WML_OP_BINARY},    {"cuda", WML_OP_REDUCE},    {"cuda", WML_OP_MATMUL},
+    {"cuda", WML_OP_AVGPOOL},   {"cuda", WML_OP_RESIZE},    {"cuda", WML_OP_NORM},
+    {"cuda", WML_OP_EMBEDDING}, {"cuda", WML_OP_PENALTY},
 };
 
 enum { N_NOT_YET = sizeof not_yet / sizeof *not_yet };
@@ -246,6 +233,67 @@ static void build_shared_kernel(kernel_graph *g, wml_precision precision) {
            -1)
       ->out[0] = sum;
   graph_observe(g, sum);
+}
+
+/* Activations that nothing else reads behind depthwise and other convolutions. */
+static void build_activations(kernel_graph *g, wml_precision precision) {
+  static const wml_activation_kind kinds[] = {WML_RELU6, WML_HARD_SILU, WML_SILU, WML_MISH};
+  static const int64_t picture[] = {2, 6, 9, 64}, depthwise[] = {3, 3, 1, 64},
+                       pointwise[] = {1, 1, 64, 64};
+  *g = (kernel_graph){.precision = precision};
+  int x = graph_feed(g, WML_F32, picture, numbers(2 * 6 * 9 * 64, 1));
+  int spatial = graph_param(g, depthwise, numbers(3 * 3 * 64, 2)),
+      dense = graph_param(g, pointwise, numbers(64 * 64, 3));
+  for (int k = 0; k < 8; k++) {
+    int size = k < 4 ? 3 : 1, pad = size / 2;
+    wml_op conv = {.kind = WML_OP_CONV2D,
+                   .u.window = {.size = {size, size},
+                                .stride = {1, 1},
+                                .dilation = {1, 1},
+                                .pad_before = {pad, pad},
+                                .pad_after = {pad, pad},
+                                .groups = k < 4 ? 64 : 1}};
+    wml_op act = {.kind = WML_OP_ACTIVATION, .u.activation = {.kind = kinds[k % 4]}};
+    int between = graph_tensor(g, WML_ROLE_VALUE, WML_F32, picture, -1),
+        y = graph_tensor(g, WML_ROLE_VALUE, WML_F32, picture, -1);
+    graph_op(g, conv, x, k < 4 ? spatial : dense, -1)->out[0] = between;
+    graph_op(g, act, between, -1, -1)->out[0] = y;
+    graph_observe(g, y);
+  }
+}
+
+/* A convolution, or a transposed one, by one kernel of the store. */
+static void build_by_kernel(kernel_graph *g, wml_precision precision, bool transposed) {
+  static const int64_t kernel[] = {3, 3, 32, 64}, large[] = {2, 9, 11, 32}, small[] = {2, 4, 5, 64};
+  *g = (kernel_graph){.precision = precision};
+  wml_op op = {.kind = transposed ? WML_OP_CONV2D_BWD_DATA : WML_OP_CONV2D,
+               .u.window = {.size = {3, 3}, .stride = {2, 2}, .dilation = {1, 1}, .groups = 1}};
+  int w = graph_param(g, kernel, numbers(3 * 3 * 32 * 64, 4));
+  int x = transposed ? graph_feed(g, WML_F32, small, numbers(2 * 4 * 5 * 64, 5))
+                     : graph_feed(g, WML_F32, large, numbers(2 * 9 * 11 * 32, 5));
+  int y = graph_tensor(g, WML_ROLE_VALUE, WML_F32, transposed ? large : small, -1);
+  graph_op(g, op, x, w, -1)->out[0] = y;
+  graph_observe(g, y);
+}
+
+/* Two plans of one store: the first fixes the kernel's layout, which need not suit the second. */
+static void compare_two_plans(const subject *s, bool transposed_first) {
+  kernel_graph first, second;
+  kernel_rig owner, joined, ref;
+  build_by_kernel(&first, s->precision, transposed_first);
+  build_by_kernel(&second, s->precision, !transposed_first);
+  bool open = rig_open(&ref, &wml_backend_ref, 1, &second) == WML_OK && rig_run(&ref) == WML_OK;
+  open = rig_open(&owner, s->backend, s->threads, &first) == WML_OK && open;
+  CHECKF(open && rig_join(&joined, &owner, &second) == WML_OK && rig_run(&joined) == WML_OK,
+         "two plans of one store: %s: %s", s->name, webml_last_error());
+  if (open) {
+    compare_rigs("two plans of one store", s, &joined, &ref);
+    rig_leave(&joined);
+  }
+  rig_close(&owner);
+  rig_close(&ref);
+  graph_free(&first);
+  graph_free(&second);
 }
 
 /* The end of a residual block: relu of a sum, from which two paths go on, and the way back. */
@@ -471,6 +519,8 @@ static void check_subject(const subject *s, const char *only) {
   if (only) return;
   compare_built("one kernel in two convolutions", s, build_shared_kernel);
   compare_built("two losses with weights", s, build_losses);
+  compare_built("activations behind convolutions", s, build_activations);
+  for (int first = 0; first < 2; first++) compare_two_plans(s, first == 1);
   compare_built("the end of a residual block", s, build_residual);
 }
 
