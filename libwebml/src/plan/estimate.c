@@ -52,10 +52,16 @@ static void touch(wml_lifetime *life, const int *root, int tensor, int from, int
   if (to > l->last) l->last = to;
 }
 
-/* What runs beside the first stream keeps its operands until the end (kernels/cuda/aside.c). */
-static bool runs_aside(wml_op_kind kind) {
-  return kind == WML_OP_DENSE_BWD_WEIGHTS || kind == WML_OP_CONV2D_BWD_WEIGHTS ||
-         kind == WML_OP_METRIC;
+/* Metrics, and what computes gradients of parameters alone, run beside the first stream and keep
+ * their operands until the end (kernels/cuda/aside.c). */
+static bool runs_aside(const wml_graph *g, const wml_op *op) {
+  bool weights = false;
+  for (int i = 0; i < 3; i++) {
+    if (op->out[i] < 0) continue;
+    if (g->tensors[op->out[i]].role != WML_ROLE_GRAD) return false;
+    weights = true;
+  }
+  return weights || op->kind == WML_OP_METRIC;
 }
 
 static void find_lifetimes(const wml_graph *g, wml_lifetime *life, int *root) {
@@ -72,7 +78,11 @@ static void find_lifetimes(const wml_graph *g, wml_lifetime *life, int *root) {
     if (op->kind == WML_OP_MAXPOOL && op->out[1] >= 0) /* a byte says which one won */
       life[op->out[1]].bytes =
           wml_round_up((size_t)wml_elements(&g->tensors[op->out[1]]), ALIGNMENT);
-    int last = runs_aside(op->kind) ? g->n_ops : k;
+    for (int i = 1; op->kind == WML_OP_NORM && i < 3; i++) /* float32 always */
+      if (op->out[i] >= 0)
+        life[op->out[i]].bytes =
+            wml_round_up((size_t)wml_elements(&g->tensors[op->out[i]]) * sizeof(float), ALIGNMENT);
+    int last = runs_aside(g, op) ? g->n_ops : k;
     for (int i = 0; i < WML_MAX_OPERANDS; i++) touch(life, root, op->in[i], k, last);
     for (int i = 0; i < 3; i++) touch(life, root, op->out[i], k, last);
   }
@@ -93,7 +103,8 @@ static size_t saved_bytes(const wml_graph *g, const wml_lifetime *life) {
 
 static size_t workspace_of(const wml_graph *g, bool first) {
   for (int k = 0; k < g->n_ops; k++)
-    if (g->ops[k].kind == WML_OP_CONV2D) return convolution_workspace / (first ? 1 : 4);
+    if (g->ops[k].kind == WML_OP_CONV2D || g->ops[k].kind == WML_OP_CONV2D_BWD_DATA)
+      return convolution_workspace / (first ? 1 : 4);
   return workspace;
 }
 
