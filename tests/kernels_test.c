@@ -366,7 +366,7 @@ static void check_channels(void) {
   kernel_case c = {"dropout per channel by hand",
                    {.kind = WML_OP_DROPOUT, .u.dropout = {0.5f, 2, true}},
                    {{.dim = {BATCH, PLACES, CHANNELS}, .values = ones}},
-                   {BATCH, PLACES, CHANNELS}};
+                   .result =.result = {BATCH, PLACES, CHANNELS}};
   float *expected = test_alloc(N * sizeof *expected);
   for (int i = 0; i < N; i++) expected[i] = mask[i / (PLACES * CHANNELS) * CHANNELS + i % CHANNELS];
   c.expected = expected;

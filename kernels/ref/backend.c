@@ -45,7 +45,27 @@ static const ref_function functions[WML_N_OPS] = {
     [WML_OP_BATCHNORM_BWD] = ref_batchnorm_bwd,
     [WML_OP_BATCHNORM_BWD_INFER] = ref_batchnorm_bwd_infer,
     [WML_OP_DROPOUT] = ref_dropout,
+    [WML_OP_NOISE] = ref_noise,
     [WML_OP_RESHAPE] = ref_reshape,
+    [WML_OP_TRANSPOSE] = ref_transpose,
+    [WML_OP_CONCAT] = ref_concat,
+    [WML_OP_CROP] = ref_crop,
+    [WML_OP_PAD] = ref_pad,
+    [WML_OP_AFFINE] = ref_affine,
+    [WML_OP_BINARY] = ref_binary,
+    [WML_OP_BINARY_BWD] = ref_binary_bwd,
+    [WML_OP_REDUCE] = ref_reduce,
+    [WML_OP_REDUCE_BWD] = ref_reduce_bwd,
+    [WML_OP_MATMUL] = ref_matmul,
+    [WML_OP_AVGPOOL] = ref_avgpool,
+    [WML_OP_AVGPOOL_BWD] = ref_avgpool_bwd,
+    [WML_OP_RESIZE] = ref_resize,
+    [WML_OP_RESIZE_BWD] = ref_resize_bwd,
+    [WML_OP_NORM] = ref_norm,
+    [WML_OP_NORM_BWD] = ref_norm_bwd,
+    [WML_OP_EMBEDDING] = ref_embedding,
+    [WML_OP_EMBEDDING_BWD] = ref_embedding_bwd,
+    [WML_OP_PENALTY] = ref_penalty,
     [WML_OP_LOSS] = ref_loss,
     [WML_OP_METRIC] = ref_metric,
     [WML_OP_UPDATE] = ref_update,
@@ -167,7 +187,21 @@ const float *ref_input(const ref_step *step, const wml_op *op) {
   return rounded;
 }
 
-/* Floats plus the doubles that convolutions sum in, or the rounded values of a quantized input. */
+double *ref_sums(const ref_step *step, int tensor) {
+  int64_t n = ref_elements(step, tensor);
+  double *sum = (double *)(void *)(ref_f32(step, tensor) + (n + (n & 1)));
+  for (int64_t i = 0; i < n; i++) sum[i] = 0.0;
+  return sum;
+}
+
+void ref_store_sums(const ref_step *step, int tensor) {
+  int64_t n = ref_elements(step, tensor);
+  float *floats = ref_f32(step, tensor);
+  const double *sum = (const double *)(const void *)(floats + (n + (n & 1)));
+  for (int64_t i = 0; i < n; i++) floats[i] = (float)sum[i];
+}
+
+/* Floats plus the doubles of ref_sums(), or the rounded values of a quantized input. */
 static size_t buffer_bytes(const wml_tensor *t) {
   return (size_t)(wml_elements(t) + 1) * 3 * sizeof(float);
 }
@@ -258,7 +292,7 @@ static wml_result ref_run(wml_plan *plan, wml_run *run) {
   run->not_finite = -1;
   for (int64_t i = 0; i < run->n_steps; i++) {
     ref_step step = {.graph = g, .data = plan->data, .run = run, .index = i, .finite = true};
-    step.loss = ref_penalty(&step);
+    step.loss = ref_regularisers(&step);
     for (int k = 0; k < g->n_ops; k++) functions[g->ops[k].kind](&step, &g->ops[k]);
     if (!step.finite) {
       run->not_finite = run->step + i + 1;

@@ -2,18 +2,18 @@
  * biased variance, two passes. Moving: m = m * momentum + batch * (1 - momentum). */
 #include "ref.h"
 
-typedef struct ref_norm {
+typedef struct ref_channels {
   int64_t rows, c;
-} ref_norm;
+} ref_channels;
 
-static ref_norm norm_of(const ref_step *s, int x) {
+static ref_channels norm_of(const ref_step *s, int x) {
   const wml_tensor *t = &s->graph->tensors[x];
   int64_t c = t->dim[t->rank - 1];
-  return (ref_norm){wml_elements(t) / c, c};
+  return (ref_channels){wml_elements(t) / c, c};
 }
 
 static void normalise(const ref_step *s, const wml_op *op, const float *mean, const float *var) {
-  ref_norm n = norm_of(s, op->in[0]);
+  ref_channels n = norm_of(s, op->in[0]);
   const float *x = ref_f32(s, op->in[0]), *gamma = ref_f32(s, op->in[1]);
   const float *beta = ref_f32(s, op->in[2]);
   float *y = ref_f32(s, op->out[0]);
@@ -26,7 +26,7 @@ static void normalise(const ref_step *s, const wml_op *op, const float *mean, co
 }
 
 void ref_batchnorm_train(ref_step *s, const wml_op *op) {
-  ref_norm n = norm_of(s, op->in[0]);
+  ref_channels n = norm_of(s, op->in[0]);
   const float *x = ref_f32(s, op->in[0]);
   float *moving_mean = ref_f32(s, op->in[3]), *moving_var = ref_f32(s, op->in[4]);
   float *mean = ref_f32(s, op->out[1]), *var = ref_f32(s, op->out[2]);
@@ -54,7 +54,7 @@ void ref_batchnorm_infer(ref_step *s, const wml_op *op) {
 /* dx = gamma / sqrt(var + eps) / N * (N dy - sum(dy) - xhat sum(dy xhat)); without the two sums
  * where the statistics are constants. */
 static void backward(ref_step *s, const wml_op *op, bool batch_statistics) {
-  ref_norm n = norm_of(s, op->in[1]);
+  ref_channels n = norm_of(s, op->in[1]);
   const float *dy = ref_f32(s, op->in[0]), *x = ref_f32(s, op->in[1]),
               *gamma = ref_f32(s, op->in[2]);
   const float *mean = ref_f32(s, op->in[3]), *var = ref_f32(s, op->in[4]);

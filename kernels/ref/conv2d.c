@@ -65,15 +65,10 @@ static void visit_weights(void *arg, int64_t x, int64_t kernel, int64_t y) {
   p->sum[kernel] += (double)p->a[x] * (double)p->b[y];
 }
 
-/* The sums are formed in double in the step's scratch behind the output's floats. */
 static void conv_run(const ref_step *s, const ref_conv *v, ref_visit visit, const float *a,
                      const float *b, int out) {
-  int64_t n = wml_elements(&s->graph->tensors[out]);
-  float *floats = ref_f32(s, out);
-  double *sum = (double *)(void *)(floats + (n + (n & 1)));
-  for (int64_t i = 0; i < n; i++) sum[i] = 0.0;
-  conv_visit(v, visit, &(ref_product){a, b, sum});
-  for (int64_t i = 0; i < n; i++) floats[i] = (float)sum[i];
+  conv_visit(v, visit, &(ref_product){a, b, ref_sums(s, out)});
+  ref_store_sums(s, out);
 }
 
 void ref_conv2d(ref_step *s, const wml_op *op) {

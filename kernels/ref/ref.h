@@ -28,6 +28,15 @@ static inline const int64_t *ref_dim(const ref_step *s, int tensor) {
   return s->graph->tensors[tensor].dim;
 }
 
+static inline int64_t ref_elements(const ref_step *s, int tensor) {
+  return wml_elements(&s->graph->tensors[tensor]);
+}
+
+/* Zeros, one for each element of the tensor, behind its floats: what is summed in double. They
+ * become its floats by ref_store_sums(). */
+double *ref_sums(const ref_step *step, int tensor);
+void ref_store_sums(const ref_step *step, int tensor);
+
 typedef void (*ref_function)(ref_step *step, const wml_op *op);
 
 void ref_gather(ref_step *step, const wml_op *op);
@@ -46,11 +55,31 @@ void ref_batchnorm_infer(ref_step *step, const wml_op *op);
 void ref_batchnorm_bwd(ref_step *step, const wml_op *op);
 void ref_batchnorm_bwd_infer(ref_step *step, const wml_op *op);
 void ref_dropout(ref_step *step, const wml_op *op);
+void ref_noise(ref_step *step, const wml_op *op);
 void ref_reshape(ref_step *step, const wml_op *op);
+void ref_transpose(ref_step *step, const wml_op *op);
+void ref_concat(ref_step *step, const wml_op *op);
+void ref_crop(ref_step *step, const wml_op *op);
+void ref_pad(ref_step *step, const wml_op *op);
+void ref_affine(ref_step *step, const wml_op *op);
+void ref_binary(ref_step *step, const wml_op *op);
+void ref_binary_bwd(ref_step *step, const wml_op *op);
+void ref_reduce(ref_step *step, const wml_op *op);
+void ref_reduce_bwd(ref_step *step, const wml_op *op);
+void ref_matmul(ref_step *step, const wml_op *op);
+void ref_avgpool(ref_step *step, const wml_op *op);
+void ref_avgpool_bwd(ref_step *step, const wml_op *op);
+void ref_resize(ref_step *step, const wml_op *op);
+void ref_resize_bwd(ref_step *step, const wml_op *op);
+void ref_norm(ref_step *step, const wml_op *op);
+void ref_norm_bwd(ref_step *step, const wml_op *op);
+void ref_embedding(ref_step *step, const wml_op *op);
+void ref_embedding_bwd(ref_step *step, const wml_op *op);
+void ref_penalty(ref_step *step, const wml_op *op);
 void ref_loss(ref_step *step, const wml_op *op);
 void ref_metric(ref_step *step, const wml_op *op);
 void ref_update(ref_step *step, const wml_op *op);
 /* l1*sum|w| + l2*sum(w^2) over the graph's items. */
-double ref_penalty(const ref_step *step);
+double ref_regularisers(const ref_step *step);
 
 #endif

@@ -1,4 +1,4 @@
-/* The operations around the layers: data in, dropout, losses, metrics, update. */
+/* The operations around the layers: data in, losses, metrics, update. */
 #include "ref.h"
 
 #include <string.h>
@@ -28,12 +28,6 @@ void ref_gather(ref_step *s, const wml_op *op) {
   }
 }
 
-void ref_dropout(ref_step *s, const wml_op *op) {
-  wml_dropout_apply(s->run->seed, s->run->step + s->index, op->u.dropout.stream, op->u.dropout.rate,
-                    0, ref_f32(s, op->in[0]), ref_f32(s, op->out[0]),
-                    wml_elements(&s->graph->tensors[op->in[0]]));
-}
-
 void ref_reshape(ref_step *s, const wml_op *op) {
   memcpy(s->data[op->out[0]], s->data[op->in[0]],
          (size_t)wml_elements(&s->graph->tensors[op->in[0]]) * sizeof(float));
@@ -56,13 +50,22 @@ void ref_loss(ref_step *s, const wml_op *op) {
   if (op->u.loss.result >= 0) s->run->results[op->u.loss.result] += sum * (double)s->graph->batch;
 }
 
+void ref_penalty(ref_step *s, const wml_op *op) {
+  const float *x = ref_f32(s, op->in[0]);
+  float *dx = ref_f32(s, op->out[0]), l1 = op->u.penalty.l1, l2 = op->u.penalty.l2;
+  for (int64_t i = 0; i < ref_elements(s, op->in[0]); i++) {
+    s->loss += (double)l1 * fabs((double)x[i]) + (double)l2 * (double)x[i] * (double)x[i];
+    if (dx) dx[i] = l1 * wml_sign(x[i]) + 2.0f * l2 * x[i];
+  }
+}
+
 void ref_metric(ref_step *s, const wml_op *op) {
   wml_rows rows = rows_of(s, op);
   wml_rows_metric(op, &rows, wml_elements(&s->graph->tensors[op->in[0]]) / rows.k,
                   s->run->results + op->u.metric.result);
 }
 
-double ref_penalty(const ref_step *s) {
+double ref_regularisers(const ref_step *s) {
   double sum = 0.0;
   for (int i = 0; i < s->graph->update.n_items; i++) {
     const wml_update_item *item = &s->graph->update.items[i];
