@@ -5,6 +5,7 @@
  * words in their names. */
 #include "kernel_graph.h"
 #include "kernels/common/strides.h"
+#include "kernels/cuda/emulation/cuda_runtime_api.h"
 #include "support.h"
 
 #include "base/status.h"
@@ -21,21 +22,11 @@ static const struct {
   wml_op_kind kind;
 } not_yet[] = {
     /* the CPU's */
-    {"cpu", WML_OP_DROPOUT},
-    {"cpu", WML_OP_NOISE},
-    {"cpu", WML_OP_TRANSPOSE},
-    {"cpu", WML_OP_CONCAT},
-    {"cpu", WML_OP_CROP},
-    {"cpu", WML_OP_PAD},
-    {"cpu", WML_OP_AFFINE},
-    {"cpu", WML_OP_BINARY},
-    {"cpu", WML_OP_REDUCE},
-    {"cpu", WML_OP_MATMUL},
-    {"cpu", WML_OP_AVGPOOL},
-    {"cpu", WML_OP_RESIZE},
-    {"cpu", WML_OP_NORM},
-    {"cpu", WML_OP_EMBEDDING},
-    {"cpu", WML_OP_PENALTY},
+    {"cpu", WML_OP_NOISE},     {"cpu", WML_OP_TRANSPOSE}, {"cpu", WML_OP_CONCAT},
+    {"cpu", WML_OP_CROP},      {"cpu", WML_OP_PAD},       {"cpu", WML_OP_AFFINE},
+    {"cpu", WML_OP_BINARY},    {"cpu", WML_OP_REDUCE},    {"cpu", WML_OP_MATMUL},
+    {"cpu", WML_OP_AVGPOOL},   {"cpu", WML_OP_RESIZE},    {"cpu", WML_OP_NORM},
+    {"cpu", WML_OP_EMBEDDING}, {"cpu", WML_OP_PENALTY},
 };
 
 enum { N_NOT_YET = sizeof not_yet / sizeof *not_yet };
@@ -263,6 +254,43 @@ static void build_losses(kernel_graph *g, wml_precision precision) {
   }
 }
 
+/* More feeds than a model usually has, and several results: joined in two stages, of which the
+ * first is a result, too, and scaled. */
+static void build_many(kernel_graph *g, wml_precision precision, bool has_results) {
+  enum { PARTS = 3, EACH = WML_MAX_OPERANDS, WIDTH = 5, ROWS = 4 };
+  static const int64_t rows[WML_MAX_RANK] = {ROWS, WIDTH};
+  const int64_t joined[WML_MAX_RANK] = {ROWS, EACH * WIDTH},
+                all[WML_MAX_RANK] = {ROWS, PARTS * EACH * WIDTH};
+  const wml_op concat = {.kind = WML_OP_CONCAT, .u.axis = 1};
+  int part[PARTS];
+  *g = (kernel_graph){.precision = precision, .has_results = has_results};
+  for (int i = 0; i < PARTS; i++) {
+    int x[EACH];
+    for (int k = 0; k < EACH; k++)
+      x[k] = graph_feed(g, WML_F32, rows, numbers(ROWS * WIDTH, (uint64_t)(i * EACH + k)));
+    part[i] = graph_tensor(g, WML_ROLE_VALUE, WML_F32, joined, -1);
+    wml_op *op = graph_op(g, concat, -1, -1, -1);
+    memcpy(op->in, x, sizeof x);
+    op->out[0] = part[i];
+  }
+  int y = graph_tensor(g, WML_ROLE_VALUE, WML_F32, all, -1),
+      scaled = graph_tensor(g, WML_ROLE_VALUE, WML_F32, all, -1);
+  graph_op(g, concat, part[0], part[1], part[2])->out[0] = y;
+  graph_op(g, (wml_op){.kind = WML_OP_AFFINE, .u.affine = {2.0f, 1.0f}}, y, -1, -1)->out[0] =
+      scaled;
+  graph_observe(g, part[1]);
+  graph_observe(g, y);
+  graph_observe(g, scaled);
+}
+
+static void build_many_chunks(kernel_graph *g, wml_precision precision) {
+  build_many(g, precision, true);
+}
+
+static void build_many_predicted(kernel_graph *g, wml_precision precision) {
+  build_many(g, precision, false);
+}
+
 static void compare_built(const char *name, const subject *s,
                           void (*build)(kernel_graph *g, wml_precision precision)) {
   kernel_graph g;
@@ -391,8 +419,10 @@ static void check_binary(void) {
 static void check_tester(void) {
   case_graph g;
   kernel_rig r;
-  const kernel_case c = {
-      "tester", {.kind = WML_OP_AFFINE, .u.affine = {2.0f, 0.0f}}, {{.dim = {1, 4}}}, {1, 4}};
+  const kernel_case c = {"tester",
+                         {.kind = WML_OP_AFFINE, .u.affine = {2.0f, 0.0f}},
+                         {{.dim = {1, 4}}},
+                         .result = {1, 4}};
   case_graph_build(&g, &c, (case_variant){.backward = true});
   CHECK(rig_open(&r, &wml_backend_ref, 1, &g.graph) == WML_OK && rig_run(&r) == WML_OK);
   float *gradient = rig_read(&r, 1);
@@ -429,6 +459,8 @@ static void check_subject(const subject *s, const char *only) {
   if (only) return;
   compare_built("one kernel in two convolutions", s, build_shared_kernel);
   compare_built("two losses with weights", s, build_losses);
+  compare_built("many feeds, several results", s, build_many_chunks);
+  compare_built("many feeds, several results, predicted", s, build_many_predicted);
 }
 
 static bool has_bfloat16(const wml_backend *backend) {
@@ -457,12 +489,49 @@ static void check_cpu(const char *only) {
 
 const wml_backend *wml_backend_module(uint32_t version); /* of the emulation, linked in */
 
+/* What a case observes after a run in one of the orders that the device may take blocks, threads
+ * and branches in. */
+static float *run_in_order(const case_graph *g, const wml_backend *cuda, unsigned order,
+                           int64_t *count) {
+  kernel_rig r;
+  float *all = NULL;
+  *count = 0;
+  cuda_emulation_seed(order);
+  CHECK(rig_open(&r, cuda, 1, &g->graph) == WML_OK && rig_run(&r) == WML_OK);
+  for (int k = 0; k < g->graph.n_observed; k++) {
+    int64_t n = wml_elements(&g->graph.tensor[g->graph.observed[k]]);
+    float *x = rig_read(&r, k);
+    all = realloc(all, (size_t)(*count + n) * sizeof *all);
+    memcpy(all + *count, x, (size_t)n * sizeof *x);
+    *count += n;
+    free(x);
+  }
+  rig_close(&r);
+  return all;
+}
+
+/* The same bits in every order. */
+static void compare_orders(const kernel_case *c, const wml_backend *cuda, wml_precision precision) {
+  case_graph g;
+  int64_t n, others;
+  case_graph_build(&g, c, (case_variant){precision, .backward = true});
+  float *first = run_in_order(&g, cuda, 1, &n), *other = run_in_order(&g, cuda, 2, &others);
+  CHECKF(n == others && (n == 0 || memcmp(first, other, (size_t)n * sizeof *first) == 0),
+         "%s: other bits in another order", c->name);
+  free(first);
+  free(other);
+  graph_free(&g.graph);
+}
+
 static void check_emulated(const char *only) {
   const wml_backend *cuda = wml_backend_module(WML_BACKEND_VERSION);
   const subject subjects[] = {
       {"cuda strict (emulated)", "cuda", cuda, WML_FLOAT32_STRICT, 2e-5, false, 0},
       {"cuda bfloat16 (emulated)", "cuda", cuda, WML_MIXED_BFLOAT16, 1e-2, true, 0}};
   for (size_t i = 0; i < sizeof subjects / sizeof *subjects; i++) check_subject(&subjects[i], only);
+  for (int i = 0; i < n_kernel_cases; i++)
+    if (wanted(&kernel_cases[i], only))
+      compare_orders(&kernel_cases[i], cuda, i % 2 ? WML_MIXED_BFLOAT16 : WML_FLOAT32_STRICT);
   if (!only) check_allowance("cuda");
 }
 
