@@ -132,7 +132,7 @@ typedef struct cuda_tensor {
   cuda_entry *entry;
   void *data; /* after prepare(); of an entry with two sides the one that is read: cuda_face() */
   void *half;
-  void *host; /* of an output: pinned memory that a run ends by copying into */
+  const void *host; /* of an output: where a run copies it to */
 } cuda_tensor;
 
 typedef struct cuda_call {
@@ -192,10 +192,12 @@ struct wml_plan {
   int *outputs;
   size_t arena_bytes, constant_bytes; /* of the device; constants: see cuda_node */
   uint8_t *arena;
-  int64_t chunk;     /* steps that are sent to the device at a time */
-  cuda_state *state; /* device */
-  double *results;   /* device: [n_results] */
-  double *penalty;   /* device: [CUDA_PENALTY_BLOCKS] */
+  size_t output_offset, output_bytes; /* of all outputs in the arena */
+  uint8_t *host_outputs;              /* pinned memory that a run ends by copying them into */
+  int64_t chunk;                      /* steps that are sent to the device at a time */
+  cuda_state *state;                  /* device */
+  double *results;                    /* device: [n_results] */
+  double *penalty;                    /* device: [CUDA_PENALTY_BLOCKS] */
   int n_ranges, n_turns;
   cuda_range *ranges; /* of the update's items, in their order */
   double *squares;    /* device: sums over pieces of the gradient */
@@ -289,7 +291,7 @@ void cuda_plan_stop(wml_plan *plan);
 wml_result cuda_plan_run(wml_plan *plan, wml_run *run);
 /* While capturing. side: which the step reads. */
 wml_result cuda_record_step(wml_plan *plan, cudaStream_t stream, int side);
-wml_result cuda_copy_outputs(wml_plan *plan);
+wml_result cuda_copy_outputs(wml_plan *plan); /* to the host */
 wml_result cuda_capture(wml_plan *plan,
                         wml_result (*record)(wml_plan *, cudaStream_t, const void *),
                         const void *what, cudaGraphExec_t *exec);

@@ -308,12 +308,39 @@ static bool is_aside(const wml_plan *plan, int node) {
   return plan->nodes[node].aside;
 }
 
+/* Whether an output has these bytes, and is one of several. */
+static bool is_one_of_outputs(const wml_plan *plan, int tensor) {
+  for (int i = 0; i < plan->graph.n_outputs && plan->graph.n_outputs > 1; i++)
+    if (frame_root(plan, plan->outputs[i]) == tensor) return true;
+  return false;
+}
+
+/* Several outputs lie one behind the other at the end of the arena: one copy takes them all. */
+static void place_outputs(wml_plan *plan) {
+  if (plan->graph.n_outputs == 1) {
+    const cuda_tensor *root = &plan->tensors[frame_root(plan, plan->outputs[0])];
+    plan->output_offset = root->offset;
+    plan->output_bytes = root->bytes;
+    return;
+  }
+  plan->output_offset = plan->arena_bytes = wml_round_up(plan->arena_bytes, ALIGNMENT);
+  for (int i = 0; i < plan->n_tensors; i++) {
+    if (!is_one_of_outputs(plan, i)) continue;
+    plan->tensors[i].offset = plan->arena_bytes;
+    plan->arena_bytes += wml_round_up(plan->tensors[i].bytes, ALIGNMENT);
+  }
+  plan->output_bytes = plan->arena_bytes - plan->output_offset;
+}
+
 static wml_result place_tensors(wml_plan *plan) {
-  static const frame_rules rules = {ALIGNMENT, in_place, is_aside, cuda_aside_until};
+  static const frame_rules rules = {ALIGNMENT, in_place, is_aside, cuda_aside_until,
+                                    is_one_of_outputs};
   for (int i = 0; i < plan->n_tensors; i++)
     plan->tensors[i].alias = plan->tensors[i].first = plan->tensors[i].last = -1;
   cuda_aside_plan(plan);
-  return frame_place(plan, &rules);
+  wml_result result = frame_place(plan, &rules);
+  if (result == WML_OK) place_outputs(plan);
+  return result;
 }
 
 static wml_result place(wml_plan *plan) {

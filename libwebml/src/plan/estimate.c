@@ -91,6 +91,20 @@ static void find_lifetimes(const wml_graph *g, wml_lifetime *life, int *root) {
     if (life[i].first < 0) life[i].bytes = 0;
 }
 
+/* Outputs are float32. Several lie together behind all other values; returns their bytes. */
+static size_t take_outputs(const wml_graph *g, wml_lifetime *life, const int *root) {
+  size_t bytes = 0;
+  for (int i = 0; i < g->n_outputs; i++) {
+    wml_lifetime *l = &life[root[g->outputs[i]]];
+    size_t n = (size_t)wml_elements(&g->tensors[g->outputs[i]]);
+    if (l->bytes) l->bytes = wml_round_up(n * sizeof(float), ALIGNMENT);
+    if (g->n_outputs == 1) break;
+    bytes += l->bytes;
+    l->bytes = 0;
+  }
+  return bytes;
+}
+
 /* Bytes of values that outlive the forward pass. */
 static size_t saved_bytes(const wml_graph *g, const wml_lifetime *life) {
   size_t saved = 0;
@@ -115,7 +129,9 @@ webml_status wml_estimate_memory(const wml_graph *g, bool shared, webml_memory *
   webml_status status = WEBML_OK;
   if (life && root && order) {
     find_lifetimes(g, life, root);
-    size_t values = wml_pack(life, (int)n, order), saved = saved_bytes(g, life);
+    size_t values = take_outputs(g, life, root);
+    values += wml_pack(life, (int)n, order);
+    size_t saved = saved_bytes(g, life);
     if (saved > values) saved = values;
     if (!shared) add_persistent(g, memory);
     memory->saved += saved;
