@@ -74,9 +74,8 @@ static bool rig_open(gpu_rig *r, const gpu_options *o, wml_mode mode, int64_t ba
   wml_step_spec spec = {.model = model,
                         .mode = mode,
                         .batch = batch,
-                        .input = WML_U8,
-                        .target = WML_I32,
-                        .target_width = 1,
+                        .inputs = {{.type = WML_U8}},
+                        .targets = {{.type = WML_I32, .width = 1}},
                         .precision = precision_of(o->precision),
                         .deterministic = o->deterministic};
   if (o->augment && mode == WML_MODE_TRAIN) spec.augment = augmentation;
@@ -125,8 +124,8 @@ static double train(gpu_rig *r, const gpu_options *o, const gpu_data *d) {
   double start = bench_now();
   for (int e = 0; e < o->epochs; e++) {
     double results[2] = {0};
-    wml_feed feeds[] = {{r->step.input, d->images, o->images},
-                        {r->step.target, d->labels, o->images}};
+    wml_feed feeds[] = {{r->step.inputs[0], d->images, o->images},
+                        {r->step.targets[0], d->labels, o->images}};
     wml_run run = {.n_steps = steps,
                    .step = e * steps,
                    .seed = 1,
@@ -152,10 +151,10 @@ static double predict(gpu_rig *r, const gpu_data *d, int calls) {
   float y[CLASSES];
   double start = bench_now();
   for (int i = 0; i < calls; i++) {
-    wml_feed feed = {.tensor = r->step.input, .base = d->images + (i % 64) * PIXELS};
+    wml_feed feed = {.tensor = r->step.inputs[0], .base = d->images + (i % 64) * PIXELS};
     wml_run run = {.n_steps = 1, .n_feeds = 1, .feeds = &feed};
     if (r->device->backend->run(r->plan, &run) != WML_OK ||
-        r->device->backend->read(r->plan, r->step.output, y) != WML_OK)
+        r->device->backend->read(r->plan, r->step.outputs[0], y) != WML_OK)
       return NAN;
   }
   return (bench_now() - start) / calls * 1e6;

@@ -24,13 +24,12 @@ enum { MOST_STEPS = 64 }; /* of one run */
 static void open_rig(op_rig *r, const wml_backend *backend, const op_case *c,
                      const webml_model *model, int threads) {
   wml_device_config config = {.threads = threads};
-  wml_shape out = wml_model_output(model);
+  wml_shape out = wml_model_output_shape(model);
   wml_step_spec spec = {.model = model,
                         .mode = WML_MODE_TRAIN,
                         .batch = c->batch,
-                        .input = WML_F32,
-                        .target = WML_F32,
-                        .target_width = out.dim[out.rank - 1]};
+                        .inputs = {{.type = WML_F32}},
+                        .targets = {{.type = WML_F32, .width = out.dim[out.rank - 1]}}};
   *r = (op_rig){.backend = backend,
                 .samples = calloc(1 << 20, sizeof(float)),
                 .row_numbers = calloc((size_t)c->batch * MOST_STEPS, sizeof(int64_t))};
@@ -55,8 +54,8 @@ static void close_rig(op_rig *r) {
 static double round_of(op_rig *r, int64_t steps) {
   static float rates[MOST_STEPS];
   double results[8192] = {0};
-  wml_feed feeds[] = {{.tensor = r->step.input, .base = r->samples},
-                      {.tensor = r->step.target, .base = r->samples}};
+  wml_feed feeds[] = {{.tensor = r->step.inputs[0], .base = r->samples},
+                      {.tensor = r->step.targets[0], .base = r->samples}};
   wml_run run = {.n_steps = steps,
                  .rows = r->row_numbers,
                  .n_feeds = 2,

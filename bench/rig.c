@@ -20,7 +20,7 @@ const char bench_reference[] =
     "\"layer\":{\"units\":43,\"activation\":\"softmax\"}}]}";
 
 static const wml_tensor *input_of(const bench_rig *r) {
-  return &r->step.graph.tensors[r->step.input];
+  return &r->step.graph.tensors[r->step.inputs[0]];
 }
 
 static void put_weights(bench_rig *r) {
@@ -46,9 +46,8 @@ bool bench_rig_open(bench_rig *r, int threads, const bench_network *network) {
   wml_step_spec spec = {.model = model,
                         .mode = network->predicts ? WML_MODE_PREDICT : WML_MODE_TRAIN,
                         .batch = network->batch ? network->batch : USUAL_BATCH,
-                        .input = network->floats ? WML_F32 : WML_U8,
-                        .target = WML_I32,
-                        .target_width = 1,
+                        .inputs = {{.type = network->floats ? WML_F32 : WML_U8}},
+                        .targets = {{.type = WML_I32, .width = 1}},
                         .precision = network->precision};
   if (network->augment) spec.augment = *network->augment;
   const wml_backend *b = &wml_backend_cpu;
@@ -64,7 +63,7 @@ bool bench_rig_open(bench_rig *r, int threads, const bench_network *network) {
   srand(1);
   put_weights(r);
   int64_t elements = SAMPLES * wml_row_elements(input_of(r)), rows = BENCH_MOST_STEPS * spec.batch;
-  r->samples = malloc((size_t)elements * wml_dtype_size(spec.input));
+  r->samples = malloc((size_t)elements * wml_dtype_size(spec.inputs[0].type));
   r->labels = malloc(SAMPLES * sizeof *r->labels);
   r->rows = malloc((size_t)rows * sizeof *r->rows);
   for (int64_t i = 0; i < elements; i++)
@@ -72,7 +71,7 @@ bool bench_rig_open(bench_rig *r, int threads, const bench_network *network) {
       ((float *)r->samples)[i] = (float)rand() / (float)RAND_MAX;
     else
       ((uint8_t *)r->samples)[i] = (uint8_t)rand();
-  const wml_tensor *out = &r->step.graph.tensors[r->step.output];
+  const wml_tensor *out = &r->step.graph.tensors[r->step.outputs[0]];
   for (int i = 0; i < SAMPLES; i++) r->labels[i] = rand() % (int)out->dim[out->rank - 1];
   for (int64_t i = 0; i < rows; i++) r->rows[i] = rand() % SAMPLES;
   return true;
@@ -82,12 +81,12 @@ double bench_rig_round(bench_rig *r, int64_t steps) {
   float rates[BENCH_MOST_STEPS];
   double results[2] = {0};
   for (int i = 0; i < BENCH_MOST_STEPS; i++) rates[i] = 1e-4f;
-  wml_feed feeds[] = {{.tensor = r->step.input, .base = r->samples},
-                      {.tensor = r->step.target, .base = r->labels}};
+  wml_feed feeds[] = {{.tensor = r->step.inputs[0], .base = r->samples},
+                      {.tensor = r->step.targets[0], .base = r->labels}};
   wml_run run = {.n_steps = steps,
                  .step = 100,
                  .rows = r->rows,
-                 .n_feeds = r->step.target >= 0 ? 2 : 1,
+                 .n_feeds = r->step.targets[0] >= 0 ? 2 : 1,
                  .feeds = feeds,
                  .learning_rate = rates,
                  .results = r->step.graph.n_results > 0 ? results : NULL};

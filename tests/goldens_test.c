@@ -35,12 +35,12 @@ static bool open_net(net *n, const wml_backend *backend, const webml_model *mode
   bool ok = backend->open(&wml_library_host, &config, &n->device) == WML_OK &&
             backend->store_create(n->device, &n->store) == WML_OK;
   for (int i = 0; i < 2 && ok; i++) {
-    wml_step_spec spec = {.model = model,
-                          .mode = i ? WML_MODE_PREDICT : WML_MODE_TRAIN,
-                          .batch = batch,
-                          .input = WML_F32,
-                          .target = WML_F32,
-                          .target_width = wml_model_output(model).dim[0]};
+    wml_step_spec spec = {
+        .model = model,
+        .mode = i ? WML_MODE_PREDICT : WML_MODE_TRAIN,
+        .batch = batch,
+        .inputs = {{.type = WML_F32}},
+        .targets = {{.type = WML_F32, .width = wml_model_output_shape(model).dim[0]}}};
     ok = wml_step_build(&spec, &n->step[i]) == WEBML_OK &&
          backend->compile(n->store, &n->step[i].graph, &n->plan[i]) == WML_OK &&
          backend->prepare(n->plan[i]) == WML_OK;
@@ -104,14 +104,14 @@ static void check_net(const wml_backend *backend, const webml_model *m, const wm
   float *x = numbers(wml_json_get(g, "x"), &features), *y = numbers(wml_json_get(g, "y"), &targets);
   float *expected = numbers(wml_json_get(g, "prediction"), &count),
         *got = test_alloc((size_t)count * sizeof *got);
-  wml_feed feeds[] = {{.tensor = n.step[1].input, .base = x}, {.base = y}};
+  wml_feed feeds[] = {{.tensor = n.step[1].inputs[0], .base = x}, {.base = y}};
   wml_run run = {.n_steps = 1, .n_feeds = 1, .feeds = feeds};
   CHECK(backend->run(n.plan[1], &run) == WML_OK);
-  CHECK(backend->read(n.plan[1], n.step[1].output, got) == WML_OK);
+  CHECK(backend->read(n.plan[1], n.step[1].outputs[0], got) == WML_OK);
   CHECKF(test_difference(got, expected, count) < 2e-6, "%s on %s: prediction differs by %g", name,
          backend->name, test_difference(got, expected, count));
-  feeds[0].tensor = n.step[0].input;
-  feeds[1].tensor = n.step[0].target;
+  feeds[0].tensor = n.step[0].inputs[0];
+  feeds[1].tensor = n.step[0].targets[0];
   int64_t step = 0;
   for (const wml_json *h = wml_json_get(g, "history")->first; h; h = h->next, step++) {
     double results[2] = {0};

@@ -4,6 +4,7 @@
  * them. */
 #include "base/status.h"
 #include "devices/device.h"
+#include "model/layer.h"
 #include "plan/step.h"
 #include "support.h"
 
@@ -51,9 +52,9 @@ static bool rig_open(rig *r, const wml_backend *backend, const int8_case *c,
   wml_step_spec spec = {.model = model,
                         .mode = WML_MODE_PREDICT,
                         .batch = c->batch,
-                        .input = c->input,
+                        .inputs = {{.type = c->input}},
                         .quantization = quantization,
-                        .layer_inputs = keeps_inputs};
+                        .node_inputs = keeps_inputs};
   return backend->open(&wml_library_host, &config, &r->device) == WML_OK &&
          backend->store_create(r->device, &r->store) == WML_OK &&
          wml_step_build(&spec, &r->step) == WEBML_OK &&
@@ -89,10 +90,10 @@ static void put_weights(rig *r, const webml_model *model) {
 }
 
 static void predict(rig *r, const void *input, float *output) {
-  wml_feed feed = {.tensor = r->step.input, .base = input};
+  wml_feed feed = {.tensor = r->step.inputs[0], .base = input};
   wml_run run = {.n_steps = 1, .n_feeds = 1, .feeds = &feed};
   CHECK(r->backend->run(r->plan, &run) == WML_OK);
-  CHECK(r->backend->read(r->plan, r->step.output, output) == WML_OK);
+  CHECK(r->backend->read(r->plan, r->step.outputs[0], output) == WML_OK);
 }
 
 /* Steps of kernels, and of inputs: those of pictures are bytes; a layer after a relu has no
@@ -102,8 +103,8 @@ static void quantize(const webml_model *model, const int8_case *c) {
   bool positive = c->input == WML_U8, first = true;
   for (int i = 0; i < model->n_layers; i++) {
     const wml_layer *l = &model->layers[i];
-    bool multiplies = l->type == WML_LAYER_CONV2D || l->type == WML_LAYER_DENSE;
-    if (multiplies && (l->type == WML_LAYER_DENSE || l->u.conv.groups == 1)) {
+    bool multiplies = l->class->quantizes != NULL;
+    if (multiplies && l->class->quantizes(l->options)) {
       const wml_param *p = &l->params[0];
       for (int64_t f = 0; f < p->dim[p->rank - 1]; f++)
         scales[i][f] = 0.6f / 127.0f * (1.0f + 0.1f * (float)(f % 5));
@@ -111,8 +112,8 @@ static void quantize(const webml_model *model, const int8_case *c) {
       quantization[i] =
           (wml_layer_quantization){scales[i], range / (positive ? 255.0f : 127.0f), !positive};
     }
-    if (multiplies) positive = l->activation.kind == WML_RELU, first = false;
-    if (l->type == WML_LAYER_BATCH_NORMALIZATION) positive = false;
+    if (multiplies) positive = wml_layer_activation(l).kind == WML_RELU, first = false;
+    if (strcmp(l->class->name, "BatchNormalization") == 0) positive = false;
   }
 }
 
@@ -134,8 +135,8 @@ static void compare(const int8_case *c) {
   if (!open) return;
   put_weights(&ref, model);
   put_weights(&cpu, model);
-  wml_shape out = wml_model_output(model);
-  int64_t in = c->batch * wml_shape_elements(&model->input),
+  wml_shape out = wml_model_output_shape(model);
+  int64_t in = c->batch * wml_shape_elements(&model->nodes[0].out),
           n = c->batch * wml_shape_elements(&out);
   test_random random = {3};
   float *x = test_alloc((size_t)in * sizeof *x), *a = test_alloc((size_t)n * sizeof *a),
@@ -182,7 +183,7 @@ static void compare_inputs(const int8_case *c) {
   predict(&ref, x, b);
   predict(&cpu, x, a);
   for (int i = 0; i < model->n_layers; i++) {
-    int tensor = ref.step.layer_input[i];
+    int tensor = ref.step.node_input[model->n_inputs + i];
     int64_t n = wml_elements(&ref.step.graph.tensors[tensor]);
     CHECK(n <= MOST && ref.backend->read(ref.plan, tensor, b) == WML_OK &&
           cpu.backend->read(cpu.plan, tensor, a) == WML_OK);
@@ -272,8 +273,11 @@ static void check_late_layout(void) {
   predict(&first, x, a);
   late = first;
   keeps_inputs = true;
-  wml_step_spec spec = {
-      .model = model, .mode = WML_MODE_PREDICT, .batch = 3, .input = WML_F32, .layer_inputs = true};
+  wml_step_spec spec = {.model = model,
+                        .mode = WML_MODE_PREDICT,
+                        .batch = 3,
+                        .inputs = {{.type = WML_F32}},
+                        .node_inputs = true};
   CHECK(wml_step_build(&spec, &late.step) == WEBML_OK &&
         late.backend->compile(late.store, &late.step.graph, &late.plan) == WML_OK &&
         late.backend->prepare(late.plan) == WML_OK);

@@ -52,9 +52,8 @@ static bool rig_open(rig *r, const subject *s, const op_case *c, const webml_mod
     wml_step_spec spec = {.model = model,
                           .mode = (wml_mode)mode,
                           .batch = c->batch,
-                          .input = WML_F32,
-                          .target = WML_F32,
-                          .target_width = d->width,
+                          .inputs = {{.type = WML_F32}},
+                          .targets = {{.type = WML_F32, .width = d->width}},
                           .precision = s->precision,
                           .sample_weight = true};
     if (wml_step_build(&spec, &r->step[mode]) != WEBML_OK) return false;
@@ -92,8 +91,8 @@ static void put_weights(rig *r, uint64_t seed) {
 static wml_result run(rig *r, wml_mode mode, const case_data *d, float rate, double *results) {
   /* In one mode the rows are said to stay as they are, in the others they are sent. */
   int64_t rows = mode == WML_MODE_EVALUATE ? r->step[mode].graph.batch : 0;
-  wml_feed feeds[3] = {{r->step[mode].input, d->input, rows},
-                       {r->step[mode].target, d->target, rows},
+  wml_feed feeds[3] = {{r->step[mode].inputs[0], d->input, rows},
+                       {r->step[mode].targets[0], d->target, rows},
                        {r->step[mode].weight, d->weight, rows}};
   wml_run call = {.n_steps = 1,
                   .step = 4,
@@ -123,10 +122,10 @@ static uint64_t seed_of(const op_case *c) {
 static case_data make_data(const op_case *c, const webml_model *model) {
   case_data d;
   test_random random = {seed_of(c)};
-  wml_shape out = wml_model_output(model);
-  int64_t in = wml_shape_elements(&model->input),
+  wml_shape out = wml_model_output_shape(model);
+  int64_t in = wml_shape_elements(&model->nodes[0].out),
           rows = wml_shape_elements(&out) / out.dim[out.rank - 1];
-  bool sparse = model->loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY;
+  bool sparse = model->outputs[0].loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY;
   d.width = sparse ? 1 : out.dim[out.rank - 1];
   d.input = test_alloc((size_t)(c->batch * in) * sizeof(float));
   d.target = test_alloc((size_t)(c->batch * rows * d.width) * sizeof(float));
@@ -182,11 +181,11 @@ static void compare_stores(const op_case *c, rig *ref, rig *other) {
 }
 
 static void compare_outputs(const op_case *c, rig *ref, rig *other, wml_mode mode) {
-  const wml_tensor *t = &ref->step[mode].graph.tensors[ref->step[mode].output];
+  const wml_tensor *t = &ref->step[mode].graph.tensors[ref->step[mode].outputs[0]];
   int64_t n = wml_elements(t);
   float *a = test_alloc((size_t)n * sizeof *a), *b = test_alloc((size_t)n * sizeof *b);
-  CHECK(ref->backend->read(ref->plan[mode], ref->step[mode].output, b) == WML_OK);
-  CHECK(other->backend->read(other->plan[mode], other->step[mode].output, a) == WML_OK);
+  CHECK(ref->backend->read(ref->plan[mode], ref->step[mode].outputs[0], b) == WML_OK);
+  CHECK(other->backend->read(other->plan[mode], other->step[mode].outputs[0], a) == WML_OK);
   double d = distance(c, other->subject, a, b, n);
   CHECKF(d <= other->subject->tolerance, "%s: %s output of mode %d differs by %g", c->name,
          other->subject->name, mode, d);
@@ -306,9 +305,8 @@ static float *augmented_gradient(const subject *s, int threads, const webml_mode
   wml_step_spec spec = {.model = model,
                         .mode = WML_MODE_TRAIN,
                         .batch = 5,
-                        .input = WML_U8,
-                        .target = WML_F32,
-                        .target_width = 4,
+                        .inputs = {{.type = WML_U8}},
+                        .targets = {{.type = WML_F32, .width = 4}},
                         .precision = s->precision,
                         .augment = *augment};
   CHECK(r.backend->open(&wml_library_host, &config, &r.device) == WML_OK &&
@@ -317,7 +315,7 @@ static float *augmented_gradient(const subject *s, int threads, const webml_mode
         r.backend->compile(r.store, &r.step[0].graph, &r.plan[0]) == WML_OK);
   CHECK(r.backend->prepare(r.plan[0]) == WML_OK);
   put_weights(&r, 3);
-  wml_feed feeds[] = {{r.step[0].input, pixels, ROWS}, {r.step[0].target, target, ROWS}};
+  wml_feed feeds[] = {{r.step[0].inputs[0], pixels, ROWS}, {r.step[0].targets[0], target, ROWS}};
   double results[2] = {0};
   wml_run call = {.n_steps = 1,
                   .seed = 5,
@@ -393,8 +391,9 @@ static void compare_steps(const subject *s, int batch, int steps) {
     for (int i = 0; i < SAMPLES; i++) ones[i] = 1.0f;
     for (int first = 0; first < steps; first += steps / 2) {
       int64_t kept = first ? SAMPLES : 0; /* once sent, once kept on the device */
-      wml_feed feeds[] = {
-          {r.step[0].input, x, kept}, {r.step[0].target, y, kept}, {r.step[0].weight, ones, kept}};
+      wml_feed feeds[] = {{r.step[0].inputs[0], x, kept},
+                          {r.step[0].targets[0], y, kept},
+                          {r.step[0].weight, ones, kept}};
       wml_run call = {.n_steps = steps / 2,
                       .step = first,
                       .rows = rows + first * batch,
@@ -435,8 +434,8 @@ static void check_not_finite(const subject *s) {
   float *before = get(&r, kernel), rates[3] = {0.1f, 0.1f, 0.1f};
   double results[2] = {0};
   d.input[5] = NAN;
-  wml_feed feeds[3] = {{.tensor = r.step[0].input, .base = d.input},
-                       {.tensor = r.step[0].target, .base = d.target},
+  wml_feed feeds[3] = {{.tensor = r.step[0].inputs[0], .base = d.input},
+                       {.tensor = r.step[0].targets[0], .base = d.target},
                        {.tensor = r.step[0].weight, .base = d.weight}};
   int64_t batch = r.step[0].graph.batch, *rows = test_alloc((size_t)(3 * batch) * sizeof *rows);
   for (int64_t i = 0; i < 3 * batch; i++) rows[i] = i % batch;
@@ -525,8 +524,8 @@ static void train_three(rig *r, const op_case *c, const case_data *d) {
   float rates[] = {0.005f, 0.003f, 0.002f};
   int64_t rows[3 * 300];
   for (int64_t i = 0; i < 3 * c->batch; i++) rows[i] = i % c->batch;
-  wml_feed feeds[3] = {{.tensor = r->step[0].input, .base = d->input},
-                       {.tensor = r->step[0].target, .base = d->target},
+  wml_feed feeds[3] = {{.tensor = r->step[0].inputs[0], .base = d->input},
+                       {.tensor = r->step[0].targets[0], .base = d->target},
                        {.tensor = r->step[0].weight, .base = d->weight}};
   wml_run call = {.n_steps = 3,
                   .step = 4,

@@ -66,13 +66,12 @@ static void plan_case(wml_device *device, const op_case *c, bool deterministic, 
     wml_store *store = NULL;
     CHECK(cuda->store_create(device, &store) == WML_OK);
     for (int mode = 0; mode < 3; mode++) {
-      wml_shape out = wml_model_output(model);
+      wml_shape out = wml_model_output_shape(model);
       wml_step_spec spec = {.model = model,
                             .mode = (wml_mode)mode,
                             .batch = c->batch,
-                            .input = WML_F32,
-                            .target = WML_F32,
-                            .target_width = out.dim[out.rank - 1],
+                            .inputs = {{.type = WML_F32}},
+                            .targets = {{.type = WML_F32, .width = out.dim[out.rank - 1]}},
                             .precision = precisions[p],
                             .deterministic = deterministic};
       wml_step step;

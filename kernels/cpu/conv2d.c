@@ -8,9 +8,16 @@
 typedef struct conv_shape {
   dnnl_dims_t stride, dilation, before, after; /* oneDNN counts dilation from 0 */
   dnnl_memory_desc_t plain;                    /* HWIO bytes as oneDNN's (G)OIHW */
-  int weights_rank;
-  dnnl_dims_t weights_dim;
 } conv_shape;
+
+/* HWIO bytes of `groups` groups, seen as (G)OIHW. */
+static void describe_plain(const int64_t *k, int64_t groups, dnnl_memory_desc_t *md) {
+  int64_t fg = k[3] / groups, f = k[3];
+  dnnl_dims_t dims = {groups, fg, k[2], k[0], k[1]},
+              strides = {fg, 1, f, k[1] * k[2] * f, k[2] * f};
+  int skip = groups == 1 ? 1 : 0;
+  dnnl_memory_desc_init_by_strides(md, 5 - skip, dims + skip, dnnl_f32, strides + skip);
+}
 
 static conv_shape shape_of(const wml_plan *plan, const cpu_node *node, int kernel) {
   const wml_window *w = &node->op.u.window;
@@ -23,15 +30,7 @@ static conv_shape shape_of(const wml_plan *plan, const cpu_node *node, int kerne
     s.before[i] = w->pad_before[i];
     s.after[i] = w->pad_after[i];
   }
-  int64_t g = w->groups, fg = k[3] / g, f = k[3];
-  dnnl_dims_t grouped = {g, fg, k[2], k[0], k[1]},
-              grouped_stride = {fg, 1, f, k[1] * k[2] * f, k[2] * f};
-  int skip = g == 1 ? 1 : 0;
-  s.weights_rank = 5 - skip;
-  for (int i = 0; i < s.weights_rank; i++) s.weights_dim[i] = grouped[i + skip];
-  dnnl_dims_t strides;
-  for (int i = 0; i < s.weights_rank; i++) strides[i] = grouped_stride[i + skip];
-  dnnl_memory_desc_init_by_strides(&s.plain, s.weights_rank, s.weights_dim, dnnl_f32, strides);
+  describe_plain(k, w->groups, &s.plain);
   return s;
 }
 
@@ -143,7 +142,7 @@ static wml_result try_layout(wml_plan *plan, const cpu_node *node, const conv_pa
   if (entry->fixed && !layouts.own_weights) w = entry->own;
   dnnl_primitive_attr_t attr = NULL;
   dnnl_primitive_desc_t hint = NULL;
-  wml_result result = pass->in_int8 ? cpu_int8_attributes(plan, node, 0, s->weights_dim[0], &attr)
+  wml_result result = pass->in_int8 ? cpu_int8_attributes(plan, node, 0, s->plain.dims[0], &attr)
                                     : cpu_attributes(plan, &node->post, &attr);
   if (result == WML_OK && pass->prop != dnnl_forward_training)
     result = forward_hint(plan, pass, s, layouts.winograd, &x, &y, &hint);
@@ -452,11 +451,15 @@ static wml_result plan_kind(wml_plan *plan, cpu_node *node, const conv_pass *pas
   conv_views views = views_of(plan, node, pass, part);
   bool winograd = wants_winograd(plan, node, pass);
   cpu_entry *entry = plan->tensors[pass->kernel].entry;
+  /* oneDNN's matrix products, slow for groups, are all it has for groups of filters that lie side
+   * by side. */
+  bool spread = entry->fixed && node->op.u.window.groups > 1 &&
+                dnnl_memory_desc_equal(&entry->own, &entry->plain);
   const cpu_entry before = *entry;
   int tensors = plan->n_tensors, primitives = node->n_primitives;
   for (size_t i = 0; i < sizeof candidates / sizeof *candidates; i++) {
     if (pass->narrow && (!candidates[i].own_weights || candidates[i].last_resort)) continue;
-    if (pass->in_int8 && !candidates[i].own_weights) continue;
+    if ((pass->in_int8 || spread) && !candidates[i].own_weights) continue;
     if (candidates[i].winograd && !winograd) continue;
     dnnl_primitive_desc_t pd = NULL;
     wml_result result = try_layout(plan, node, pass, &s, &views, candidates[i], &pd);
@@ -605,20 +608,24 @@ static wml_result plan_bwd_weights(wml_plan *plan, cpu_node *node) {
   return plan_pass(plan, node, &pass);
 }
 
-void cpu_fix_plain_kernel(wml_plan *plan, int kernel) {
+bool cpu_fix_plain_kernel(wml_plan *plan, int kernel, int64_t groups) {
   cpu_entry *e = plan->tensors[kernel].entry;
-  const int64_t *k = cpu_info(plan, kernel)->dim;
-  dnnl_dims_t dims = {k[3], k[2], k[0], k[1]}, strides = {1, k[3], k[1] * k[2] * k[3], k[2] * k[3]};
-  if (e->fixed) return;
-  dnnl_memory_desc_init_by_strides(&e->plain, 4, dims, dnnl_f32, strides);
-  e->own = e->plain;
-  e->fixed = true;
+  if (!e->fixed) {
+    describe_plain(cpu_info(plan, kernel)->dim, groups, &e->plain);
+    e->own = e->plain;
+    e->fixed = true;
+  }
+  return dnnl_memory_desc_equal(&e->own, &e->plain);
 }
 
 const cpu_implementation cpu_conv2d[] = {{cpu_plan_conv_bytes, false},
                                          {cpu_plan_pooled_forward, false},
+                                         {cpu_plan_depthwise, true},
                                          {plan_forward, true},
                                          {NULL, false}};
-const cpu_implementation cpu_conv2d_bwd_data[] = {{plan_bwd_data, true}, {NULL, false}};
-const cpu_implementation cpu_conv2d_bwd_weights[] = {
-    {cpu_plan_pooled_weights, true}, {plan_bwd_weights, true}, {NULL, false}};
+const cpu_implementation cpu_conv2d_bwd_data[] = {
+    {cpu_plan_depthwise_bwd_data, true}, {plan_bwd_data, true}, {NULL, false}};
+const cpu_implementation cpu_conv2d_bwd_weights[] = {{cpu_plan_pooled_weights, true},
+                                                     {cpu_plan_depthwise_bwd_weights, true},
+                                                     {plan_bwd_weights, true},
+                                                     {NULL, false}};

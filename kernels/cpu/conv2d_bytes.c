@@ -114,7 +114,7 @@ wml_result cpu_plan_conv_bytes(wml_plan *plan, cpu_node *node) {
   dnnl_memory_desc_t md;
   dnnl_dims_t dims = {k[3], k[2], k[0], k[1]}, strides = {1, k[3], k[1] * k[2] * k[3], k[2] * k[3]};
   dnnl_memory_desc_init_by_strides(&md, 4, dims, dnnl_s8, strides);
-  cpu_fix_plain_kernel(plan, op->in[1]);
+  cpu_fix_plain_kernel(plan, op->in[1], 1);
   job j = job_of(plan, node);
   size_t weights = (size_t)(j.conv.kh * j.conv.words * j.conv.f * 4);
   node->temp[0] = cpu_add_scratch(plan, (size_t)(rows_read(&j, j.band) * j.conv.row) + SLACK, at);

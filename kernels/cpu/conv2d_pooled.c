@@ -205,7 +205,7 @@ static bool takes_forward(const wml_plan *plan, const cpu_node *node) {
 
 wml_result cpu_plan_pooled_forward(wml_plan *plan, cpu_node *node) {
   if (!takes_forward(plan, node)) return WML_UNSUPPORTED;
-  cpu_fix_plain_kernel(plan, node->op.in[1]);
+  cpu_fix_plain_kernel(plan, node->op.in[1], 1);
   job j = forward_job_of(plan, node);
   size_t bytes = pads(plan, &node->op)
                      ? (size_t)(rows_read(&j, j.band) * j.shape.w * j.shape.c) * sizeof(float)

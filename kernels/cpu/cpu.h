@@ -283,6 +283,10 @@ extern const cpu_implementation cpu_batchnorm_train[], cpu_batchnorm_infer[], cp
 extern const cpu_implementation cpu_gather[], cpu_dropout[], cpu_reshape[], cpu_loss[],
     cpu_metric[];
 extern const cpu_implementation cpu_update[];
+extern const cpu_implementation cpu_noise[], cpu_affine[], cpu_activity[];
+extern const cpu_implementation cpu_transpose[], cpu_concat[], cpu_crop[], cpu_pad[];
+extern const cpu_implementation cpu_binary[], cpu_binary_bwd[], cpu_reduce[], cpu_reduce_bwd[];
+extern const cpu_implementation cpu_matmul[], cpu_embedding[], cpu_embedding_bwd[];
 
 /* maxpool.c: pools what a convolution has made of a piece, on the calling thread. x: the pictures,
  * or bands of them, of x_rows rows each; `first`: the first element of the result. */
@@ -296,9 +300,20 @@ bool cpu_conv_can_pool(const wml_plan *plan, const cpu_node *weights);
 wml_result cpu_plan_pooled_weights(wml_plan *plan, cpu_node *node); /* of nodes with `pools` */
 wml_result cpu_plan_pooled_forward(wml_plan *plan, cpu_node *node);
 
-/* conv2d.c: a kernel without groups lies as it is given, unless another layout is chosen already.
+/* conv2d.c: a kernel lies as it is given, unless another layout is chosen already; whether it does.
  */
-void cpu_fix_plain_kernel(wml_plan *plan, int kernel);
+bool cpu_fix_plain_kernel(wml_plan *plan, int kernel, int64_t groups);
+
+/* depthwise.c */
+wml_result cpu_plan_depthwise(wml_plan *plan, cpu_node *node);
+wml_result cpu_plan_depthwise_bwd_data(wml_plan *plan, cpu_node *node);
+wml_result cpu_plan_depthwise_bwd_weights(wml_plan *plan, cpu_node *node);
+
+/* plain.c */
+/* An operand that is persistent and does not lie row-major becomes a copy that does. */
+wml_result cpu_read_plain(wml_plan *plan, int *tensor);
+/* Whether the result, or -1, lies row-major; else node->why says so. */
+bool cpu_writes_plain(const wml_plan *plan, cpu_node *node, int tensor);
 
 /* narrow.c */
 /* Whether the processor computes in bfloat16. */

@@ -214,6 +214,7 @@ static dnnl_alg_kind_t eltwise_of(const wml_activation *act, float *alpha) {
   case WML_RELU:
     return act->threshold == 0.0f && isinf(act->max_value) ? dnnl_eltwise_relu
                                                            : dnnl_alg_kind_undef;
+  case WML_RELU6: *alpha = 6.0f; return dnnl_eltwise_bounded_relu;
   case WML_LEAKY_RELU: return dnnl_eltwise_relu;
   case WML_ELU: return dnnl_eltwise_elu;
   case WML_GELU: return dnnl_eltwise_gelu_erf;
@@ -222,6 +223,7 @@ static dnnl_alg_kind_t eltwise_of(const wml_activation *act, float *alpha) {
   case WML_TANH: return dnnl_eltwise_tanh;
   case WML_EXPONENTIAL: return dnnl_eltwise_exp;
   case WML_SILU: *alpha = 1.0f; return dnnl_eltwise_swish;
+  case WML_HARD_SILU: return dnnl_eltwise_hardswish;
   case WML_MISH: return dnnl_eltwise_mish;
   default: return dnnl_alg_kind_undef;
   }

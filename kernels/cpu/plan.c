@@ -23,7 +23,21 @@ static const cpu_implementation *const implementations[WML_N_OPS] = {
     [WML_OP_BATCHNORM_BWD] = cpu_batchnorm_bwd,
     [WML_OP_BATCHNORM_BWD_INFER] = cpu_batchnorm_bwd,
     [WML_OP_DROPOUT] = cpu_dropout,
+    [WML_OP_NOISE] = cpu_noise,
     [WML_OP_RESHAPE] = cpu_reshape,
+    [WML_OP_TRANSPOSE] = cpu_transpose,
+    [WML_OP_CONCAT] = cpu_concat,
+    [WML_OP_CROP] = cpu_crop,
+    [WML_OP_PAD] = cpu_pad,
+    [WML_OP_AFFINE] = cpu_affine,
+    [WML_OP_BINARY] = cpu_binary,
+    [WML_OP_BINARY_BWD] = cpu_binary_bwd,
+    [WML_OP_REDUCE] = cpu_reduce,
+    [WML_OP_REDUCE_BWD] = cpu_reduce_bwd,
+    [WML_OP_MATMUL] = cpu_matmul,
+    [WML_OP_EMBEDDING] = cpu_embedding,
+    [WML_OP_EMBEDDING_BWD] = cpu_embedding_bwd,
+    [WML_OP_PENALTY] = cpu_activity,
     [WML_OP_LOSS] = cpu_loss,
     [WML_OP_METRIC] = cpu_metric,
     [WML_OP_UPDATE] = cpu_update,
@@ -114,13 +128,27 @@ int cpu_consumers(const wml_plan *plan, int tensor) {
   return frame_consumers(plan, tensor);
 }
 
-/* An activation joins the convolution or dense layer before it where nothing else reads what lies
- * between: backward passes of such activations work from the output. */
+static bool same_shape(const wml_plan *plan, int a, int b) {
+  const wml_tensor *s = cpu_info(plan, a), *t = cpu_info(plan, b);
+  bool same = s->rank == t->rank;
+  for (int i = 0; same && i < s->rank; i++) same = s->dim[i] == t->dim[i];
+  return same;
+}
+
+/* Whether the operation can apply the activation to its result. */
+static bool takes_activation(const wml_plan *plan, const wml_op *op, const wml_activation *act) {
+  if (op->kind == WML_OP_CONV2D || op->kind == WML_OP_DENSE) return cpu_post_activation(act);
+  return op->kind == WML_OP_BINARY && op->u.binary == WML_BINARY_ADD &&
+         same_shape(plan, op->in[0], op->out[0]) && same_shape(plan, op->in[1], op->out[0]) &&
+         !WML_ACTIVATION_IS_ROW(act->kind);
+}
+
+/* An activation joins the convolution, dense layer or sum before it where nothing else reads what
+ * lies between: backward passes of such activations work from the output. */
 static bool joins_layer(const wml_plan *plan, const cpu_node *before, const cpu_node *node) {
   return node->op.kind == WML_OP_ACTIVATION && before->post.kind == WML_LINEAR &&
-         (before->op.kind == WML_OP_CONV2D || before->op.kind == WML_OP_DENSE) &&
          before->op.out[0] == node->op.in[0] && cpu_consumers(plan, node->op.in[0]) == 1 &&
-         cpu_post_activation(&node->op.u.activation);
+         takes_activation(plan, &before->op, &node->op.u.activation);
 }
 
 static void fuse(wml_plan *plan) {
@@ -239,7 +267,11 @@ static bool in_place(const wml_plan *plan, const wml_op *op) {
   if (!cpu_same_type(plan, op->in[0], op->out[0])) return false;
   bool activation = op->kind == WML_OP_ACTIVATION || op->kind == WML_OP_ACTIVATION_BWD;
   if (activation) return op->u.activation.kind != WML_GLU;
-  return op->kind == WML_OP_DROPOUT || op->kind == WML_OP_BATCHNORM_INFER;
+  if (op->kind == WML_OP_BINARY)
+    return cpu_info(plan, op->out[0])->role == WML_ROLE_VALUE &&
+           same_shape(plan, op->in[0], op->out[0]);
+  return op->kind == WML_OP_DROPOUT || op->kind == WML_OP_BATCHNORM_INFER ||
+         op->kind == WML_OP_AFFINE || op->kind == WML_OP_NOISE;
 }
 
 static const frame_rules rules = {.alignment = WML_PACKING_ALIGNMENT, .in_place = in_place};
@@ -265,6 +297,14 @@ static double work_of(const wml_plan *plan, const cpu_node *n) {
     const int64_t *y = cpu_info(plan, n->op.in[1])->dim;
     return rows * (double)(y[1] * y[2]) * (double)wml_elements(t);
   }
+  case WML_OP_MATMUL: {
+    const wml_tensor *a = cpu_info(plan, n->op.in[0]);
+    return (double)wml_elements(t) * (double)a->dim[a->rank - (n->op.u.matmul.transpose_a ? 2 : 1)];
+  }
+  case WML_OP_EMBEDDING_BWD: /* clears the table, too */
+    return (double)wml_elements(t) + (double)wml_elements(cpu_info(plan, n->op.in[1]));
+  case WML_OP_BINARY_BWD:
+  case WML_OP_REDUCE: return (double)wml_elements(cpu_info(plan, n->op.in[0]));
   default: return t ? (double)wml_elements(t) : 0.0;
   }
 }

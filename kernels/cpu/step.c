@@ -78,6 +78,47 @@ static void run_dropout(cpu_step *step, cpu_node *node) {
   cpu_parallel(wml_elements(cpu_info(step->plan, node->op.in[0])), 4096, dropout_range, &job);
 }
 
+/* ---- one draw for each sample and channel ---- */
+
+typedef struct channels_job {
+  const cpu_step *step;
+  const wml_op *op;
+  float *keeps; /* [samples, channels]: 0 or 1 */
+  int64_t positions, channels;
+} channels_job;
+
+static void draw_range(void *arg, int64_t begin, int64_t end) {
+  const channels_job *j = arg;
+  const wml_run *run = j->step->run;
+  for (int64_t i = begin; i < end; i++)
+    j->keeps[i] = wml_dropout_keeps(run->seed, run->step + j->step->index, j->op->u.dropout.stream,
+                                    j->op->u.dropout.rate, (uint64_t)i);
+}
+
+/* Rows are positions of all samples. */
+static void channels_range(void *arg, int64_t begin, int64_t end) {
+  const channels_job *j = arg;
+  const wml_plan *plan = j->step->plan;
+  int x = j->op->in[0], y = j->op->out[0];
+  for (int64_t row = begin, n; row < end; row += n) {
+    n = j->positions - row % j->positions;
+    if (n > end - row) n = end - row;
+    plan->device->vec->elements->masked(
+        cpu_at(plan, x, row * j->channels), j->keeps + row / j->positions * j->channels,
+        wml_dropout_scale(j->op->u.dropout.rate), cpu_at(plan, y, row * j->channels), n,
+        j->channels, cpu_is_narrow(plan, x));
+  }
+}
+
+static void run_dropout_of_channels(cpu_step *step, cpu_node *node) {
+  const wml_tensor *x = cpu_info(step->plan, node->op.in[0]);
+  channels_job j = {.step = step, .op = &node->op, .keeps = cpu_f32(step->plan, node->temp[0])};
+  j.channels = x->dim[x->rank - 1];
+  j.positions = wml_row_elements(x) / j.channels;
+  cpu_parallel(x->dim[0] * j.channels, 1024, draw_range, &j);
+  cpu_parallel(x->dim[0] * j.positions, 1 + 4096 / j.channels, channels_range, &j);
+}
+
 static void run_reshape(cpu_step *step, cpu_node *node) { /* input and output share their bytes */
   (void)step;
   (void)node;
@@ -147,7 +188,12 @@ static wml_result plan_dropout(wml_plan *plan, cpu_node *node) {
   if (!cpu_same_type(plan, node->op.in[0], node->op.out[0])) return WML_UNSUPPORTED;
   node->name = "own";
   node->run = run_dropout;
-  return WML_OK;
+  if (!node->op.u.dropout.per_channel) return WML_OK;
+  const wml_tensor *x = cpu_info(plan, node->op.in[0]);
+  size_t bytes = (size_t)(x->dim[0] * x->dim[x->rank - 1]) * sizeof(float);
+  node->temp[0] = cpu_add_temporary(plan, bytes, (int)(node - plan->nodes));
+  node->run = run_dropout_of_channels;
+  return node->temp[0] < 0 ? WML_OUT_OF_MEMORY : WML_OK;
 }
 
 static wml_result plan_reshape(wml_plan *plan, cpu_node *node) {

@@ -1,60 +1,9 @@
 /* Compiled once for each instruction set of the architecture, with VEC_TABLE naming the table and
  * the compiler's flags the instruction set. The loops are written so that the compiler's vectoriser
  * takes them: unit stride, no calls, selections instead of branches. */
-#define WML_FN static inline __attribute__((always_inline))
+#include "lanes.h"
 
-#include "vec.h"
-
-#include "../common/bfloat16.h"
 #include "../common/dropout.h"
-
-#include <string.h>
-
-#define VEC_STRING2(x) #x
-#define VEC_STRING(x) VEC_STRING2(x)
-
-/* ---- values; with a constant `narrow` the choice is gone before a loop is compiled ---- */
-
-WML_FN float get(const void *x, int64_t i, bool narrow) {
-  return narrow ? wml_bf16_to_float(((const uint16_t *)x)[i]) : ((const float *)x)[i];
-}
-
-WML_FN void set(void *y, int64_t i, float v, bool narrow) {
-  if (narrow)
-    ((uint16_t *)y)[i] = wml_bf16_from_float(v);
-  else
-    ((float *)y)[i] = v;
-}
-
-/* v where it is kept, else 0. By bits, because the compiler turns `keeps ? x[i] : 0` into a
- * conditional load, and vectorises those only with AVX2 and AVX-512, which have masked loads. */
-WML_FN float keep_if(bool keeps, float v) {
-  return wml_float_of_bits(wml_bits_of_float(v) & (keeps ? UINT32_MAX : 0u));
-}
-
-/* name(...) as name_of(..., false) or name_of(..., true) */
-#define BY_TYPE(is_narrow, name, ...)                                                              \
-  do {                                                                                             \
-    if (is_narrow)                                                                                 \
-      name##_of(__VA_ARGS__, true);                                                                \
-    else                                                                                           \
-      name##_of(__VA_ARGS__, false);                                                               \
-  } while (0)
-
-/* Before a loop that may write over what it reads, element for element. */
-#if defined(__GNUC__) && !defined(__clang__)
-#define IN_PLACE _Pragma("GCC ivdep")
-#else
-#define IN_PLACE
-#endif
-
-/* Before a short inner loop, which the compiler would otherwise unroll before its vectoriser sees
- * it. */
-#if defined(__GNUC__) && !defined(__clang__)
-#define KEEP_LOOP _Pragma("GCC unroll 1")
-#else
-#define KEEP_LOOP
-#endif
 
 static void widen(const uint16_t *restrict x, float *restrict y, int64_t n) {
   for (int64_t i = 0; i < n; i++) y[i] = wml_bf16_to_float(x[i]);
@@ -309,34 +258,6 @@ static void pool_bwd(const vec_pool *p, const void *dy, const uint8_t *index, co
 
 /* ---- weights of a convolution behind relu and 2x2 pooling ---- */
 
-#if defined(__AVX512F__)
-enum { WIDTH = 16 };
-#elif defined(__AVX__)
-enum { WIDTH = 8 };
-#else
-enum { WIDTH = 4 };
-#endif
-typedef float lanes_f __attribute__((vector_size(4 * WIDTH)));
-typedef int32_t lanes_i __attribute__((vector_size(4 * WIDTH)));
-
-WML_FN lanes_f load_lanes(const float *p) {
-  lanes_f v;
-  memcpy(&v, p, sizeof v);
-  return v;
-}
-
-WML_FN void store_lanes(float *p, lanes_f v) {
-  memcpy(p, &v, sizeof v);
-}
-
-/* By a loop: the compiler's vectoriser does it in one instruction, its __builtin_convertvector in
- * forty. */
-WML_FN lanes_f load_values(const void *p, int64_t at, const bool narrow) {
-  float v[WIDTH];
-  for (int i = 0; i < WIDTH; i++) v[i] = get(p, at + i, narrow);
-  return load_lanes(v);
-}
-
 WML_FN lanes_i widen_lanes(const uint8_t *p) {
   int32_t wide[WIDTH];
   lanes_i v;
@@ -425,10 +346,6 @@ WML_FN void pooled_weights_of(const vec_pooled *p, const float *x, const void *d
 static void pooled_weights(const vec_pooled *p, const float *x, const void *dy,
                            const uint8_t *index, const void *y, float *sum) {
   BY_TYPE(p->narrow, pooled_weights, p, x, dy, index, y, sum);
-}
-
-WML_FN lanes_f either_lanes(lanes_i mask, lanes_f a, lanes_f b) {
-  return (lanes_f)((mask & (lanes_i)a) | (~mask & (lanes_i)b));
 }
 
 /* Vectors of filters that are summed at a time: with those of four pixels they fill the registers,
@@ -811,6 +728,9 @@ static void average(const wml_optimizer_step *step, const float *w, float *mean,
   for (int64_t i = 0; i < n; i++) mean[i] = wml_optimizer_average(step, mean[i], w[i]);
 }
 
+extern const vec_depthwise_table VEC_PART(depthwise);
+extern const vec_elements_table VEC_PART(elements);
+
 const vec_table VEC_TABLE = {
     .name = VEC_STRING(VEC_TABLE),
     .from_u8 = from_u8,
@@ -837,4 +757,6 @@ const vec_table VEC_TABLE = {
     .pair_rows = pair_rows,
     .add_parts = add_parts,
     .average = average,
+    .depthwise = &VEC_PART(depthwise),
+    .elements = &VEC_PART(elements),
 };

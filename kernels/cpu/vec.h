@@ -35,12 +35,82 @@ static inline bool vec_pooled_takes(int64_t row) {
   return (row >= 1 && row <= 9) || row == 12 || row == 15;
 }
 
+/* A depthwise convolution of one picture, or the gradient of its input. There are `c` channels on
+ * both sides. The kernel is [kh, kw, c]. */
+typedef struct vec_depthwise {
+  int64_t h, w, oh, ow; /* of the operand, which is dy in the gradient; of the result */
+  int64_t kh, kw, c;
+  int64_t stride[2], dilation[2], pad[2]; /* of the convolution; pad: before */
+  bool narrow;
+} vec_depthwise;
+
+enum { VEC_DEPTHWISE_SIZE = 15 }; /* largest kernel */
+
+/* Stride 1 or dilation 1 along each axis; at least `width` channels. `row`: of the result of one
+ * picture; y: its first value. */
+typedef struct vec_depthwise_table {
+  int64_t width;
+  void (*forward)(const vec_depthwise *d, const void *x, const float *kernel, const float *bias,
+                  int64_t row, void *y);
+  /* h, w: of dy; oh, ow: of dx */
+  void (*bwd_data)(const vec_depthwise *d, const void *dy, const float *kernel, int64_t row,
+                   void *dx);
+  /* sum[kh, kw, c] += the gradient of the kernel by `rows` rows of dy from `row` on; dy: the first
+   * value of the picture */
+  void (*bwd_weights)(const vec_depthwise *d, const void *x, const void *dy, int64_t row,
+                      int64_t rows, float *sum);
+  /* y[i * times + j] = x[i]; and back: x[i] = sum over j */
+  void (*repeat)(const void *x, void *y, int64_t n, int64_t times, bool narrow);
+  void (*add_repeated)(const void *y, void *x, int64_t n, int64_t times, bool narrow);
+} vec_depthwise_table;
+
 typedef struct vec_norm { /* per channel, [c] */
   const float *gamma, *beta, *mean, *var;
   float epsilon;
   int64_t c;
   bool narrow;
 } vec_norm;
+
+/* Rows of an operand, `apart` elements from one another; `one`: each has one element, which stands
+ * for all of the result's row. */
+typedef struct vec_operand {
+  const void *data;
+  int64_t apart;
+  bool one;
+} vec_operand;
+
+typedef struct vec_result {
+  void *data;
+  int64_t apart, rows, n; /* elements of a row */
+} vec_result;
+
+/* What BINARY_BWD sums up, or writes where nothing is broadcast. */
+typedef struct vec_derivative {
+  wml_binary kind;
+  bool of_b; /* the derivative for b, else for a */
+  vec_operand dy, a, b;
+  bool narrow, narrow_result;
+} vec_derivative;
+
+typedef struct vec_elements_table {
+  void (*binary)(wml_binary kind, const vec_operand *a, const vec_operand *b, const vec_result *y,
+                 bool narrow);
+  void (*derivative)(const vec_derivative *d, const vec_result *dx);
+  /* float32: dx = dy where x is equal to y, else 0 */
+  void (*where_equal)(const vec_operand *dy, const vec_operand *x, const vec_operand *y,
+                      const vec_result *dx);
+  /* y = scale * x + offset */
+  void (*affine)(const vec_operand *x, float scale, float offset, const vec_result *y, bool narrow);
+  /* rows of x and y lie one behind the other: y = x * scale where keeps[] is not 0, else 0 */
+  void (*masked)(const void *x, const float *keeps, float scale, void *y, int64_t rows, int64_t n,
+                 bool narrow);
+  /* sum[n] += the rows of x; greatest[n]: the largest of it and them, or a NaN */
+  void (*sums)(const void *x, int64_t apart, int64_t rows, int64_t n, double *sum, bool narrow);
+  void (*greatest)(const void *x, int64_t apart, int64_t rows, int64_t n, double *greatest,
+                   bool narrow);
+  /* sum[0] += the absolute values, sum[1] += the squares */
+  void (*magnitudes)(const float *x, int64_t n, double *sum);
+} vec_elements_table;
 
 typedef struct vec_update { /* one flat range; absent slots point anywhere readable */
   const wml_optimizer *optimizer;
@@ -103,6 +173,8 @@ typedef struct vec_table {
   /* sum[i] = parts[i] + parts[apart + i] + ..., in this order; sum may be the first part */
   void (*add_parts)(const float *parts, int64_t n_parts, int64_t apart, float *sum, int64_t n);
   void (*average)(const wml_optimizer_step *step, const float *w, float *average, int64_t n);
+  const vec_depthwise_table *depthwise; /* vec_depthwise.c */
+  const vec_elements_table *elements;   /* vec_elements.c */
 } vec_table;
 
 /* Those that this architecture has (CMakeLists.txt). */

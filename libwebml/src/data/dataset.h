@@ -48,6 +48,9 @@ typedef struct wml_samples {
   const int32_t *input_widths, *target_widths;
 } wml_samples;
 
+/* How their arrays lie, for a step. */
+void wml_samples_feeds(const wml_samples *s, wml_feed_spec *inputs, wml_feed_spec *targets);
+
 static inline int64_t wml_sample_row(const wml_samples *s, int64_t i) {
   return s->rows ? s->rows[i] : i;
 }

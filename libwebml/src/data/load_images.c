@@ -35,14 +35,14 @@ static webml_status check_broken(const webml_dataset *d, const webml_model *m,
   for (int64_t i = 0; i < p->n; i++)
     if (pack->broken[i] && n++ == 0) first = i;
   if (n == 0 || d->skip_broken) return WEBML_OK;
-  size_t bytes = (size_t)wml_shape_elements(&m->input);
+  size_t bytes = (size_t)wml_shape_elements(&m->nodes[0].out);
   uint8_t *out = wml_alloc(bytes);
   wml_picture_reader r;
   if (!out) return wml_no_memory(bytes, "a picture");
   webml_status status = wml_reader_open(p, &r);
   if (status == WEBML_OK) {
-    status = wml_reader_fit(&r, first, &d->picture_options, (int)m->input.dim[0],
-                            (int)m->input.dim[1], (int)m->input.dim[2], out);
+    status = wml_reader_fit(&r, first, &d->picture_options, (int)m->nodes[0].out.dim[0],
+                            (int)m->nodes[0].out.dim[1], (int)m->nodes[0].out.dim[2], out);
     wml_reader_close(&r);
   }
   wml_free(out);
@@ -76,7 +76,7 @@ static webml_status count_duplicates(const wml_pictures *p, const wml_pack *pack
 
 /* Two classes and one output: the label is the probability of the second. */
 static bool is_binary(const webml_model *m, int n_classes) {
-  wml_shape out = wml_model_output(m);
+  wml_shape out = wml_model_output_shape(m);
   return n_classes == 2 && out.rank == 1 && out.dim[0] == 1;
 }
 
@@ -108,7 +108,7 @@ static webml_status list_rows(const webml_dataset *d, const webml_model *m, cons
                        .target_type = binary ? WML_F32 : WML_I32,
                        .input = pack->pixels,
                        .target = l->target[0].bytes,
-                       .input_width = wml_shape_elements(&m->input),
+                       .input_width = wml_shape_elements(&m->nodes[0].out),
                        .target_width = 1};
     for (int64_t i = 0; i < p->n; i++) {
       if (p->list[i].part != part) continue;
@@ -133,7 +133,7 @@ static void outline(const wml_pictures *p, const webml_model *m, unsigned parts,
                        .target_type = binary ? WML_F32 : WML_I32,
                        .input = &l->input[0],
                        .target = &l->target[0],
-                       .input_width = wml_shape_elements(&m->input),
+                       .input_width = wml_shape_elements(&m->nodes[0].out),
                        .target_width = 1};
     for (int64_t i = 0; i < p->n; i++) s->n += p->list[i].part == part;
   }
@@ -154,9 +154,10 @@ webml_status wml_load_images(const webml_dataset *d, const webml_model *m,
   const wml_pictures *p = &d->pictures;
   wml_pack pack = {.region = {.fd = -1}};
   char *cache = NULL, suffix[96];
-  if (wml_shape_elements(&m->input) < 0 || m->input.rank != 3)
+  wml_shape in = wml_model_input_shape(m);
+  if (wml_shape_elements(&in) < 0 || in.rank != 3)
     return wml_fail(WEBML_ERROR_MODEL, "size: images need a known [height, width, channels]");
-  int h = (int)m->input.dim[0], w = (int)m->input.dim[1], c = (int)m->input.dim[2];
+  int h = (int)in.dim[0], w = (int)in.dim[1], c = (int)in.dim[2];
   int *map = given ? wml_alloc((size_t)p->n_classes * sizeof *map) : NULL;
   webml_status status =
       given && !map ? wml_no_memory((size_t)p->n_classes * sizeof *map, "classes") : WEBML_OK;

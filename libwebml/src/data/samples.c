@@ -1,6 +1,11 @@
 /* From an opened data set to arrays that a plan is fed with. */
 #include "data/dataset.h"
 
+void wml_samples_feeds(const wml_samples *s, wml_feed_spec *inputs, wml_feed_spec *targets) {
+  inputs[0] = (wml_feed_spec){s->input_type, s->input_width, s->input_widths, s->input_cells};
+  targets[0] = (wml_feed_spec){s->target_type, s->target_width, s->target_widths, s->target_cells};
+}
+
 void wml_loaded_clear(wml_loaded *l) {
   *l = (wml_loaded){0};
   for (int p = 0; p < WML_N_PARTS; p++) l->input[p].fd = l->target[p].fd = -1;

@@ -48,10 +48,12 @@ static bool contains(const int *list, int n, int column) {
 
 /* A binary output of a network that ends in softmax is a choice between two classes. */
 static bool wants_classes(const webml_model *m) {
-  if (!m || !m->n_layers) return false;
-  return m->layers[m->n_layers - 1].activation.kind == WML_SOFTMAX ||
-         (!m->loss_open && (m->loss.kind == WML_CATEGORICAL_CROSSENTROPY ||
-                            m->loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY));
+  if (!m || !m->n_outputs) return false;
+  const wml_model_output *out = &m->outputs[0];
+  const wml_layer *last = out->node < 0 ? NULL : wml_node_layer(m, wml_node_source(m, out->node));
+  return (last && wml_layer_activation(last).kind == WML_SOFTMAX) ||
+         (!out->loss_open && (out->loss.kind == WML_CATEGORICAL_CROSSENTROPY ||
+                              out->loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY));
 }
 
 static int word_of(const char *text, size_t n, const char *const *words, int count) {
@@ -106,15 +108,15 @@ static webml_status select_columns(const webml_dataset *d, const webml_model *m,
   webml_status status = WEBML_OK;
   if (d->outputs)
     status = parse_list(t, d->outputs, "outputs", s->outputs, &s->n_outputs);
-  else if (m && m->output_columns.n > 0)
-    status = take_list(t, &m->output_columns, "outputArray", s->outputs, &s->n_outputs);
+  else if (m && m->n_outputs && m->outputs[0].columns.n > 0)
+    status = take_list(t, &m->outputs[0].columns, "outputArray", s->outputs, &s->n_outputs);
   else
     s->outputs[s->n_outputs++] = n - 1;
   if (status == WEBML_OK) {
     if (d->inputs)
       status = parse_list(t, d->inputs, "inputs", s->inputs, &s->n_inputs);
-    else if (m && m->input_columns.n > 0)
-      status = take_list(t, &m->input_columns, "inputArray", s->inputs, &s->n_inputs);
+    else if (m && m->n_inputs && m->inputs[0].columns.n > 0)
+      status = take_list(t, &m->inputs[0].columns, "inputArray", s->inputs, &s->n_inputs);
     else
       for (int i = 0; i < n; i++)
         if (!t->columns[i].blocked && !contains(s->outputs, s->n_outputs, i))

@@ -6,8 +6,7 @@
 #include <string.h>
 
 typedef struct fit {
-  webml_model changed; /* shallow copy with the open parts filled in */
-  wml_layer *layers;
+  webml_model *changed; /* a copy with the open parts filled in */
   wml_text said;
 } fit;
 
@@ -15,21 +14,15 @@ static void say(fit *f, const char *sentence) {
   wml_text_format(&f->said, "%s%s", f->said.length ? "\n" : "", sentence);
 }
 
-int wml_last_dense(const webml_model *m) {
-  int i = m->n_layers - 1;
-  while (i >= 0 && (m->layers[i].unknown || m->layers[i].type != WML_LAYER_DENSE)) i--;
-  return i;
-}
-
-static wml_layer *last_dense(fit *f) {
-  int i = wml_last_dense(&f->changed);
-  return i < 0 ? NULL : &f->layers[i];
+int *wml_output_units(const webml_model *m, int output) {
+  int node = output < m->n_outputs ? wml_output_dense(m, output) : -1;
+  return node < 0 ? NULL : wml_layer_option(wml_node_layer(m, node), "units");
 }
 
 /* Two classes may be one yes or no. */
 static bool is_yes_or_no(const webml_model *m, const wml_data_shape *d) {
-  int dense = wml_last_dense(m);
-  return dense >= 0 && m->layers[dense].u.dense.units == 1 && d->n_classes == 2;
+  const int *units = wml_output_units(m, 0);
+  return units && *units == 1 && d->n_classes == 2;
 }
 
 int wml_data_outputs(const webml_model *m, const wml_data_shape *d) {
@@ -38,47 +31,48 @@ int wml_data_outputs(const webml_model *m, const wml_data_shape *d) {
 }
 
 static webml_status set_units(fit *f, int64_t width, const char *what) {
-  wml_layer *dense = last_dense(f);
+  int *units = wml_output_units(f->changed, 0);
   char text[160];
-  if (!dense)
+  if (!units)
     return wml_fail(WEBML_ERROR_MODEL,
                     "the model has no Dense layer whose units could be shaped to the %lld outputs",
                     (long long)width);
-  if (dense->u.dense.units == width) return WEBML_OK;
-  if (dense->u.dense.units && !f->changed.dynamic)
+  const char *name = wml_node_layer(f->changed, wml_output_dense(f->changed, 0))->name;
+  if (*units == width) return WEBML_OK;
+  if (*units && !f->changed->dynamic)
     return wml_fail(WEBML_ERROR_MODEL,
                     "layer \"%s\" has %d units, but the data set has %lld outputs (%s); set units "
                     "to %lld or to null",
-                    dense->name, dense->u.dense.units, (long long)width, what, (long long)width);
-  snprintf(text, sizeof text, "units of \"%.40s\": %lld (%.60s)", dense->name, (long long)width,
-           what);
+                    name, *units, (long long)width, what, (long long)width);
+  snprintf(text, sizeof text, "units of \"%.40s\": %lld (%.60s)", name, (long long)width, what);
   say(f, text);
-  dense->u.dense.units = (int)width;
+  *units = (int)width;
   return WEBML_OK;
 }
 
 static void choose_compile(fit *f, wml_loss_kind loss) {
   char text[96];
-  if (f->changed.loss_open) {
-    f->changed.loss = (wml_loss){.kind = loss, .delta = 1.0f};
-    f->changed.loss_open = false;
+  wml_model_output *out = &f->changed->outputs[0];
+  if (out->loss_open) {
+    out->loss = (wml_loss){.kind = loss, .delta = 1.0f};
+    out->loss_open = false;
     snprintf(text, sizeof text, "loss: %s", wml_loss_name(loss));
     say(f, text);
   }
-  if (f->changed.optimizer_open) {
-    f->changed.optimizer_open = false;
+  if (f->changed->optimizer_open) {
+    f->changed->optimizer_open = false;
     say(f, "optimizer: adam");
   }
-  if (f->changed.n_metrics == 0 && loss != WML_MEAN_SQUARED_ERROR)
-    f->changed.metrics[f->changed.n_metrics++] =
+  if (out->n_metrics == 0 && loss != WML_MEAN_SQUARED_ERROR)
+    out->metrics[out->n_metrics++] =
         (wml_metric_spec){"accuracy", true, {WML_BINARY_ACCURACY, 5, 0.5f}};
-  else if (f->changed.n_metrics == 0)
-    f->changed.metrics[f->changed.n_metrics++] =
+  else if (out->n_metrics == 0)
+    out->metrics[out->n_metrics++] =
         (wml_metric_spec){"mean_absolute_error", false, {WML_METRIC_MAE, 5, 0.5f}};
 }
 
 static webml_status shape_images(fit *f, const wml_data_shape *d) {
-  bool sigmoid = is_yes_or_no(&f->changed, d);
+  bool sigmoid = is_yes_or_no(f->changed, d);
   if (d->n_classes < 2)
     return wml_fail(WEBML_ERROR_DATA,
                     "%s has only one class%s%s%s; at least two are needed to learn anything",
@@ -91,11 +85,11 @@ static webml_status shape_images(fit *f, const wml_data_shape *d) {
 
 static webml_status set_input(fit *f, int64_t width) {
   char text[96];
-  wml_shape *in = &f->changed.input;
+  wml_shape *in = &f->changed->nodes[0].out;
   if (in->rank != 1)
     return wml_fail(WEBML_ERROR_MODEL, "size: a model for tables has one dimension, [features]");
   if (in->dim[0] == width) return WEBML_OK;
-  if (in->dim[0] >= 0 && !f->changed.dynamic)
+  if (in->dim[0] >= 0 && !f->changed->dynamic)
     return wml_fail(WEBML_ERROR_MODEL,
                     "size: the model takes %lld features, but the chosen input columns give %lld; "
                     "set size to [%lld] or [null]",
@@ -104,17 +98,6 @@ static webml_status set_input(fit *f, int64_t width) {
   say(f, text);
   in->dim[0] = width;
   return WEBML_OK;
-}
-
-/* The changed copy as a model of its own, through its description: every check runs again. */
-static webml_status build(fit *f, webml_model **shaped) {
-  wml_text t = {0};
-  f->changed.dynamic = false;
-  wml_model_write_json(&t, &f->changed);
-  webml_status status =
-      t.failed ? wml_no_memory(t.length, "the model") : webml_model_parse(t.data, t.length, shaped);
-  wml_text_free(&t);
-  return status;
 }
 
 static webml_status shape_rows(fit *f, const wml_data_shape *d) {
@@ -131,29 +114,17 @@ static webml_status fill(fit *f, const wml_data_shape *d) {
   return d->format == WML_FORMAT_CSV ? shape_rows(f, d) : shape_images(f, d);
 }
 
-/* A shallow copy that can be changed. */
-static webml_status begin(fit *f, const webml_model *model) {
-  size_t bytes = (size_t)model->n_layers * sizeof *f->layers;
-  *f = (fit){.said = {0}};
-  memcpy(&f->changed, model, sizeof f->changed);
-  f->layers = wml_alloc(bytes);
-  if (!f->layers) return wml_no_memory(bytes, "layers");
-  memcpy(f->layers, model->layers, bytes);
-  f->changed.layers = f->layers;
-  return WEBML_OK;
-}
-
-/* Frees it; hands out what was said where the shaping went well. */
+/* Hands out the changed copy and what was said where the shaping went well. */
 static webml_status end(fit *f, webml_status status, webml_model **shaped, char **chosen) {
-  wml_free(f->layers);
+  if (status == WEBML_OK) status = wml_model_settle(f->changed);
   if (status == WEBML_OK && chosen) {
     wml_text_string(&f->said, "");
     status = wml_text_take(&f->said, chosen);
-    if (status != WEBML_OK) {
-      webml_model_destroy(*shaped);
-      *shaped = NULL;
-    }
   }
+  if (status == WEBML_OK)
+    *shaped = f->changed;
+  else
+    webml_model_destroy(f->changed);
   wml_text_free(&f->said);
   return status;
 }
@@ -167,12 +138,10 @@ static webml_status check_format(const webml_model *model, wml_format format, co
 
 webml_status wml_model_shape(const webml_model *model, const wml_data_shape *d,
                              webml_model **shaped, char **chosen) {
-  fit f;
+  fit f = {.changed = NULL};
   WML_TRY(check_format(model, d->format, d->path));
-  WML_TRY(begin(&f, model));
-  webml_status status = fill(&f, d);
-  if (status == WEBML_OK) status = build(&f, shaped);
-  return end(&f, status, shaped, chosen);
+  WML_TRY(wml_model_copy(model, &f.changed));
+  return end(&f, fill(&f, d), shaped, chosen);
 }
 
 /* ---- an opened data set ---- */
@@ -188,30 +157,40 @@ static webml_status fill_from_pipeline(fit *f, const wml_pipeline *p, const char
   return fill(f, &d);
 }
 
+/* A list of columns in the model's own memory. */
+static webml_status keep_columns(fit *f, const int *items, int n, wml_index_list *out) {
+  int *copy = wml_arena_alloc(&f->changed->arena, ((size_t)n + 1) * sizeof *copy);
+  if (!copy) return wml_no_memory((size_t)n * sizeof *copy, "columns");
+  if (n) memcpy(copy, items, (size_t)n * sizeof *copy);
+  *out = (wml_index_list){n, copy};
+  return WEBML_OK;
+}
+
 /* The chosen columns are kept in the model. */
-static webml_status shape_table(fit *f, const webml_dataset *d, const webml_model *model,
-                                webml_model **shaped) {
+static webml_status keep_selection(fit *f, const wml_selection *s, int n_columns) {
+  int n = 0, *one_hot = wml_alloc(((size_t)n_columns + 1) * sizeof *one_hot);
+  if (!one_hot) return wml_no_memory((size_t)n_columns * sizeof *one_hot, "columns");
+  for (int i = 0; i < n_columns; i++)
+    if (s->one_hot[i]) one_hot[n++] = i;
+  webml_status status = keep_columns(f, s->inputs, s->n_inputs, &f->changed->inputs[0].columns);
+  if (status == WEBML_OK)
+    status = keep_columns(f, s->outputs, s->n_outputs, &f->changed->outputs[0].columns);
+  if (status == WEBML_OK) status = keep_columns(f, one_hot, n, &f->changed->one_hot_columns);
+  wml_free(one_hot);
+  return status;
+}
+
+static webml_status shape_table(fit *f, const webml_dataset *d, const webml_model *model) {
   wml_selection s;
   wml_pipeline p = {0};
   WML_TRY(wml_dataset_select(d, model, &s));
-  int *one_hot = wml_calloc((size_t)d->table.n_columns, sizeof *one_hot), n = 0;
   wml_row_split split = {0};
-  webml_status status =
-      one_hot ? wml_table_split(&d->table, &s, &d->split, WML_PART_TRAINING, &split)
-              : wml_no_memory((size_t)d->table.n_columns * sizeof *one_hot, "columns");
+  webml_status status = wml_table_split(&d->table, &s, &d->split, WML_PART_TRAINING, &split);
   if (status == WEBML_OK) status = wml_pipeline_fit(&d->table, &s, &split, &p);
   wml_row_split_free(&split);
   if (status != WEBML_OK) status = wml_prefix(status, "%s", d->path);
   if (status == WEBML_OK) status = fill_from_pipeline(f, &p, d->path);
-  if (status == WEBML_OK) {
-    for (int i = 0; i < d->table.n_columns; i++)
-      if (s.one_hot[i]) one_hot[n++] = i;
-    f->changed.input_columns = (wml_index_list){s.n_inputs, s.inputs};
-    f->changed.output_columns = (wml_index_list){s.n_outputs, s.outputs};
-    f->changed.one_hot_columns = (wml_index_list){n, one_hot};
-    status = build(f, shaped);
-  }
-  wml_free(one_hot);
+  if (status == WEBML_OK) status = keep_selection(f, &s, d->table.n_columns);
   wml_selection_free(&s);
   wml_pipeline_free(&p);
   return status;
@@ -229,10 +208,10 @@ webml_status webml_model_shape_to(const webml_model *model, const webml_dataset 
                                .first_class = d->pictures.classes[0]};
     return wml_model_shape(model, &pictures, shaped, chosen);
   }
-  fit f;
+  fit f = {.changed = NULL};
   WML_TRY(check_format(model, d->format, d->path));
-  WML_TRY(begin(&f, model));
-  return end(&f, shape_table(&f, d, model, shaped), shaped, chosen);
+  WML_TRY(wml_model_copy(model, &f.changed));
+  return end(&f, shape_table(&f, d, model), shaped, chosen);
 }
 
 /* ---- properties ---- */

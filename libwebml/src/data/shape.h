@@ -24,8 +24,8 @@ webml_status wml_data_shape_read(const wml_json *properties, const webml_model *
  * WEBML_ERROR_MODEL, _DATA, _MISMATCH. */
 webml_status wml_model_shape(const webml_model *model, const wml_data_shape *shape,
                              webml_model **shaped, char **chosen);
-/* Index of the Dense whose units are the outputs; -1. */
-int wml_last_dense(const webml_model *model);
+/* The units of the Dense that gives an output; NULL: none does. */
+int *wml_output_units(const webml_model *model, int output);
 /* Values that the network has to give. */
 int wml_data_outputs(const webml_model *model, const wml_data_shape *shape);
 

@@ -1,6 +1,7 @@
 /* ONNX, opset 13, ir_version 7: the inference graph. Images come in as bytes [N, H, W, C] and are
  * scaled inside; convolutions run in ONNX's NCHW; scores go out [N, outputs]. Protobuf is written
  * by hand: the field numbers are those of onnx.proto3. */
+#include "formats/onnx.h"
 #include "base/file.h"
 #include "formats/export.h"
 
@@ -41,19 +42,20 @@ static void message(wml_text *t, int field, wml_text *inner) {
 }
 
 enum { ATTRIBUTE_FLOAT = 1, ATTRIBUTE_INT = 2, ATTRIBUTE_INTS = 7 };
-enum { TYPE_FLOAT = 1, TYPE_UINT8 = 2, TYPE_INT8 = 3 };
+enum { TYPE_FLOAT = 1, TYPE_UINT8 = 2, TYPE_INT8 = 3, TYPE_INT32 = 6, TYPE_INT64 = 7 };
 
 /* ---- graph ---- */
 
-typedef struct graph {
+struct wml_onnx {
   wml_text nodes; /* repeated NodeProto, with their field tags */
   wml_text initializers;
   wml_arena arena;
   int count;           /* of names made */
-  const char *at;      /* the current value */
-  bool nchw;           /* its layout, when it has four dimensions */
   wml_text attributes; /* of the node being made */
-} graph;
+  const webml_model *model;
+  wml_onnx_value *values; /* [nodes of the model] */
+};
+typedef wml_onnx graph;
 
 static const char *new_name(graph *g, const char *base) {
   size_t size = strlen(base) + 16;
@@ -124,7 +126,7 @@ static const char *typed_initializer(graph *g, const char *base, int type, int r
   }
   integer(&t, 2, type);
   string(&t, 8, name);
-  bytes(&t, 9, data, type == TYPE_FLOAT ? n * sizeof(float) : n);
+  bytes(&t, 9, data, n * (type == TYPE_INT64 ? 8 : type == TYPE_FLOAT ? 4 : 1));
   message(&g->initializers, 5, &t);
   return name;
 }
@@ -138,15 +140,7 @@ static const char *scalar(graph *g, float value) {
   return initializer(g, "constant", 0, NULL, &value);
 }
 
-static void want_layout(graph *g, const wml_shape *shape, bool nchw) {
-  static const int to_nchw[] = {0, 3, 1, 2}, to_nhwc[] = {0, 2, 3, 1};
-  if (shape->rank != 3 || g->nchw == nchw) return;
-  attribute_ints(g, "perm", 4, nchw ? to_nchw : to_nhwc);
-  g->at = unary(g, "Transpose", g->at);
-  g->nchw = nchw;
-}
-
-/* ---- layers ---- */
+/* ---- activations ---- */
 
 static const char *gelu(graph *g, const char *x) {
   const char *e = unary(g, "Erf", binary(g, "Mul", x, scalar(g, 0.70710678f)));
@@ -177,13 +171,13 @@ static const char *hard_sigmoid(graph *g, const char *x) {
   return with_alpha(g, "HardSigmoid", x, 1.0f / 6.0f);
 }
 
-static const char *by_rows(graph *g, const char *type, const char *x) {
-  attribute_int(g, "axis", g->nchw ? 1 : -1);
+static const char *by_rows(graph *g, const char *type, const char *x, bool nchw) {
+  attribute_int(g, "axis", nchw ? 1 : -1);
   return unary(g, type, x);
 }
 
 /* NULL where ONNX 13 has no way to say it. */
-static const char *activate(graph *g, const wml_activation *a, const char *x) {
+static const char *activate(graph *g, const wml_activation *a, const char *x, bool nchw) {
   switch (a->kind) {
   case WML_LINEAR: return x;
   case WML_RELU:
@@ -207,45 +201,115 @@ static const char *activate(graph *g, const wml_activation *a, const char *x) {
   case WML_SOFTSIGN: return unary(g, "Softsign", x);
   case WML_SILU: return binary(g, "Mul", x, unary(g, "Sigmoid", x));
   case WML_MISH: return binary(g, "Mul", x, unary(g, "Tanh", unary(g, "Softplus", x)));
-  case WML_SOFTMAX: return by_rows(g, "Softmax", x);
-  case WML_LOG_SOFTMAX: return by_rows(g, "LogSoftmax", x);
+  case WML_SOFTMAX: return by_rows(g, "Softmax", x, nchw);
+  case WML_LOG_SOFTMAX: return by_rows(g, "LogSoftmax", x, nchw);
   default: return NULL;
   }
 }
 
-static const wml_named_tensor *tensor_of(const wml_weights *w, const wml_layer *l,
-                                         const char *role) {
-  char name[200];
-  snprintf(name, sizeof name, "%s/%s", l->name, role);
-  return wml_safetensors_find(&w->file, name);
+/* ---- what layers write with ---- */
+
+const wml_shape *wml_onnx_shape(const wml_onnx_call *c, int i) {
+  return wml_node_in(c->graph->model, c->node, i);
 }
 
-static void window_attributes(graph *g, const wml_layer *l, const int *size, const int *stride,
-                              const int *dilation, wml_padding padding) {
+const char *wml_onnx_input(wml_onnx_call *c, int i, bool nchw) {
+  static const int to_nchw[] = {0, 3, 1, 2}, to_nhwc[] = {0, 2, 3, 1};
+  wml_onnx_value *v = &c->in[i];
+  if (wml_onnx_shape(c, i)->rank != 3 || v->nchw == nchw) return v->name;
+  attribute_ints(c->graph, "perm", 4, nchw ? to_nchw : to_nhwc);
+  v->name = unary(c->graph, "Transpose", v->name);
+  v->nchw = nchw;
+  return v->name;
+}
+
+const wml_named_tensor *wml_onnx_param(const wml_onnx_call *c, const char *role) {
+  char name[300];
+  snprintf(name, sizeof name, "%s/%s", c->layer->name, role);
+  return wml_safetensors_find(&c->weights->file, name);
+}
+
+void wml_onnx_int(wml_onnx_call *c, const char *name, int64_t value) {
+  attribute_int(c->graph, name, value);
+}
+void wml_onnx_float(wml_onnx_call *c, const char *name, float value) {
+  attribute_float(c->graph, name, value);
+}
+void wml_onnx_ints(wml_onnx_call *c, const char *name, int n, const int *values) {
+  attribute_ints(c->graph, name, n, values);
+}
+
+void wml_onnx_window(wml_onnx_call *c, const int *size, const int *stride, const int *dilation,
+                     wml_padding padding) {
   int pads[4];
   for (int i = 0; i < 2; i++)
-    wml_window_pads(l->in.dim[i], size[i], stride[i], dilation ? dilation[i] : 1, padding, &pads[i],
-                    &pads[i + 2]);
-  attribute_ints(g, "kernel_shape", 2, size);
-  attribute_ints(g, "strides", 2, stride);
-  attribute_ints(g, "pads", 4, pads);
-  if (dilation) attribute_ints(g, "dilations", 2, dilation);
+    wml_window_pads(wml_onnx_shape(c, 0)->dim[i], size[i], stride[i], dilation ? dilation[i] : 1,
+                    padding, &pads[i], &pads[i + 2]);
+  attribute_ints(c->graph, "kernel_shape", 2, size);
+  attribute_ints(c->graph, "strides", 2, stride);
+  attribute_ints(c->graph, "pads", 4, pads);
+  if (dilation) attribute_ints(c->graph, "dilations", 2, dilation);
 }
 
-/* ---- quantized layers: a pair of QuantizeLinear and DequantizeLinear around what is bytes ---- */
+const char *wml_onnx_node(wml_onnx_call *c, const char *type, const char *const *inputs) {
+  return node(c->graph, type, inputs);
+}
+const char *wml_onnx_unary(wml_onnx_call *c, const char *type, const char *x) {
+  return unary(c->graph, type, x);
+}
+const char *wml_onnx_binary(wml_onnx_call *c, const char *type, const char *x, const char *y) {
+  return binary(c->graph, type, x, y);
+}
+const char *wml_onnx_floats(wml_onnx_call *c, const char *base, int rank, const int64_t *dim,
+                            const float *data) {
+  return initializer(c->graph, base, rank, dim, data);
+}
+const char *wml_onnx_scalar(wml_onnx_call *c, float value) {
+  return scalar(c->graph, value);
+}
+const char *wml_onnx_int64s(wml_onnx_call *c, const char *base, int n, const int64_t *data) {
+  int64_t dim = n;
+  return typed_initializer(c->graph, base, TYPE_INT64, 1, &dim, data);
+}
 
-static const wml_layer_quantization *quantization_of(const wml_weights *w, const wml_layer *l) {
-  const wml_layer_quantization *q = w->quantization ? &w->quantization[l - w->model->layers] : NULL;
+webml_status wml_onnx_refuse(const wml_onnx_call *c, const char *what) {
+  return wml_fail(WEBML_ERROR_UNSUPPORTED, "layer \"%s\": ONNX 13 cannot express %s",
+                  c->layer->name, what);
+}
+
+webml_status wml_onnx_result(wml_onnx_call *c, const char *x, bool nchw) {
+  c->out = (wml_onnx_value){x, nchw};
+  return WEBML_OK;
+}
+
+webml_status wml_onnx_finish(wml_onnx_call *c, const char *x, bool nchw,
+                             const wml_activation *activation) {
+  char what[80];
+  const char *y = activate(c->graph, activation, x, nchw);
+  if (y) return wml_onnx_result(c, y, nchw);
+  snprintf(what, sizeof what, "the activation %s", wml_activation_name(activation->kind));
+  return wml_onnx_refuse(c, what);
+}
+
+/* ---- kernels; quantized ones have a pair of QuantizeLinear and DequantizeLinear around bytes ----
+ */
+
+static const wml_layer_quantization *quantization_of(const wml_onnx_call *c) {
+  const wml_layer_quantization *q =
+      c->weights->quantization ? &c->weights->quantization[c->node->layer] : NULL;
   return q && q->scales ? q : NULL;
 }
 
-static void quantize_input(graph *g, const wml_layer_quantization *q) {
+const char *wml_onnx_quantized_input(wml_onnx_call *c, int i, bool nchw) {
   static const uint8_t nothing = 0;
-  const char *scale = scalar(g, q->input_scale),
-             *zero = typed_initializer(g, "zero", q->input_signed ? TYPE_INT8 : TYPE_UINT8, 0, NULL,
-                                       &nothing);
-  g->at = node(g, "QuantizeLinear", (const char *[]){g->at, scale, zero, NULL});
-  g->at = node(g, "DequantizeLinear", (const char *[]){g->at, scale, zero, NULL});
+  const wml_layer_quantization *q = quantization_of(c);
+  const char *x = wml_onnx_input(c, i, nchw);
+  if (!q) return x;
+  const char *scale = scalar(c->graph, q->input_scale),
+             *zero = typed_initializer(c->graph, "zero", q->input_signed ? TYPE_INT8 : TYPE_UINT8,
+                                       0, NULL, &nothing);
+  x = node(c->graph, "QuantizeLinear", (const char *[]){x, scale, zero, NULL});
+  return node(c->graph, "DequantizeLinear", (const char *[]){x, scale, zero, NULL});
 }
 
 /* filters: the dimension `axis`, behind which there are `inner` elements. */
@@ -289,86 +353,13 @@ static webml_status kernel_oihw(graph *g, const wml_named_tensor *k,
   return status;
 }
 
-static webml_status add_conv(graph *g, const wml_weights *w, const wml_layer *l) {
-  const char *kernel = NULL;
-  const wml_named_tensor *bias = tensor_of(w, l, "bias");
-  const wml_layer_quantization *q = quantization_of(w, l);
-  if (q) quantize_input(g, q);
-  want_layout(g, &l->in, true);
-  WML_TRY(kernel_oihw(g, tensor_of(w, l, "kernel"), q, &kernel));
-  const char *b = l->use_bias ? initializer(g, bias->name, 1, bias->dim, bias->data) : NULL;
-  window_attributes(g, l, l->u.conv.kernel_size, l->u.conv.strides, l->u.conv.dilation_rate,
-                    l->u.conv.padding);
-  attribute_int(g, "group", l->u.conv.groups);
-  g->at = node(g, "Conv", (const char *[]){g->at, kernel, b, NULL});
+webml_status wml_onnx_kernel(wml_onnx_call *c, bool is_convolution, const char **name) {
+  const wml_named_tensor *k = wml_onnx_param(c, "kernel");
+  const wml_layer_quantization *q = quantization_of(c);
+  if (is_convolution) return kernel_oihw(c->graph, k, q, name);
+  if (q) return quantized_kernel(c->graph, k->name, 2, k->dim, k->data, 1, 1, q->scales, name);
+  *name = initializer(c->graph, k->name, 2, k->dim, k->data);
   return WEBML_OK;
-}
-
-static void add_pool(graph *g, const wml_layer *l) {
-  int stride[2];
-  for (int i = 0; i < 2; i++) stride[i] = wml_pool_stride(l, i);
-  want_layout(g, &l->in, true);
-  window_attributes(g, l, l->u.pool.pool_size, stride, NULL, l->u.pool.padding);
-  g->at = unary(g, "MaxPool", g->at);
-}
-
-static webml_status add_dense(graph *g, const wml_weights *w, const wml_layer *l) {
-  const wml_named_tensor *k = tensor_of(w, l, "kernel"), *b = tensor_of(w, l, "bias");
-  const wml_layer_quantization *q = quantization_of(w, l);
-  const char *kernel = NULL;
-  want_layout(g, &l->in, false);
-  if (q) {
-    quantize_input(g, q);
-    WML_TRY(quantized_kernel(g, k->name, 2, k->dim, k->data, 1, 1, q->scales, &kernel));
-  } else
-    kernel = initializer(g, k->name, 2, k->dim, k->data);
-  g->at = binary(g, "MatMul", g->at, kernel);
-  if (l->use_bias) g->at = binary(g, "Add", g->at, initializer(g, b->name, 1, b->dim, b->data));
-  return WEBML_OK;
-}
-
-/* gamma and beta that the layer does not have are ones and zeros. */
-static webml_status norm_vector(graph *g, const wml_weights *w, const wml_layer *l,
-                                const char *role, float otherwise, const char **name) {
-  const wml_named_tensor *t = tensor_of(w, l, role);
-  int64_t c = l->in.dim[l->in.rank - 1];
-  float *values = wml_alloc((size_t)c * sizeof *values);
-  if (!values) return wml_no_memory((size_t)c * sizeof *values, role);
-  for (int64_t i = 0; i < c; i++) values[i] = t ? t->data[i] : otherwise;
-  *name = initializer(g, role, 1, &c, values);
-  wml_free(values);
-  return WEBML_OK;
-}
-
-static webml_status add_norm(graph *g, const wml_weights *w, const wml_layer *l) {
-  const char *gamma, *beta, *mean, *variance;
-  WML_TRY(norm_vector(g, w, l, "gamma", 1.0f, &gamma));
-  WML_TRY(norm_vector(g, w, l, "beta", 0.0f, &beta));
-  WML_TRY(norm_vector(g, w, l, "moving_mean", 0.0f, &mean));
-  WML_TRY(norm_vector(g, w, l, "moving_variance", 1.0f, &variance));
-  want_layout(g, &l->in, true);
-  attribute_float(g, "epsilon", l->u.norm.epsilon);
-  g->at = node(g, "BatchNormalization", (const char *[]){g->at, gamma, beta, mean, variance, NULL});
-  return WEBML_OK;
-}
-
-static webml_status add_layer(graph *g, const wml_weights *w, const wml_layer *l) {
-  switch (l->type) {
-  case WML_LAYER_CONV2D: WML_TRY(add_conv(g, w, l)); break;
-  case WML_LAYER_MAX_POOLING2D: add_pool(g, l); break;
-  case WML_LAYER_DENSE: WML_TRY(add_dense(g, w, l)); break;
-  case WML_LAYER_BATCH_NORMALIZATION: WML_TRY(add_norm(g, w, l)); break;
-  case WML_LAYER_FLATTEN:
-    want_layout(g, &l->in, false);
-    attribute_int(g, "axis", 1);
-    g->at = unary(g, "Flatten", g->at);
-    break;
-  default: break; /* dropout does nothing in prediction */
-  }
-  g->at = activate(g, &l->activation, g->at);
-  if (g->at) return WEBML_OK;
-  return wml_fail(WEBML_ERROR_UNSUPPORTED, "layer \"%s\": ONNX 13 cannot express the activation %s",
-                  l->name, wml_activation_name(l->activation.kind));
 }
 
 /* ---- the file ---- */
@@ -391,32 +382,89 @@ static void value_info(wml_text *t, int field, const char *name, int type, int r
   message(t, field, &info);
 }
 
-static webml_status build(graph *g, const wml_weights *w, wml_text *file) {
-  const webml_model *m = w->model;
-  bool images = m->format == WML_FORMAT_IMAGES;
-  wml_shape out = wml_model_output(m);
-  g->at = "input";
-  if (images) {
+/* Adds what the i-th node computes. */
+static webml_status add_node(graph *g, const wml_weights *w, int i) {
+  const wml_node *n = &g->model->nodes[i];
+  const wml_layer *l = &g->model->layers[n->layer];
+  wml_onnx_call call = {.graph = g,
+                        .weights = w,
+                        .layer = l,
+                        .options = l->options,
+                        .node = n,
+                        .n_inputs = n->n_inputs};
+  char what[80];
+  snprintf(what, sizeof what, "a layer like %.40s", l->class->name);
+  if (!l->class->onnx) return wml_onnx_refuse(&call, what);
+  call.in = wml_arena_alloc(&g->arena, (size_t)n->n_inputs * sizeof *call.in);
+  if (!call.in) return wml_no_memory((size_t)n->n_inputs * sizeof *call.in, "the ONNX graph");
+  for (int k = 0; k < n->n_inputs; k++) call.in[k] = g->values[n->inputs[k]];
+  WML_TRY(l->class->onnx(&call));
+  g->values[i] = call.out;
+  return WEBML_OK;
+}
+
+/* Names of the ends: "input" and "output" where there is one of each. */
+static const char *input_name(const webml_model *m, int i) {
+  return m->names_inputs ? m->inputs[i].name : "input";
+}
+static const char *output_name(const webml_model *m, int i) {
+  return m->names_outputs ? m->outputs[i].name : "output";
+}
+
+static void add_input(graph *g, int i) {
+  bool bytes_come = g->model->format == WML_FORMAT_IMAGES;
+  const char *x = input_name(g->model, i);
+  if (bytes_come) {
     attribute_int(g, "to", TYPE_FLOAT);
-    g->at = unary(g, "Cast", g->at);
-    g->at = binary(g, "Mul", g->at, scalar(g, 1.0f / 255.0f));
+    x = binary(g, "Mul", unary(g, "Cast", x), scalar(g, 1.0f / 255.0f));
   }
-  for (int i = 0; i < m->n_layers; i++) WML_TRY(add_layer(g, w, &m->layers[i]));
-  want_layout(g, &out, false);
-  wml_text n = {0}, body = {0}, opset = {0};
-  string(&n, 1, g->at);
-  string(&n, 2, "output");
+  g->values[i] = (wml_onnx_value){x, false};
+}
+
+static void add_output(graph *g, int i) {
+  static const int to_nhwc[] = {0, 2, 3, 1};
+  wml_text n = {0};
+  const wml_model_output *out = &g->model->outputs[i];
+  wml_onnx_value v = g->values[out->node];
+  if (v.nchw && g->model->nodes[out->node].out.rank == 3) {
+    attribute_ints(g, "perm", 4, to_nhwc);
+    v.name = unary(g, "Transpose", v.name);
+  }
+  string(&n, 1, v.name);
+  string(&n, 2, output_name(g->model, i));
   string(&n, 4, "Identity");
   message(&g->nodes, 1, &n);
-  if (g->nodes.failed || g->initializers.failed) {
-    wml_text_free(&body);
-    return wml_no_memory(g->initializers.length, "the ONNX graph");
+}
+
+static void add_ends(const webml_model *m, wml_text *body) {
+  bool images = m->format == WML_FORMAT_IMAGES;
+  for (int i = 0; i < m->n_inputs; i++) {
+    const wml_node *n = &m->nodes[i];
+    int type = images ? TYPE_UINT8 : n->dtype == WML_I32 ? TYPE_INT32 : TYPE_FLOAT;
+    value_info(body, 11, input_name(m, i), type, n->out.rank, n->out.dim);
   }
+  for (int i = 0; i < m->n_outputs; i++) {
+    const wml_shape *out = &m->nodes[m->outputs[i].node].out;
+    value_info(body, 12, output_name(m, i), TYPE_FLOAT, out->rank, out->dim);
+  }
+}
+
+static webml_status build(graph *g, const wml_weights *w, wml_text *file) {
+  const webml_model *m = w->model;
+  wml_text body = {0}, opset = {0};
+  size_t bytes = (size_t)m->n_nodes * sizeof *g->values;
+  g->model = m;
+  g->values = wml_arena_alloc(&g->arena, bytes);
+  if (!g->values) return wml_no_memory(bytes, "the ONNX graph");
+  for (int i = 0; i < m->n_inputs; i++) add_input(g, i);
+  for (int i = m->n_inputs; i < m->n_nodes; i++) WML_TRY(add_node(g, w, i));
+  for (int i = 0; i < m->n_outputs; i++) add_output(g, i);
+  if (g->nodes.failed || g->initializers.failed)
+    return wml_no_memory(g->initializers.length, "the ONNX graph");
   wml_text_add(&body, g->nodes.data, g->nodes.length);
   string(&body, 2, m->name ? m->name : "model");
   wml_text_add(&body, g->initializers.data ? g->initializers.data : "", g->initializers.length);
-  value_info(&body, 11, "input", images ? TYPE_UINT8 : TYPE_FLOAT, m->input.rank, m->input.dim);
-  value_info(&body, 12, "output", TYPE_FLOAT, out.rank, out.dim);
+  add_ends(m, &body);
   integer(file, 1, 7);
   string(file, 2, "webml");
   message(file, 7, &body);

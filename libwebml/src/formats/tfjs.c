@@ -1,6 +1,7 @@
 /* TensorFlow.js layers-model: model.json with a Keras-2 style topology and one file of raw
  * little-endian floats. Roles and layouts of weights are Keras's, which are ours; layers whose
  * names TensorFlow.js refuses are renamed. */
+#include "formats/tfjs.h"
 #include "base/file.h"
 #include "formats/export.h"
 
@@ -9,14 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-
-static void pair(wml_text *t, const char *key, const int v[2]) {
-  wml_json_key(t, key);
-  wml_json_open(t, '[');
-  wml_json_int(t, v[0]);
-  wml_json_int(t, v[1]);
-  wml_json_close(t, ']');
-}
 
 static void word(wml_text *t, const char *key, const char *value) {
   wml_json_key(t, key);
@@ -107,72 +100,66 @@ static const char *activation_name(const wml_activation *a) {
   }
 }
 
-static webml_status write_activation(wml_text *t, const wml_layer *l) {
-  const char *name = activation_name(&l->activation);
-  if (l->activation.kind == WML_GELU_TANH)
+/* ---- what layers write with ---- */
+
+void wml_tfjs_int(wml_tfjs_call *c, const char *key, int64_t value) {
+  wml_json_key(c->text, key);
+  wml_json_int(c->text, value);
+}
+void wml_tfjs_number(wml_tfjs_call *c, const char *key, double value) {
+  wml_json_key(c->text, key);
+  wml_json_number(c->text, value);
+}
+void wml_tfjs_flag(wml_tfjs_call *c, const char *key, bool value) {
+  flag(c->text, key, value);
+}
+void wml_tfjs_word(wml_tfjs_call *c, const char *key, const char *value) {
+  word(c->text, key, value);
+}
+void wml_tfjs_pair(wml_tfjs_call *c, const char *key, const int value[2]) {
+  wml_json_key(c->text, key);
+  wml_json_open(c->text, '[');
+  wml_json_int(c->text, value[0]);
+  wml_json_int(c->text, value[1]);
+  wml_json_close(c->text, ']');
+}
+void wml_tfjs_padding(wml_tfjs_call *c, wml_padding padding) {
+  word(c->text, "padding", wml_padding_words[padding]);
+}
+
+webml_status wml_tfjs_activation(wml_tfjs_call *c, const wml_activation *a) {
+  const char *name = activation_name(a);
+  if (a->kind == WML_GELU_TANH)
     return wml_fail(WEBML_ERROR_UNSUPPORTED,
                     "layer \"%s\": TensorFlow.js cannot load the activation gelu_tanh from a file; "
                     "it can load gelu",
-                    l->name);
+                    c->layer->name);
   if (!name)
     return wml_fail(WEBML_ERROR_UNSUPPORTED,
-                    "layer \"%s\": TensorFlow.js has no activation like this %s", l->name,
-                    wml_activation_name(l->activation.kind));
-  word(t, "activation", name);
+                    "layer \"%s\": TensorFlow.js has no activation like this %s", c->layer->name,
+                    wml_activation_name(a->kind));
+  word(c->text, "activation", name);
   return WEBML_OK;
 }
 
-static webml_status write_config(wml_text *t, const wml_layer *l) {
-  static const char *const paddings[] = {"valid", "same"};
-  switch (l->type) {
-  case WML_LAYER_CONV2D:
-    if (l->u.conv.groups != 1)
-      return wml_fail(WEBML_ERROR_UNSUPPORTED,
-                      "layer \"%s\": TensorFlow.js has no convolution in groups", l->name);
-    wml_json_key(t, "filters");
-    wml_json_int(t, l->u.conv.filters);
-    pair(t, "kernel_size", l->u.conv.kernel_size);
-    pair(t, "strides", l->u.conv.strides);
-    pair(t, "dilation_rate", l->u.conv.dilation_rate);
-    word(t, "padding", paddings[l->u.conv.padding]);
-    flag(t, "use_bias", l->use_bias);
-    return write_activation(t, l);
-  case WML_LAYER_MAX_POOLING2D: {
-    int strides[2];
-    for (int i = 0; i < 2; i++) strides[i] = wml_pool_stride(l, i);
-    pair(t, "pool_size", l->u.pool.pool_size);
-    pair(t, "strides", strides);
-    word(t, "padding", paddings[l->u.pool.padding]);
-    return WEBML_OK;
-  }
-  case WML_LAYER_DENSE:
-    wml_json_key(t, "units");
-    wml_json_int(t, l->u.dense.units);
-    flag(t, "use_bias", l->use_bias);
-    return write_activation(t, l);
-  case WML_LAYER_DROPOUT:
-    wml_json_key(t, "rate");
-    wml_json_number(t, (double)l->u.dropout.rate);
-    return WEBML_OK;
-  case WML_LAYER_BATCH_NORMALIZATION:
-    wml_json_key(t, "axis");
-    wml_json_int(t, -1);
-    wml_json_key(t, "momentum");
-    wml_json_number(t, (double)l->u.norm.momentum);
-    wml_json_key(t, "epsilon");
-    wml_json_number(t, (double)l->u.norm.epsilon);
-    flag(t, "center", l->u.norm.center);
-    flag(t, "scale", l->u.norm.scale);
-    return WEBML_OK;
-  default: return WEBML_OK;
-  }
+webml_status wml_tfjs_refuse(const wml_tfjs_call *c, const char *what) {
+  return wml_fail(WEBML_ERROR_UNSUPPORTED, "layer \"%s\": TensorFlow.js has no %s", c->layer->name,
+                  what);
 }
 
+webml_status wml_tfjs_nothing(wml_tfjs_call *c) {
+  (void)c;
+  return WEBML_OK;
+}
+
+/* ---- layers ---- */
+
 static void write_input_shape(wml_text *t, const webml_model *m) {
+  const wml_shape *in = &m->nodes[0].out;
   wml_json_key(t, "batch_input_shape");
   wml_json_open(t, '[');
   wml_json_null(t);
-  for (int d = 0; d < m->input.rank; d++) wml_json_int(t, m->input.dim[d]);
+  for (int d = 0; d < in->rank; d++) wml_json_int(t, in->dim[d]);
   wml_json_close(t, ']');
   word(t, "dtype", "float32");
 }
@@ -196,17 +183,28 @@ static void write_rescaling(wml_text *t, const webml_model *m) {
 /* name: in the export */
 static webml_status write_layer(wml_text *t, const webml_model *m, int i, const char *name) {
   const wml_layer *l = &m->layers[i];
+  const wml_node *node = &m->nodes[m->n_inputs + i]; /* of a chain */
+  wml_text config = {0};
+  wml_tfjs_call call = {.text = &config,
+                        .layer = l,
+                        .options = l->options,
+                        .node = node,
+                        .in = wml_node_in(m, node, 0)};
+  if (!l->class->tfjs) return wml_tfjs_refuse(&call, "layer like it");
+  wml_json_open(&config, '{');
+  word(&config, "name", name);
+  flag(&config, "trainable", l->trainable);
+  if (i == 0 && m->format == WML_FORMAT_CSV) write_input_shape(&config, m);
+  webml_status status = l->class->tfjs(&call);
+  wml_json_close(&config, '}');
   wml_json_open(t, '{');
-  word(t, "class_name", wml_layer_type_name(l->type));
+  word(t, "class_name", call.class_name ? call.class_name : l->class->name);
   wml_json_key(t, "config");
-  wml_json_open(t, '{');
-  word(t, "name", name);
-  flag(t, "trainable", l->trainable);
-  if (i == 0 && m->format == WML_FORMAT_CSV) write_input_shape(t, m);
-  WML_TRY(write_config(t, l));
+  if (status == WEBML_OK && config.failed) status = wml_no_memory(config.length, "a layer");
+  if (status == WEBML_OK) wml_json_raw(t, config.data);
   wml_json_close(t, '}');
-  wml_json_close(t, '}');
-  return WEBML_OK;
+  wml_text_free(&config);
+  return status;
 }
 
 /* Named by its layer's name in the export, a slash and its role. */

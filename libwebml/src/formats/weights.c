@@ -1,6 +1,7 @@
 #include "formats/weights.h"
 
 #include "base/file.h"
+#include "model/layer.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -26,7 +27,7 @@ static webml_status part(wml_weights *w, const char *path, const char *key, bool
 /* ---- quantized layers ---- */
 
 bool wml_layer_can_quantize(const wml_layer *l) {
-  return l->type == WML_LAYER_DENSE || (l->type == WML_LAYER_CONV2D && l->u.conv.groups == 1);
+  return l->class->quantizes && l->class->quantizes(l->options);
 }
 
 static webml_status unsound(const char *path, const char *name, const char *what) {
@@ -129,14 +130,15 @@ static webml_status read_parts(const char *path, wml_weights *w) {
   WML_TRY(wml_pipeline_read(pipeline, &w->pipeline));
   WML_TRY(part(w, path, "record", false, &w->record));
   WML_TRY(part(w, path, "checkpoint", false, &w->checkpoint));
-  if (w->model->dynamic || wml_shape_elements(&w->model->input) < 0)
+  wml_shape in = wml_model_input_shape(w->model);
+  if (w->model->dynamic || wml_shape_elements(&in) < 0)
     return wml_fail(WEBML_ERROR_PARSE, "%s: its model has open sizes", path);
   if (w->model->format != w->pipeline.format)
     return wml_fail(WEBML_ERROR_PARSE, "%s: its model and its pipeline are of different formats",
                     path);
-  if (w->pipeline.format == WML_FORMAT_CSV && w->pipeline.input_width != w->model->input.dim[0])
+  if (w->pipeline.format == WML_FORMAT_CSV && w->pipeline.input_width != in.dim[0])
     return wml_fail(WEBML_ERROR_PARSE, "%s: its pipeline gives %d values, its model takes %lld",
-                    path, w->pipeline.input_width, (long long)w->model->input.dim[0]);
+                    path, w->pipeline.input_width, (long long)in.dim[0]);
   const wml_json *quantization = NULL;
   WML_TRY(part(w, path, "quantization", false, &quantization));
   WML_TRY(check_tensors(w, path));
@@ -146,7 +148,7 @@ static webml_status read_parts(const char *path, wml_weights *w) {
 
 /* The pipeline's outputs must be the model's, or decoding would read past the end. */
 static webml_status check_outputs(const wml_weights *w, const char *path) {
-  wml_shape out = wml_model_output(w->model);
+  wml_shape out = wml_model_output_shape(w->model);
   int64_t n = wml_shape_elements(&out), want = w->pipeline.format == WML_FORMAT_IMAGES
                                                    ? w->pipeline.n_classes
                                                    : w->pipeline.output_width;

@@ -249,13 +249,12 @@ const wml_kind_list wml_optimizer_list = {
 
 static const wml_json_path optimizer_place = {.key = "optimizer"};
 
-webml_status wml_read_optimizer(wml_arena *arena, const wml_json *json, webml_model *model,
-                                wml_issues *issues) {
-  wml_optimizer *o = &model->optimizer;
+webml_status wml_read_optimizer(wml_arena *arena, const wml_json *json, wml_optimizer *o,
+                                bool *open, wml_issues *issues) {
   const wml_json *options;
   wml_default_optimizer(WML_ADAM, o);
-  model->optimizer_open = json->kind == WML_JSON_NULL;
-  if (model->optimizer_open) return WEBML_OK;
+  *open = json->kind == WML_JSON_NULL;
+  if (*open) return WEBML_OK;
   int kind = read_kind(json, &options, &optimizer_place, &wml_optimizer_list, issues);
   if (kind < 0) return WEBML_OK;
   wml_default_optimizer((wml_optimizer_kind)kind, o);
@@ -333,17 +332,16 @@ static const char *loss_about(int kind) {
 const wml_kind_list wml_loss_list = {"losses",       WML_N_LOSSES, loss_name,          loss_about,
                                      loss_fields_of, loss_aliases, COUNT(loss_aliases)};
 
-webml_status wml_read_loss(wml_arena *arena, const wml_json *json, webml_model *model,
-                           wml_issues *issues) {
-  static const wml_json_path place = {.key = "loss"};
+webml_status wml_read_loss(wml_arena *arena, const wml_json *json, const wml_json_path *place,
+                           wml_loss *out, bool *open, wml_issues *issues) {
   const wml_json *options;
-  model->loss = (wml_loss){.kind = WML_CATEGORICAL_CROSSENTROPY, .delta = 1.0f};
-  model->loss_open = json->kind == WML_JSON_NULL;
-  if (model->loss_open) return WEBML_OK;
-  int kind = read_kind(json, &options, &place, &wml_loss_list, issues);
+  *out = (wml_loss){.kind = WML_CATEGORICAL_CROSSENTROPY, .delta = 1.0f};
+  *open = json->kind == WML_JSON_NULL;
+  if (*open) return WEBML_OK;
+  int kind = read_kind(json, &options, place, &wml_loss_list, issues);
   if (kind < 0) return WEBML_OK;
-  model->loss.kind = (wml_loss_kind)kind;
-  return read_options(arena, json, options, &place, &wml_loss_list, kind, &model->loss, issues);
+  out->kind = (wml_loss_kind)kind;
+  return read_options(arena, json, options, place, &wml_loss_list, kind, out, issues);
 }
 
 void wml_write_loss(wml_text *t, const wml_loss *loss) {
@@ -429,20 +427,20 @@ static webml_status read_metric(wml_arena *arena, const wml_json *json, const wm
   return out->name ? WEBML_OK : wml_no_memory(strlen(name), "a metric");
 }
 
-webml_status wml_read_metrics(wml_arena *arena, const wml_json *json, webml_model *model,
-                              wml_issues *issues) {
-  static const wml_json_path place = {.key = "metrics"};
+webml_status wml_read_metrics(wml_arena *arena, const wml_json *json, const wml_json_path *place,
+                              wml_metric_spec *out, int *n, wml_issues *issues) {
+  *n = 0;
   if (!json || json->kind == WML_JSON_NULL) return WEBML_OK;
   bool list = json->kind == WML_JSON_ARRAY;
   if (!list && json->kind != WML_JSON_STRING) {
-    wml_issue(issues, &place, "must be a list such as [\"accuracy\"]");
+    wml_issue(issues, place, "must be a list such as [\"accuracy\"]");
     wml_issue_cure(issues, "set it to [\"accuracy\"]");
-    wml_patch_replace(issues, &place, "[\"accuracy\"]");
+    wml_patch_replace(issues, place, "[\"accuracy\"]");
     return WEBML_OK;
   }
   int i = 0;
   for (const wml_json *m = list ? json->first : json; m; m = list ? m->next : NULL, i++) {
-    wml_json_path item = {.in = &place, .index = i};
+    wml_json_path item = {.in = place, .index = i};
     bool ok;
     if (i >= WEBML_MAX_METRICS) {
       wml_issue(issues, &item, "at most %d metrics", WEBML_MAX_METRICS);
@@ -450,27 +448,26 @@ webml_status wml_read_metrics(wml_arena *arena, const wml_json *json, webml_mode
       wml_patch_remove(issues, &item);
       break;
     }
-    WML_TRY(read_metric(arena, m, list ? &item : &place, &model->metrics[model->n_metrics], &ok,
-                        issues));
-    if (ok) model->n_metrics++;
+    WML_TRY(read_metric(arena, m, list ? &item : place, &out[*n], &ok, issues));
+    if (ok) ++*n;
   }
   return WEBML_OK;
 }
 
-void wml_write_metrics(wml_text *t, const webml_model *model) {
+void wml_write_metrics(wml_text *t, const wml_metric_spec *metrics, int n) {
   wml_json_open(t, '[');
-  for (int i = 0; i < model->n_metrics; i++) {
-    const wml_metric_spec *m = &model->metrics[i];
+  for (int i = 0; i < n; i++) {
+    const wml_metric_spec *m = &metrics[i];
     wml_field fields[WML_MOST_FIELDS];
-    int n = metric_fields_of(m->by_shape ? BY_SHAPE : (int)m->metric.kind, fields);
-    if (!wml_fields_differ(fields, n, &m->metric)) {
+    int n_fields = metric_fields_of(m->by_shape ? BY_SHAPE : (int)m->metric.kind, fields);
+    if (!wml_fields_differ(fields, n_fields, &m->metric)) {
       wml_json_string(t, m->name);
       continue;
     }
     wml_json_open(t, '{');
     wml_json_key(t, "name");
     wml_json_string(t, m->name);
-    wml_fields_write(t, fields, n, &m->metric);
+    wml_fields_write(t, fields, n_fields, &m->metric);
     wml_json_close(t, '}');
   }
   wml_json_close(t, ']');

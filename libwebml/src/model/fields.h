@@ -82,16 +82,17 @@ bool wml_initializer_by_name(const char *name, wml_initializer *out);
 /* Whether it is the one of that name, with the default options. */
 bool wml_initializer_is(const wml_initializer *initializer, const char *name);
 
-/* compile.c: optimizer, loss, metrics. */
-webml_status wml_read_optimizer(wml_arena *arena, const wml_json *json, webml_model *model,
-                                wml_issues *issues);
-webml_status wml_read_loss(wml_arena *arena, const wml_json *json, webml_model *model,
-                           wml_issues *issues);
-webml_status wml_read_metrics(wml_arena *arena, const wml_json *json, webml_model *model,
-                              wml_issues *issues);
+/* compile.c: optimizer, loss, metrics. *open: null, so that one is chosen. */
+webml_status wml_read_optimizer(wml_arena *arena, const wml_json *json, wml_optimizer *out,
+                                bool *open, wml_issues *issues);
+webml_status wml_read_loss(wml_arena *arena, const wml_json *json, const wml_json_path *place,
+                           wml_loss *out, bool *open, wml_issues *issues);
+/* out: room for WEBML_MAX_METRICS. */
+webml_status wml_read_metrics(wml_arena *arena, const wml_json *json, const wml_json_path *place,
+                              wml_metric_spec *out, int *n, wml_issues *issues);
 void wml_write_optimizer(wml_text *text, const wml_optimizer *optimizer);
 void wml_write_loss(wml_text *text, const wml_loss *loss);
-void wml_write_metrics(wml_text *text, const webml_model *model);
+void wml_write_metrics(wml_text *text, const wml_metric_spec *metrics, int n);
 void wml_default_optimizer(wml_optimizer_kind kind, wml_optimizer *out);
 
 /* What webml_schema() says of a list of kinds. A name has an alias where `aliases` says so. */
@@ -123,65 +124,4 @@ const wml_top_key *wml_top_keys(int *n);
 /* "valid", "same": as wml_padding. */
 extern const char *const wml_padding_words[];
 
-/* The keys of layers with a kernel, a bias and an activation. */
-#define WML_LINEAR_FIELDS                                                                          \
-  {.key = "activation",                                                                            \
-   .kind = WML_FIELD_ACTIVATION,                                                                   \
-   .offset = offsetof(wml_layer, activation),                                                      \
-   .nullable = true,                                                                               \
-   .about = "The function that is applied to the layer's outputs."},                               \
-      {.key = "use_bias",                                                                          \
-       .kind = WML_FIELD_BOOL,                                                                     \
-       .offset = offsetof(wml_layer, use_bias),                                                    \
-       .otherwise = 1,                                                                             \
-       .about = "Whether a learned constant is added to each output."},                            \
-      {.key = "kernel_initializer",                                                                \
-       .kind = WML_FIELD_INITIALIZER,                                                              \
-       .offset = offsetof(wml_layer, kernel_initializer),                                          \
-       .word = "glorot_uniform",                                                                   \
-       .about = "How the weights are set before training."},                                       \
-      {.key = "bias_initializer",                                                                  \
-       .kind = WML_FIELD_INITIALIZER,                                                              \
-       .offset = offsetof(wml_layer, bias_initializer),                                            \
-       .word = "zeros",                                                                            \
-       .about = "How the biases are set before training."},                                        \
-      {.key = "kernel_regularizer",                                                                \
-       .kind = WML_FIELD_REGULARIZER,                                                              \
-       .offset = offsetof(wml_layer, kernel_regularizer),                                          \
-       .nullable = true,                                                                           \
-       .about = "A penalty on large weights that is added to the loss."},                          \
-  {                                                                                                \
-    .key = "bias_regularizer", .kind = WML_FIELD_REGULARIZER,                                      \
-    .offset = offsetof(wml_layer, bias_regularizer), .nullable = true,                             \
-    .about = "A penalty on large biases that is added to the loss."                                \
-  }
-#define WML_TRAINABLE_FIELD                                                                        \
-  {                                                                                                \
-    .key = "trainable", .kind = WML_FIELD_BOOL, .offset = offsetof(wml_layer, trainable),          \
-    .otherwise = 1, .about = "Whether training changes the layer's weights."                       \
-  }
-#define WML_NAME_FIELD                                                                             \
-  {                                                                                                \
-    .key = "name", .kind = WML_FIELD_NAME, .offset = offsetof(wml_layer, name),                    \
-    .about = "The layer's name, unique in the model; made from its type where none is given."      \
-  }
-
-/* What a layer's file gives: its keys, and its shape with its parameters. */
-typedef struct wml_layer_class {
-  const wml_field *fields;
-  int n_fields;
-  /* Sets layer->out, params and flops from layer->in; issues under `place`. */
-  webml_status (*shape)(wml_arena *arena, wml_layer *layer, const wml_json_path *place,
-                        wml_issues *issues);
-  const char *takes; /* "an image [height, width, channels]"; NULL: any shape */
-  int gives;         /* rank of the output; 0: that of the input */
-  const char *about; /* what it does, in one sentence */
-} wml_layer_class;
-
-#define WML_LAYER_DECLARE(symbol, name, snake) extern const wml_layer_class wml_layer_##snake;
-WML_LAYERS(WML_LAYER_DECLARE)
-const wml_layer_class *wml_layer_class_of(wml_layer_type type);
-
-/* Adds a parameter named "<layer>/<role>". */
-webml_status wml_layer_param(wml_arena *arena, wml_layer *layer, const char *role, wml_param param);
 #endif

@@ -1,367 +1,68 @@
 /* From a description to a checked model with shapes. */
-#include "model/fields.h"
+#include "model/wiring.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
-#define LAYER_CLASS(symbol, name, snake) &wml_layer_##snake,
-#define LAYER_NAME(symbol, name, snake) name,
-#define LAYER_SNAKE(symbol, name, snake) #snake,
+/* ---- layers ---- */
 
-static const wml_layer_class *const classes[] = {WML_LAYERS(LAYER_CLASS)};
-static const char *const type_names[] = {WML_LAYERS(LAYER_NAME)};
-static const char *const snake_names[] = {WML_LAYERS(LAYER_SNAKE)};
-
-const wml_layer_class *wml_layer_class_of(wml_layer_type type) {
-  return classes[type];
-}
-const char *wml_layer_type_name(wml_layer_type type) {
-  return type_names[type];
+const wml_layer_class *wml_layer_class_named(const char *name) {
+  for (int i = 0; i < wml_n_layer_classes; i++)
+    if (strcmp(wml_layer_classes[i]->name, name) == 0) return wml_layer_classes[i];
+  return NULL;
 }
 
-/* ---- shapes ---- */
-
-int64_t wml_window_output(int64_t n, int size, int stride, int dilation, wml_padding padding) {
-  int64_t effective = (int64_t)(size - 1) * dilation + 1;
-  if (padding == WML_PADDING_SAME) return (n + stride - 1) / stride;
-  return n < effective ? 0 : (n - effective) / stride + 1;
+const char *wml_layer_class_name(const wml_layer *layer) {
+  return layer->class ? layer->class->name : "?";
 }
 
-void wml_window_pads(int64_t n, int size, int stride, int dilation, wml_padding padding,
-                     int *before, int *after) {
-  int64_t effective = (int64_t)(size - 1) * dilation + 1,
-          out = wml_window_output(n, size, stride, dilation, padding);
-  int64_t total = padding == WML_PADDING_SAME ? (out - 1) * stride + effective - n : 0;
-  if (total < 0) total = 0;
-  *before = (int)(total / 2);
-  *after = (int)(total - total / 2);
+void *wml_layer_option(const wml_layer *layer, const char *key) {
+  const wml_layer_class *class = layer->class;
+  for (int i = 0; class && i < class->n_fields; i++)
+    if (class->fields[i].kind != WML_FIELD_IGNORED && strcmp(class->fields[i].key, key) == 0)
+      return (char *)layer->options + class->fields[i].offset;
+  return NULL;
 }
 
-int wml_pool_stride(const wml_layer *l, int axis) {
-  return l->u.pool.strides[axis] ? l->u.pool.strides[axis] : l->u.pool.pool_size[axis];
+wml_activation wml_layer_activation(const wml_layer *layer) {
+  const wml_activation linear = {.kind = WML_LINEAR, .max_value = INFINITY};
+  if (!layer->class) return linear;
+  if (layer->class->activation) return layer->class->activation(layer->options);
+  const wml_activation *own = wml_layer_option(layer, "activation");
+  return own ? *own : linear;
 }
 
-int64_t wml_shape_elements(const wml_shape *shape) {
-  int64_t n = 1;
-  for (int i = 0; i < shape->rank; i++) {
-    if (shape->dim[i] < 0) return -1;
-    n *= shape->dim[i];
-  }
-  return n;
+/* ---- graphs ---- */
+
+wml_shape wml_model_input_shape(const webml_model *m) {
+  return m->n_nodes ? m->nodes[0].out : (wml_shape){0};
 }
 
-char *wml_shape_text(const wml_shape *shape, char text[WML_SHAPE_TEXT]) {
-  int at = 0;
-  for (int i = 0; i < shape->rank; i++) {
-    if (shape->dim[i] < 0)
-      at += snprintf(text + at, (size_t)(WML_SHAPE_TEXT - at), "%s?", i ? "x" : "");
-    else
-      at += snprintf(text + at, (size_t)(WML_SHAPE_TEXT - at), "%s%lld", i ? "x" : "",
-                     (long long)shape->dim[i]);
-  }
-  return text;
+wml_shape wml_model_output_shape(const webml_model *m) {
+  if (m->n_outputs && m->outputs[0].node >= 0) return m->nodes[m->outputs[0].node].out;
+  return wml_model_input_shape(m);
 }
 
-wml_shape wml_model_output(const webml_model *model) {
-  return model->n_layers ? model->layers[model->n_layers - 1].out : model->input;
-}
-
-webml_status wml_layer_param(wml_arena *arena, wml_layer *layer, const char *role,
-                             wml_param param) {
-  size_t n = strlen(layer->name) + strlen(role) + 2;
-  char *name = wml_arena_alloc(arena, n);
-  if (!name) return wml_no_memory(n, "a name");
-  snprintf(name, n, "%s/%s", layer->name, role);
-  param.name = name;
-  param.trainable = layer->trainable && !param.statistic;
-  layer->params[layer->n_params++] = param;
-  return WEBML_OK;
-}
-
-/* ---- reading ---- */
-
-enum { MAX_INPUT = 1 << 16 };
-
-const char *const wml_padding_words[] = {"valid", "same", NULL};
-
-static const wml_json_path layers_place = {.key = "layers"}, size_place = {.key = "size"};
-
-static void cure_size(wml_issues *issues) {
-  wml_issue_cure(issues, "set it to [height, width, channels], or [null] for a table");
-}
-
-static void read_size(const wml_json *json, webml_model *m, wml_issues *issues) {
-  if (!json || json->kind != WML_JSON_ARRAY || (json->count != 1 && json->count != 3)) {
-    wml_issue(issues, &size_place,
-              json ? "must be [height, width, channels] or [features]"
-                   : "is required: [height, width, channels] or [features]");
-    cure_size(issues);
-    return;
-  }
-  double most = json->count == 1 ? 1 << 24 : MAX_INPUT;
-  m->input.rank = json->count;
-  int i = 0;
-  for (const wml_json *d = json->first; d; d = d->next, i++) {
-    double value = -1.0;
-    bool number = wml_number_of(d, &value);
-    m->input.dim[i] = -1;
-    if (number && value == floor(value) && value >= 1 && value <= most)
-      m->input.dim[i] = (int64_t)value;
-    else if (d->kind != WML_JSON_NULL) {
-      wml_issue(issues, &size_place, "dimension %d must be a whole number from 1 to %.0f, or null",
-                i, most);
-      cure_size(issues);
-    }
+int wml_node_source(const webml_model *m, int node) {
+  for (;;) {
+    const wml_layer *l = wml_node_layer(m, node);
+    if (!l || !l->class || !l->class->hands_on || m->nodes[node].n_inputs != 1) return node;
+    node = m->nodes[node].inputs[0];
   }
 }
 
-static int layer_type_of(const char *name) {
-  for (int i = 0; i < WML_N_LAYERS; i++)
-    if (strcmp(type_names[i], name) == 0) return i;
+int wml_output_dense(const webml_model *m, int output) {
+  int node = m->outputs[output].node;
+  while (node >= m->n_inputs) {
+    const wml_layer *l = wml_node_layer(m, node);
+    if (wml_layer_option(l, "units")) return node;
+    if (m->nodes[node].n_inputs != 1) return -1;
+    node = m->nodes[node].inputs[0];
+  }
   return -1;
 }
 
-static webml_status automatic_name(wml_arena *arena, wml_layer *layer, int count) {
-  char text[64];
-  if (count)
-    snprintf(text, sizeof text, "%s_%d", snake_names[layer->type], count);
-  else
-    snprintf(text, sizeof text, "%s", snake_names[layer->type]);
-  layer->name = wml_arena_copy(arena, text, strlen(text));
-  return layer->name ? WEBML_OK : wml_no_memory(64, "a name");
-}
-
-/* The type of a layer; -1 with an issue. */
-static int read_type(const wml_json *json, const wml_json_path *place, wml_issues *issues) {
-  const char *type = wml_json_get_string(json, "type", NULL);
-  int found = type ? layer_type_of(type) : -1;
-  if (json->kind != WML_JSON_OBJECT || !type) {
-    wml_issue(issues, place, "must be {\"type\": \"...\", \"layer\": {...}}");
-    wml_issue_cure(issues, "remove it");
-    wml_patch_remove(issues, place);
-  } else if (found < 0)
-    wml_unknown_name(issues, &(wml_json_path){.in = place, .key = "type"},
-                     wml_json_get(json, "type"), "unknown layer", type, type_names, WML_N_LAYERS);
-  return found;
-}
-
-/* Keys beside "type" and "layer": options belong inside. */
-static void check_layer_keys(const wml_json *json, const wml_json_path *place, int type,
-                             wml_issues *issues) {
-  for (const wml_json *k = json->kind == WML_JSON_OBJECT ? json->first : NULL; k; k = k->next) {
-    if (strcmp(k->key, "type") == 0 || strcmp(k->key, "layer") == 0) continue;
-    wml_json_path here = {.in = place, .key = k->key};
-    bool option = false;
-    for (int i = 0; type >= 0 && i < classes[type]->n_fields; i++)
-      option |= strcmp(k->key, classes[type]->fields[i].key) == 0;
-    wml_issue(
-        issues, &here,
-        "unknown key; a layer has \"type\" and \"layer\", its options stand inside \"layer\"");
-    const wml_json *options = wml_json_get(json, "layer");
-    if (option && options && options->kind == WML_JSON_OBJECT && !wml_json_get(options, k->key)) {
-      wml_issue_cure(issues, "move it into \"layer\"");
-      wml_patch_move(issues, &here, &(wml_json_path){.in = WML_OPTIONS_OF(place), .key = k->key});
-    } else {
-      wml_issue_cure(issues, "remove it");
-      wml_patch_remove(issues, &here);
-    }
-  }
-}
-
-static void check_layer_name(const webml_model *m, int index, const wml_json_path *options,
-                             wml_issues *issues) {
-  for (int i = 0; i < index; i++) {
-    if (strcmp(m->layers[i].name, m->layers[index].name) != 0) continue;
-    wml_issue(issues, options, "the name \"%.80s\" is already that of layers[%d]",
-              m->layers[index].name, i);
-    wml_json_path name = {.in = options, .key = "name"};
-    if (!wml_json_path_find(issues, &name)) continue;
-    wml_issue_cure(issues, "remove the name: the layer is named by its type");
-    wml_patch_remove(issues, &name);
-  }
-}
-
-static webml_status read_layer(webml_model *m, const wml_json *json, int index,
-                               int counts[WML_N_LAYERS], wml_issues *issues) {
-  wml_layer *layer = &m->layers[index];
-  wml_json_path place = {.in = &layers_place, .index = index};
-  wml_json_path inside = {.in = &place, .key = "layer"};
-  int before = issues->count, geometry = issues->geometry, type = read_type(json, &place, issues);
-  *layer = (wml_layer){.type = WML_LAYER_FLATTEN,
-                       .input = index - 1,
-                       .trainable = true,
-                       .name = "",
-                       .broken = true,
-                       .unknown = true};
-  check_layer_keys(json, &place, type, issues);
-  if (type < 0) return WEBML_OK;
-  *layer = (wml_layer){.type = (wml_layer_type)type,
-                       .input = index - 1,
-                       .trainable = true,
-                       .activation = {.kind = WML_LINEAR, .max_value = INFINITY}};
-  const wml_json *options = wml_json_get(json, "layer");
-  if (options && options->kind != WML_JSON_OBJECT) {
-    wml_issue(issues, &inside, "must be an object");
-    wml_issue_cure(issues, "set it to {}");
-    wml_patch_replace(issues, &inside, "{}");
-    options = NULL;
-  }
-  WML_TRY(wml_fields_read(&m->arena, classes[type]->fields, classes[type]->n_fields, options,
-                          &inside, NULL, layer, issues));
-  if (!layer->name) WML_TRY(automatic_name(&m->arena, layer, counts[type]++));
-  check_layer_name(m, index, &inside, issues);
-  layer->has_issues = issues->count > before;
-  layer->broken = issues->geometry > geometry;
-  return WEBML_OK;
-}
-
-static webml_status read_layers(webml_model *m, const wml_json *json, wml_issues *issues) {
-  if (!json || json->kind != WML_JSON_ARRAY || json->count < 1) {
-    wml_issue(issues, &layers_place,
-              json ? "must be a list of at least one layer" : "is required: a list of layers");
-    wml_issue_cure(issues, "begin with one Dense layer");
-    wml_patch_set(issues, NULL, "layers", "[{\"type\":\"Dense\",\"layer\":{\"units\":null}}]");
-    return WEBML_OK;
-  }
-  if (json->count > WML_MAX_LAYERS) {
-    wml_issue(issues, &layers_place, "%d layers; at most %d", json->count, WML_MAX_LAYERS);
-    return WEBML_OK;
-  }
-  m->layers = wml_arena_alloc(&m->arena, (size_t)json->count * sizeof *m->layers);
-  if (!m->layers) return wml_no_memory((size_t)json->count * sizeof *m->layers, "layers");
-  int counts[WML_N_LAYERS] = {0}, index = 0;
-  for (const wml_json *l = json->first; l; l = l->next, index++)
-    WML_TRY(read_layer(m, l, index, counts, issues));
-  m->n_layers = json->count;
-  return WEBML_OK;
-}
-
-/* ---- shapes of layers ---- */
-
-/* What is known of an output without the input or the options: later layers are checked against
- * it, so that one error does not hide others and is not repeated. */
-static void assume_output(wml_layer *l) {
-  const wml_layer_class *class = classes[l->type];
-  l->out = class->gives ? (wml_shape){class->gives, {-1, -1, -1}} : l->in;
-  if (l->unknown) l->out = (wml_shape){0};
-  if (l->type == WML_LAYER_CONV2D && l->u.conv.filters > 0) l->out.dim[2] = l->u.conv.filters;
-  if (l->type == WML_LAYER_DENSE && l->out.rank)
-    l->out.dim[l->out.rank - 1] = l->u.dense.units > 0 ? l->u.dense.units : -1;
-}
-
-static bool has_later(const webml_model *m, int from, wml_layer_type type) {
-  for (int i = from; i < m->n_layers; i++)
-    if (!m->layers[i].unknown && m->layers[i].type == type) return true;
-  return false;
-}
-
-/* A layer for pictures gets a row of numbers: by which layer, and what to do. */
-static void refuse_row(const webml_model *m, int index, const wml_json_path *place,
-                       wml_issues *issues) {
-  char text[WML_SHAPE_TEXT];
-  const wml_layer *l = &m->layers[index];
-  wml_issue(issues, place, "takes %s, but its input is [%s]", classes[l->type]->takes,
-            wml_shape_text(&l->in, text));
-  int flat = index - 1;
-  while (flat >= 0 && !(m->layers[flat].type == WML_LAYER_FLATTEN && m->layers[flat].in.rank == 3))
-    flat--;
-  wml_json_path there = {.in = &layers_place, .index = flat};
-  if (flat < 0)
-    wml_issue_cure(issues, "it is for pictures: set size to [height, width, channels]");
-  else if (has_later(m, index + 1, WML_LAYER_FLATTEN)) {
-    wml_issue_cure(issues, "remove the Flatten before it, layers[%d]", flat);
-    wml_patch_remove(issues, &there);
-  } else {
-    wml_issue_cure(issues, "move it before the Flatten, layers[%d]", flat);
-    wml_patch_move(issues, place, &there);
-  }
-}
-
-static void check_open_units(const webml_model *m, int index, const wml_json_path *place,
-                             wml_issues *issues) {
-  const wml_layer *l = &m->layers[index];
-  if (l->input < 0 || l->type != WML_LAYER_DENSE) return;
-  const wml_layer *before = &m->layers[l->input];
-  if (before->unknown || before->type != WML_LAYER_DENSE || before->u.dense.units != 0 ||
-      before->broken)
-    return;
-  wml_issue(issues, place,
-            "follows a Dense with open units; only the last Dense may have units null");
-  wml_issue_cure(issues, "set the units of layers[%d], for example to 64", l->input);
-  wml_patch_set(issues, WML_OPTIONS_OF((&(wml_json_path){.in = &layers_place, .index = l->input})),
-                "units", "64");
-}
-
-/* glu gives half of the features. */
-static void halve_features(wml_layer *l, const wml_json_path *place, wml_issues *issues) {
-  int64_t *last = &l->out.dim[l->out.rank - 1];
-  if (*last > 0 && *last % 2)
-    wml_issue(issues, place, "glu halves its %d features, which must be even", (int)*last);
-  *last = *last > 0 ? *last / 2 : *last;
-}
-
-static webml_status compute_shape(webml_model *m, int index, wml_issues *issues) {
-  wml_layer *l = &m->layers[index];
-  const wml_layer_class *class = classes[l->type];
-  wml_json_path place = {.in = &layers_place, .index = index, .note = type_names[l->type]};
-  char text[WML_SHAPE_TEXT];
-  int before = issues->count;
-  l->in = l->input < 0 ? m->input : m->layers[l->input].out;
-  assume_output(l);
-  if (l->unknown || l->in.rank == 0) return WEBML_OK;
-  if (class->takes && l->in.rank != 3) {
-    refuse_row(m, index, &place, issues);
-    l->out = (wml_shape){0}; /* whatever is meant: it is not for the layers after it to complain */
-    return WEBML_OK;
-  }
-  check_open_units(m, index, &place, issues);
-  if (l->broken) return WEBML_OK;
-  WML_TRY(class->shape(&m->arena, l, &place, issues));
-  if (issues->count == before && l->activation.kind == WML_GLU) halve_features(l, &place, issues);
-  if (issues->count == before && wml_shape_elements(&l->out) > (int64_t)1 << 31) {
-    wml_issue(issues, &place, "an output of %s is too large", wml_shape_text(&l->out, text));
-    wml_issue_cure(issues, "use fewer filters or units, or make the picture smaller before");
-  }
-  if (issues->count > before) assume_output(l);
-  return WEBML_OK;
-}
-
-static webml_status compute_shapes(webml_model *m, wml_issues *issues) {
-  for (int i = 0; i < m->n_layers; i++) WML_TRY(compute_shape(m, i, issues));
-  return WEBML_OK;
-}
-
-/* ---- the description ---- */
-
-static webml_status read_indices(webml_model *m, const wml_json *root, const char *key,
-                                 wml_index_list *out, wml_issues *issues) {
-  const wml_json *json = wml_json_get(root, key);
-  wml_json_path place = {.key = key};
-  out->n = -1;
-  if (!json || json->kind == WML_JSON_NULL) return WEBML_OK;
-  if (json->kind != WML_JSON_ARRAY) {
-    wml_issue(issues, &place, "must be a list of feature indices");
-    wml_issue_cure(issues, "remove it");
-    wml_patch_remove(issues, &place);
-    return WEBML_OK;
-  }
-  int *items = wml_arena_alloc(&m->arena, ((size_t)json->count + 1) * sizeof *items);
-  if (!items) return wml_no_memory((size_t)json->count * sizeof *items, key);
-  int n = 0, i = 0;
-  for (const wml_json *v = json->first; v; v = v->next, i++) {
-    double value;
-    wml_json_path item = {.in = &place, .index = i};
-    if (!wml_number_of(v, &value) || value != floor(value) || value < 0 || value > 1e6) {
-      wml_issue(issues, &item, "must be a feature index, 0 for the first column");
-      wml_issue_cure(issues, "remove it");
-      wml_patch_remove(issues, &item);
-    } else
-      items[n++] = (int)value;
-  }
-  *out = (wml_index_list){n, items};
-  return WEBML_OK;
-}
+/* ---- reading ---- */
 
 static webml_status read_text(webml_model *m, const wml_json *root, const char *key, size_t least,
                               const char **out, wml_issues *issues) {
@@ -380,15 +81,16 @@ static webml_status read_text(webml_model *m, const wml_json *root, const char *
 
 static void read_format(webml_model *m, const wml_json *json, wml_issues *issues) {
   static const wml_json_path place = {.key = "format"};
-  m->format = m->input.rank == 1 ? WML_FORMAT_CSV : WML_FORMAT_IMAGES;
+  wml_shape input = wml_model_input_shape(m);
+  m->format = input.rank == 1 ? WML_FORMAT_CSV : WML_FORMAT_IMAGES;
   if (!json || json->kind == WML_JSON_NULL) return;
   bool images = json->kind == WML_JSON_STRING && strcmp(json->string, "images") == 0;
   bool csv = json->kind == WML_JSON_STRING && strcmp(json->string, "csvdata") == 0;
   if (!images && !csv)
     wml_issue(issues, &place, "must be \"images\" or \"csvdata\"");
-  else if (m->input.rank && images != (m->input.rank == 3))
+  else if (input.rank && images != (input.rank == 3))
     wml_issue(issues, &place, "\"%s\" does not go with a size of %d dimensions", json->string,
-              m->input.rank);
+              input.rank);
   else
     return;
   wml_issue_cure(issues, "remove it: the size tells");
@@ -398,14 +100,18 @@ static void read_format(webml_model *m, const wml_json *json, wml_issues *issues
 static const wml_top_key top_keys[] = {
     {"name", "The model's name.", false, false},
     {"size", "[height, width, channels] of pictures, [features] of tables; [null]: from the data.",
-     true, false},
+     false, false},
     {"format", "\"images\" or \"csvdata\"; the size tells where it is left out.", false, false},
     {"dynamic", "Whether units of the last Dense and the size of a table are taken from the data.",
      false, false},
     {"dataset", "The data set that the model is for.", false, false},
+    {"inputs", "In place of size, where there are several: {\"name\": size, ...}.", false, false},
     {"layers", "The layers in their order, at least one.", true, false},
-    {"optimizer", "How weights are changed; null: chosen.", true, true},
-    {"loss", "What training makes small; null: chosen by the data.", true, true},
+    {"blocks", "Groups of layers with options, which are used by their names like layers.", false,
+     false},
+    {"outputs", "Names of the layers whose results are predicted; left out: the last.", false, false},
+    {"optimizer", "How weights are changed; null or left out: chosen.", false, true},
+    {"loss", "What training makes small; null or left out: chosen by the data.", false, true},
     {"metrics", "What is measured beside the loss.", false, false},
     {"inputArray", "Tables: indices of the input columns, from 0.", false, false},
     {"outputArray", "Tables: indices of the output columns.", false, false},
@@ -443,21 +149,11 @@ static void check_keys(const wml_json *root, wml_issues *issues) {
   }
 }
 
-/* optimizer and loss must be said, though they may be null. */
-static void require(const wml_json *json, const char *key, wml_issues *issues) {
-  if (json) return;
-  wml_issue(issues, &(wml_json_path){.key = key}, "is required; null chooses one");
-  wml_issue_cure(issues, "set it to null: one is chosen");
-  wml_patch_set(issues, NULL, key, "null");
-}
-
 static webml_status read_model(webml_model *m, const wml_json *root, wml_issues *issues) {
   static const wml_json null = {.kind = WML_JSON_NULL};
   check_keys(root, issues);
   WML_TRY(read_text(m, root, "name", 1, &m->name, issues));
   WML_TRY(read_text(m, root, "dataset", 2, &m->dataset, issues));
-  read_size(wml_json_get(root, "size"), m, issues);
-  read_format(m, wml_json_get(root, "format"), issues);
   const wml_json *dynamic = wml_json_get(root, "dynamic");
   if (dynamic && dynamic->kind != WML_JSON_BOOL && dynamic->kind != WML_JSON_NULL) {
     wml_json_path place = {.key = "dynamic"};
@@ -466,20 +162,19 @@ static webml_status read_model(webml_model *m, const wml_json *root, wml_issues 
     wml_patch_replace(issues, &place, "true");
   }
   m->dynamic = wml_json_get_bool(root, "dynamic", false);
-  WML_TRY(read_layers(m, wml_json_get(root, "layers"), issues));
-  const wml_json *optimizer = wml_json_get(root, "optimizer"), *loss = wml_json_get(root, "loss");
-  require(optimizer, "optimizer", issues);
-  require(loss, "loss", issues);
-  WML_TRY(wml_read_optimizer(&m->arena, optimizer ? optimizer : &null, m, issues));
-  WML_TRY(wml_read_loss(&m->arena, loss ? loss : &null, m, issues));
-  WML_TRY(wml_read_metrics(&m->arena, wml_json_get(root, "metrics"), m, issues));
-  WML_TRY(read_indices(m, root, "inputArray", &m->input_columns, issues));
-  WML_TRY(read_indices(m, root, "outputArray", &m->output_columns, issues));
-  WML_TRY(read_indices(m, root, "oneHotEncoding", &m->one_hot_columns, issues));
-  WML_TRY(compute_shapes(m, issues));
-  wml_shape out = wml_model_output(m);
-  if (issues->count == 0 && !m->dynamic && out.dim[out.rank - 1] < 0)
-    m->dynamic = true; /* units null: open whatever the flag says */
+  WML_TRY(wml_read_graph(m, root, issues));
+  read_format(m, wml_json_get(root, "format"), issues);
+  const wml_json *optimizer = wml_json_get(root, "optimizer");
+  WML_TRY(wml_read_optimizer(&m->arena, optimizer ? optimizer : &null, &m->optimizer,
+                             &m->optimizer_open, issues));
+  WML_TRY(wml_read_indices(&m->arena, wml_json_get(root, "oneHotEncoding"),
+                           &(wml_json_path){.key = "oneHotEncoding"}, &m->one_hot_columns,
+                           issues));
+  WML_TRY(wml_compute_shapes(m, issues));
+  for (int i = 0; i < m->n_outputs && issues->count == 0; i++) {
+    const wml_shape *out = &m->nodes[m->outputs[i].node].out;
+    m->dynamic |= out->dim[out->rank - 1] < 0; /* units null: open whatever the flag says */
+  }
   return WEBML_OK;
 }
 
@@ -505,20 +200,76 @@ webml_status wml_model_read(const wml_json *root, wml_issues *issues, webml_mode
   return status;
 }
 
+static webml_status fail_with(wml_issues *issues) {
+  const char *message = wml_issues_message(issues);
+  return message ? wml_fail(WEBML_ERROR_MODEL, "%s", message)
+                 : wml_no_memory(1 << 12, "error messages");
+}
+
 webml_status wml_model_build(const wml_json *root, webml_model **out) {
   wml_issues issues = {0};
   webml_model *m = NULL;
   webml_status status = wml_model_read(root, &issues, &m);
-  if (status == WEBML_OK && issues.count) {
-    const char *message = wml_issues_message(&issues);
-    status = message ? wml_fail(WEBML_ERROR_MODEL, "%s", message)
-                     : wml_no_memory(1 << 12, "error messages");
-  }
+  if (status == WEBML_OK && issues.count) status = fail_with(&issues);
   wml_issues_free(&issues);
   if (status == WEBML_OK)
     *out = m;
   else
     webml_model_destroy(m);
+  return status;
+}
+
+/* ---- copies ---- */
+
+static void *copied(wml_arena *arena, const void *from, size_t bytes) {
+  void *to = wml_arena_alloc(arena, bytes);
+  if (to) memcpy(to, from, bytes);
+  return to;
+}
+
+static webml_status copy_parts(const webml_model *from, webml_model *m) {
+  size_t layers = (size_t)from->n_layers, nodes = (size_t)from->n_nodes;
+  m->inputs = copied(&m->arena, from->inputs, (size_t)from->n_inputs * sizeof *m->inputs);
+  m->outputs = copied(&m->arena, from->outputs, (size_t)from->n_outputs * sizeof *m->outputs);
+  m->layers = copied(&m->arena, from->layers, layers * sizeof *m->layers);
+  m->nodes = copied(&m->arena, from->nodes, nodes * sizeof *m->nodes);
+  if (!m->inputs || !m->outputs || !m->layers || !m->nodes)
+    return wml_no_memory(layers * sizeof *m->layers, "a model");
+  for (size_t i = 0; i < layers; i++) {
+    wml_layer *l = &m->layers[i];
+    l->options = copied(&m->arena, l->options, l->class->options_size);
+    if (!l->options) return wml_no_memory(l->class->options_size, "a layer");
+    l->n_params = 0;
+  }
+  return WEBML_OK;
+}
+
+webml_status wml_model_copy(const webml_model *from, webml_model **out) {
+  webml_model *m = wml_alloc(sizeof *m);
+  if (!m) return wml_no_memory(sizeof *m, "a model");
+  memcpy(m, from, sizeof *m);
+  m->arena = (wml_arena){0};
+  atomic_init(&m->references, 1);
+  m->origin = wml_model_retain(from);
+  webml_status status = copy_parts(from, m);
+  if (status == WEBML_OK)
+    *out = m;
+  else
+    webml_model_destroy(m);
+  return status;
+}
+
+webml_status wml_model_settle(webml_model *m) {
+  wml_issues issues = {0};
+  m->dynamic = false;
+  webml_status status = wml_compute_shapes(m, &issues);
+  if (status == WEBML_OK && issues.failed) status = wml_no_memory(1 << 12, "error messages");
+  if (status == WEBML_OK && issues.count) status = fail_with(&issues);
+  wml_issues_free(&issues);
+  for (int i = 0; i < m->n_outputs && status == WEBML_OK; i++) {
+    const wml_shape *out = &m->nodes[m->outputs[i].node].out;
+    m->dynamic |= out->dim[out->rank - 1] < 0;
+  }
   return status;
 }
 
@@ -543,6 +294,7 @@ webml_model *wml_model_retain(const webml_model *model) {
 
 void webml_model_destroy(webml_model *model) {
   if (!model || atomic_fetch_sub(&model->references, 1) != 1) return;
+  webml_model_destroy((webml_model *)(uintptr_t)model->origin);
   wml_arena_free(&model->arena);
   wml_free(model);
 }

@@ -1,4 +1,5 @@
-/* A checked model: layers with their shapes and parameters, loss, optimizer, metrics. Immutable. */
+/* A checked model: a graph of layers with shapes and parameters, losses, optimizer, metrics.
+ * Immutable. */
 #ifndef WML_MODEL_MODEL_H
 #define WML_MODEL_MODEL_H
 
@@ -6,6 +7,7 @@
 #include "base/json.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "kernels/backend.h"
 
 #include <stdatomic.h>
 
@@ -37,74 +39,60 @@ typedef struct wml_regularizer {
 /* Shape of one sample. An unknown dimension is -1. */
 typedef struct wml_shape {
   int rank;
-  int64_t dim[3];
+  int64_t dim[WML_MAX_RANK - 1];
 } wml_shape;
 
-/* X(symbol, Keras name, snake name for automatic names) */
-#define WML_LAYERS(X)                                                                              \
-  X(CONV2D, "Conv2D", conv2d)                                                                      \
-  X(MAX_POOLING2D, "MaxPooling2D", max_pooling2d)                                                  \
-  X(FLATTEN, "Flatten", flatten)                                                                   \
-  X(DROPOUT, "Dropout", dropout)                                                                   \
-  X(BATCH_NORMALIZATION, "BatchNormalization", batch_normalization)                                \
-  X(DENSE, "Dense", dense)
-
-#define WML_LAYER_ENUM(symbol, name, snake) WML_LAYER_##symbol,
-typedef enum wml_layer_type { WML_LAYERS(WML_LAYER_ENUM) WML_N_LAYERS } wml_layer_type;
-
-enum { WML_MAX_PARAMS = 4, WML_MAX_LAYERS = 512 };
+enum {
+  WML_MAX_PARAMS = 4,   /* of a layer */
+  WML_MAX_NODES = 4096, /* of a model, its inputs among them */
+  WML_MAX_ENDS = 16     /* inputs or outputs of a model */
+};
 
 /* A tensor that a layer owns. */
 typedef struct wml_param {
   const char *name; /* "conv2d/kernel" */
   int rank;
   int64_t dim[4];
+  /* As operations see it, where that is another shape of the same elements; rank 0: as it is. */
+  int seen_rank;
+  int64_t seen_dim[4];
   wml_initializer initializer;
   wml_regularizer regularizer;
   bool trainable; /* false: a moving statistic, or a frozen layer's */
   bool statistic; /* moving mean or variance */
 } wml_param;
 
-typedef struct wml_layer wml_layer;
-struct wml_layer {
-  wml_layer_type type;
+/* ---- layers and their uses ---- */
+
+typedef struct wml_layer_class wml_layer_class; /* layer.h */
+
+/* Options and parameters. A layer may be used several times: it is trained once. */
+typedef struct wml_layer {
+  const wml_layer_class *class; /* NULL: of a type that there is not */
   const char *name;
-  int input; /* index of the layer it reads, -1: the model's input */
-  wml_shape in, out;
+  void *options;  /* as the class has them */
+  bool trainable; /* whether training changes its parameters */
   int n_params;
   wml_param params[WML_MAX_PARAMS];
-  double flops; /* of one sample's forward pass */
-  /* In a description that is being checked: something, sizes or the type are wrong. */
-  bool has_issues, broken, unknown;
-  bool trainable;
-  bool use_bias;
-  wml_activation activation;
-  wml_initializer kernel_initializer, bias_initializer;
-  wml_regularizer kernel_regularizer, bias_regularizer;
-  union {
-    struct {
-      int filters, kernel_size[2], strides[2], dilation_rate[2], groups;
-      wml_padding padding;
-    } conv;
-    struct {
-      int pool_size[2], strides[2]; /* strides 0: the pool size */
-      wml_padding padding;
-    } pool;
-    struct {
-      int units; /* 0: open */
-    } dense;
-    struct {
-      float rate;
-    } dropout;
-    struct {
-      float momentum, epsilon;
-      bool center, scale;
-      int axis;
-      wml_initializer beta, gamma, mean, variance;
-      wml_regularizer beta_regularizer, gamma_regularizer;
-    } norm;
-  } u;
-};
+  /* In a description that is being checked: something is wrong, or sizes are. */
+  bool has_issues, broken;
+  const struct wml_json_path *place; /* in the description; good while that is being read */
+} wml_layer;
+
+/* One use of a layer, or an input of the model: a tensor, whichever way it comes about. Nodes stand
+ * in an order in which they can be computed; the model's inputs are the first. */
+typedef struct wml_node {
+  const char *name; /* unique among nodes: the layer's, or that of a further use */
+  int layer;        /* -1: an input of the model */
+  int n_inputs;
+  const int *inputs; /* nodes */
+  bool is_wired;     /* the description names the inputs; else it reads the node before */
+  bool is_use;       /* a further use of a layer */
+  wml_shape out;     /* rank 0: not known */
+  wml_dtype dtype;   /* F32; I32: whole numbers, such as indices */
+  double flops;      /* of one sample's forward pass */
+  const struct wml_json_path *place; /* in the description; good while that is being read */
+} wml_node;
 
 /* How a layer is quantized: what its kernel and input are whole multiples of. */
 typedef struct wml_layer_quantization {
@@ -112,6 +100,16 @@ typedef struct wml_layer_quantization {
   float input_scale;   /* its input lies in input_scale * [0, 255] */
   bool input_signed;   /* in input_scale * [-128, 127] instead */
 } wml_layer_quantization;
+
+/* How the rows of an input or a target lie in the arrays that a run is given. */
+typedef struct wml_feed_spec {
+  wml_dtype type;        /* inputs: U8 (bytes, scaled by 1/255), F32 or I32, as the model says;
+                            targets: I32 (a class) or F32 */
+  int64_t width;         /* of a target: values of a row, or of a pixel */
+  const int32_t *widths; /* of rows in compact form (kernels/common/expand.h): [n_cells] widths
+                            that outlive the plan */
+  int n_cells;           /* 0: not compact */
+} wml_feed_spec;
 
 /* ---- the model ---- */
 
@@ -124,34 +122,89 @@ typedef struct wml_metric_spec {
 } wml_metric_spec;
 
 typedef struct wml_index_list {
-  int n;
+  int n; /* < 0: not given */
   const int *items;
 } wml_index_list;
+
+/* What a model reads: node i is input i. */
+typedef struct wml_model_input {
+  const char *name;
+  wml_index_list columns; /* of a table */
+} wml_model_input;
+
+/* What a model gives, and what it is to learn there. */
+typedef struct wml_model_output {
+  const char *name;
+  int node;
+  wml_loss loss;
+  bool loss_open;    /* chosen when the model is shaped to data */
+  float loss_weight; /* of this loss in the sum */
+  int n_metrics;
+  wml_metric_spec metrics[WEBML_MAX_METRICS];
+  wml_index_list columns; /* of a table */
+} wml_model_output;
+
+/* An item of the description's list of layers, for writing it as it was. */
+typedef struct wml_layer_entry {
+  int node;            /* that it makes; of a block the last */
+  const char *block;   /* the name of the block that it is made of; NULL: a layer or a use */
+  const char *options; /* of a block: JSON, */
+  wml_node wires;      /* and what it reads */
+} wml_layer_entry;
 
 struct webml_model {
   atomic_int references;
   wml_arena arena;
+  const webml_model *origin;  /* holds what this one was made of; or NULL */
   const char *name, *dataset; /* NULL: none */
   wml_format format;
   bool dynamic;
-  wml_shape input;
-  int n_layers;
+  int n_inputs, n_outputs, n_layers, n_nodes, n_entries;
+  bool names_inputs, names_outputs; /* the description has "inputs", "outputs" */
+  wml_layer_entry *entries;
+  const char *blocks; /* JSON; or NULL */
+  wml_model_input *inputs;
+  wml_model_output *outputs;
   wml_layer *layers;
+  wml_node *nodes;
   wml_optimizer optimizer;
-  bool optimizer_open, loss_open; /* null in the description: chosen when shaped */
-  wml_loss loss;
-  int n_metrics;
-  wml_metric_spec metrics[WEBML_MAX_METRICS];
-  wml_index_list input_columns, output_columns, one_hot_columns; /* n < 0: not given */
+  bool optimizer_open; /* null in the description: chosen when shaped */
+  wml_index_list one_hot_columns;
 };
 
-/* Shape of the last layer's output. */
-wml_shape wml_model_output(const webml_model *model);
+/* The shape of the only input or output; of the first where there are several. */
+wml_shape wml_model_input_shape(const webml_model *model);
+wml_shape wml_model_output_shape(const webml_model *model);
+/* The layer of a node; NULL for an input of the model. */
+static inline const wml_layer *wml_node_layer(const webml_model *m, int node) {
+  return m->nodes[node].layer < 0 ? NULL : &m->layers[m->nodes[node].layer];
+}
+/* Shape of the node's i-th input. */
+static inline const wml_shape *wml_node_in(const webml_model *m, const wml_node *node, int i) {
+  return &m->nodes[node->inputs[i]].out;
+}
+/* The name of a layer's class; "?" where there is no such class. */
+const char *wml_layer_class_name(const wml_layer *layer);
+/* An option of the layer by its key, as its class's table of fields has it; NULL: the class has no
+ * such option. */
+void *wml_layer_option(const wml_layer *layer, const char *key);
+/* The activation that a layer ends with: linear where it has none. */
+wml_activation wml_layer_activation(const wml_layer *layer);
+/* The node that computes what this one gives: itself, or, where layers like Flatten and Dropout
+ * only hand on what they read, the node before them. */
+int wml_node_source(const webml_model *model, int node);
+/* Walks back from an output to the Dense that gives it, over layers of one input; -1: none. */
+int wml_output_dense(const webml_model *model, int output);
 webml_model *wml_model_retain(const webml_model *model);
 int64_t wml_shape_elements(const wml_shape *shape); /* -1 when a dimension is unknown */
 /* "64x64x3"; the buffer is returned. */
 enum { WML_SHAPE_TEXT = 64 };
 char *wml_shape_text(const wml_shape *shape, char text[WML_SHAPE_TEXT]);
+/* A copy whose open parts may be filled in before wml_model_settle(): arrays of layers (with their
+ * options), nodes, inputs and outputs are its own. */
+webml_status wml_model_copy(const webml_model *model, webml_model **copy);
+/* Computes shapes and parameters anew, with every check; not dynamic any more. */
+webml_status wml_model_settle(webml_model *copy);
 /* Builds a model from a parsed description. */
 webml_status wml_model_build(const wml_json *root, webml_model **model);
 /* The same as far as the description can be understood: where issues has errors, the model may have
@@ -162,15 +215,12 @@ webml_status wml_model_read(const wml_json *root, struct wml_issues *issues, web
 /* The members of a summary without the brackets around: layers with shapes and parameters. */
 void wml_model_write_summary(wml_text *text, const webml_model *model);
 void wml_model_write_json(wml_text *text, const webml_model *model);
-const char *wml_layer_type_name(wml_layer_type type);
 const char *wml_loss_name(wml_loss_kind kind);
 const char *wml_optimizer_name(wml_optimizer_kind kind);
 const char *wml_activation_name(wml_activation_kind kind);
 const char *wml_metric_name(wml_metric_kind kind);
 bool wml_metric_more_is_better(wml_metric_kind kind);
 
-/* Stride of a pooling along an axis: the pool size where none is given. */
-int wml_pool_stride(const wml_layer *layer, int axis);
 /* Window geometry, as Keras computes it. */
 int64_t wml_window_output(int64_t n, int size, int stride, int dilation, wml_padding padding);
 void wml_window_pads(int64_t n, int size, int stride, int dilation, wml_padding padding,

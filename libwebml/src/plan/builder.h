@@ -2,10 +2,8 @@
 #ifndef WML_PLAN_BUILDER_H
 #define WML_PLAN_BUILDER_H
 
+#include "plan/emission.h"
 #include "plan/step.h"
-
-/* The most that one layer adds, and what stands around the layers. */
-enum { WML_LAYER_TENSORS = 32, WML_LAYER_OPS = 8, WML_OTHER_TENSORS = 64, WML_OTHER_OPS = 64 };
 
 typedef struct wml_builder {
   const wml_step_spec *spec;
@@ -13,29 +11,20 @@ typedef struct wml_builder {
   wml_tensor *tensors;
   wml_op *ops;
   wml_update_item *items;
-  int max_tensors, max_ops;
-  int n_tensors, n_ops, n_items, n_dropouts;
-  bool failed; /* memory */
-  /* Per layer, what the backward pass needs; tensor indices or -1. */
-  struct wml_layer_tensors {
-    int in, pre, out; /* before and after the activation */
-    int param[WML_MAX_PARAMS];
-    int index;          /* of a pooling */
-    int mean, variance; /* of a normalisation: batch statistics */
-    uint32_t stream;    /* of a dropout */
-  } * layers;
+  int tensor_capacity, op_capacity;
+  int n_tensors, n_ops, n_items, n_streams;
+  bool failed;             /* memory: the graph is thrown away */
+  wml_op lost;             /* what is written then */
+  wml_emission *emissions; /* [nodes] */
+  int *value;              /* [nodes] tensors of their results */
+  int *gradient;           /* [nodes] of those, as far as they are known; -1 */
+  bool *wanted;            /* [nodes] whether something at or below them is trained */
+  int *params;             /* [layers, WML_MAX_PARAMS] tensors */
 } wml_builder;
 
 int wml_build_tensor(wml_builder *b, wml_tensor tensor, const char *prefix, const char *name);
-/* A value with the layer's shape behind the batch. */
-int wml_build_value(wml_builder *b, const wml_layer *layer, const char *prefix,
-                    const wml_shape *shape);
 wml_op *wml_build_op(wml_builder *b, wml_op_kind kind, const char *layer);
-
-/* layers.c: forward emission of a layer reading `x`; returns its output. Backward: gradient dy of
- * its output -> gradient of its input (-1 when `need_dx` is false). */
-int wml_build_forward(wml_builder *b, const wml_layer *layer, struct wml_layer_tensors *t, int x);
-int wml_build_backward(wml_builder *b, const wml_layer *layer, struct wml_layer_tensors *t, int dy,
-                       bool skip_activation, bool need_dx);
+/* Joins a gradient to what is known of a node's. */
+void wml_build_gradient(wml_builder *b, int node, int tensor);
 
 #endif

@@ -1,226 +1,319 @@
 #include "plan/builder.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-int wml_build_tensor(wml_builder *b, wml_tensor tensor, const char *prefix, const char *name) {
-  size_t n = strlen(prefix) + strlen(name) + 1;
-  char *text = wml_arena_alloc(&b->step->arena, n);
-  if (!text || b->n_tensors == b->max_tensors) {
-    b->failed = true;
-    return 0;
-  }
-  snprintf(text, n, "%s%s", prefix, name);
-  tensor.name = text;
-  b->tensors[b->n_tensors] = tensor;
-  return b->n_tensors++;
-}
-
-int wml_build_value(wml_builder *b, const wml_layer *layer, const char *prefix,
-                    const wml_shape *shape) {
-  wml_tensor t = {.dtype = WML_F32,
-                  .role = WML_ROLE_VALUE,
-                  .rank = shape->rank + 1,
-                  .dim = {b->spec->batch},
-                  .like = -1};
-  for (int i = 0; i < shape->rank; i++) t.dim[i + 1] = shape->dim[i];
-  return wml_build_tensor(b, t, prefix, layer ? layer->name : "model");
-}
-
-wml_op *wml_build_op(wml_builder *b, wml_op_kind kind, const char *layer) {
-  if (b->n_ops == b->max_ops) {
-    b->failed = true;
-    b->n_ops--;
-  }
-  wml_op *op = &b->ops[b->n_ops++];
-  *op = (wml_op){.kind = kind, .layer = layer};
-  for (int i = 0; i < WML_MAX_OPERANDS; i++) op->in[i] = -1;
-  for (int i = 0; i < 3; i++) op->out[i] = -1;
-  return op;
-}
-
-/* A feed with the operation that gathers its rows; returns the gathered value. n_cells > 0: the
- * feed holds rows of so many cells that are expanded to `widths`. */
-static int add_feed(wml_builder *b, const char *name, wml_dtype dtype, const wml_shape *shape,
-                    const int32_t *widths, int n_cells, int *feed) {
-  wml_tensor t = {.dtype = dtype,
+/* A feed with the operation that gathers its rows; returns the gathered value. */
+static int add_feed(wml_builder *b, const char *name, const wml_feed_spec *spec,
+                    const wml_shape *shape, int *feed) {
+  wml_tensor t = {.dtype = spec->type,
                   .role = WML_ROLE_FEED,
                   .rank = shape->rank + 1,
                   .dim = {b->spec->batch},
                   .like = -1};
   for (int i = 0; i < shape->rank; i++) t.dim[i + 1] = shape->dim[i];
   int64_t width = t.dim[1];
-  if (n_cells) t.dim[1] = n_cells;
+  if (spec->n_cells) t.dim[1] = spec->n_cells;
   *feed = wml_build_tensor(b, t, "feed/", name);
   t.dim[1] = width;
   t.role = WML_ROLE_VALUE;
-  if (dtype == WML_U8) t.dtype = WML_F32;
+  if (spec->type == WML_U8) t.dtype = WML_F32;
   int value = wml_build_tensor(b, t, "batch/", name);
   wml_op *op = wml_build_op(b, WML_OP_GATHER, name);
   op->in[0] = *feed;
   op->out[0] = value;
   op->u.gather.scale = 1.0f / 255.0f;
-  op->u.gather.widths = n_cells ? widths : NULL;
+  op->u.gather.widths = spec->n_cells ? spec->widths : NULL;
   return value;
+}
+
+/* ---- parameters ---- */
+
+static void add_slots(wml_builder *b, const wml_param *p, wml_tensor t, wml_update_item *item) {
+  static const char *const prefix[] = {"slot0/", "slot1/", "slot2/", "slot3/"};
+  int slots = wml_optimizer_slots(&b->spec->model->optimizer);
+  for (int s = 0; s < slots && b->spec->mode == WML_MODE_TRAIN; s++) {
+    t.role = WML_ROLE_SLOT;
+    t.like = item->param;
+    item->slot[s] = wml_build_tensor(b, t, prefix[s], p->name);
+  }
+}
+
+static void add_param(wml_builder *b, int layer, int k) {
+  const wml_param *p = &b->spec->model->layers[layer].params[k];
+  wml_tensor t = {.dtype = WML_F32,
+                  .role = p->statistic ? WML_ROLE_STATE : WML_ROLE_PARAM,
+                  .rank = p->seen_rank ? p->seen_rank : p->rank,
+                  .like = -1};
+  memcpy(t.dim, p->seen_rank ? p->seen_dim : p->dim, sizeof t.dim);
+  if (b->spec->quantization && k == 0) t.scales = b->spec->quantization[layer].scales;
+  int tensor = b->params[layer * WML_MAX_PARAMS + k] = wml_build_tensor(b, t, "", p->name);
+  bool penalty = p->regularizer.l1 != 0.0f || p->regularizer.l2 != 0.0f;
+  bool wanted = b->spec->mode == WML_MODE_TRAIN || (b->spec->mode == WML_MODE_EVALUATE && penalty);
+  if (!p->trainable || !wanted) return; /* frozen: its penalty is in no loss, as in Keras 3 */
+  wml_update_item *item = &b->items[b->n_items++];
+  *item = (wml_update_item){tensor, -1, {-1, -1, -1, -1}, p->regularizer.l1, p->regularizer.l2};
+  t.scales = NULL;
+  add_slots(b, p, t, item);
 }
 
 static void add_params(wml_builder *b) {
   const webml_model *m = b->spec->model;
-  int slots = b->spec->mode == WML_MODE_TRAIN ? wml_optimizer_slots(&m->optimizer) : 0;
   for (int i = 0; i < m->n_layers; i++)
-    for (int k = 0; k < m->layers[i].n_params; k++) {
-      const wml_param *p = &m->layers[i].params[k];
-      wml_tensor t = {.dtype = WML_F32,
-                      .role = p->statistic ? WML_ROLE_STATE : WML_ROLE_PARAM,
-                      .rank = p->rank,
-                      .like = -1};
-      memcpy(t.dim, p->dim, sizeof t.dim);
-      if (b->spec->quantization && k == 0) t.scales = b->spec->quantization[i].scales;
-      int tensor = b->layers[i].param[k] = wml_build_tensor(b, t, "", p->name);
-      bool penalty = p->regularizer.l1 != 0.0f || p->regularizer.l2 != 0.0f;
-      bool wanted =
-          b->spec->mode == WML_MODE_TRAIN || (b->spec->mode == WML_MODE_EVALUATE && penalty);
-      if (!p->trainable || !wanted) continue; /* frozen: its penalty is in no loss, as in Keras 3 */
-      wml_update_item *item = &b->items[b->n_items++];
-      *item = (wml_update_item){tensor, -1, {-1, -1, -1, -1}, p->regularizer.l1, p->regularizer.l2};
-      for (int s = 0; s < slots; s++) {
-        static const char *const prefix[] = {"slot0/", "slot1/", "slot2/", "slot3/"};
-        t.role = WML_ROLE_SLOT;
-        t.like = tensor;
-        item->slot[s] = wml_build_tensor(b, t, prefix[s], p->name);
-      }
-    }
+    for (int k = 0; k < m->layers[i].n_params; k++) add_param(b, i, k);
 }
 
-static int add_forward(wml_builder *b, int x) {
-  const webml_model *m = b->spec->model;
-  for (int i = 0; i < m->n_layers; i++) {
-    struct wml_layer_tensors *t = &b->layers[i];
-    t->index = t->mean = t->variance = t->pre = -1;
-    const wml_layer_quantization *q = b->spec->quantization ? &b->spec->quantization[i] : NULL;
-    if (q && q->scales) {
-      b->tensors[x].scale = q->input_scale;
-      b->tensors[x].is_signed = q->input_signed;
-    }
-    t->out = wml_build_forward(b, &m->layers[i], t, x);
-    x = t->out;
+/* ---- forward ---- */
+
+static void add_inputs(wml_builder *b) {
+  const wml_step_spec *spec = b->spec;
+  const webml_model *m = spec->model;
+  for (int i = 0; i < m->n_inputs; i++) {
+    b->value[i] =
+        add_feed(b, m->inputs[i].name, &spec->inputs[i], &m->nodes[i].out, &b->step->inputs[i]);
+    if (spec->mode == WML_MODE_TRAIN && spec->inputs[i].type == WML_U8)
+      b->ops[b->n_ops - 1].u.gather.augment = spec->augment;
   }
-  return x;
 }
 
-bool wml_loss_uses_logits(const webml_model *m) {
-  const wml_layer *last = &m->layers[m->n_layers - 1];
-  bool cross = m->loss.kind == WML_BINARY_CROSSENTROPY ||
-               m->loss.kind == WML_CATEGORICAL_CROSSENTROPY ||
-               m->loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY;
-  bool tagged = last->activation.kind == WML_SOFTMAX || last->activation.kind == WML_SIGMOID;
-  return cross && tagged && (last->type == WML_LAYER_CONV2D || last->type == WML_LAYER_DENSE);
+static bool is_trained(const wml_layer *l) {
+  bool trained = false;
+  for (int k = 0; k < l->n_params; k++) trained |= l->params[k].trainable;
+  return trained;
 }
 
-static int add_loss(wml_builder *b, int p, int target, int weight, bool logits) {
+static webml_status begin_emission(wml_builder *b, int index, wml_emission *e) {
   const webml_model *m = b->spec->model;
-  int dp = -1;
+  const wml_node *node = &m->nodes[index];
+  *e = (wml_emission){.builder = b,
+                      .layer = &m->layers[node->layer],
+                      .options = m->layers[node->layer].options,
+                      .node = node,
+                      .trains = b->spec->mode == WML_MODE_TRAIN,
+                      .batch = b->spec->batch,
+                      .n_inputs = node->n_inputs,
+                      .pre = -1,
+                      .logit_gradient = -1};
+  e->in = wml_arena_alloc(&b->step->arena, (size_t)node->n_inputs * sizeof *e->in);
+  if (!e->in) return wml_no_memory((size_t)node->n_inputs * sizeof *e->in, "the graph of a step");
+  b->wanted[index] = is_trained(e->layer);
+  for (int i = 0; i < node->n_inputs; i++) {
+    e->in[i] = b->value[node->inputs[i]];
+    b->wanted[index] |= b->wanted[node->inputs[i]];
+  }
+  for (int k = 0; k < WML_MAX_PARAMS; k++) {
+    e->param[k] = k < e->layer->n_params ? b->params[node->layer * WML_MAX_PARAMS + k] : -1;
+    e->param_gradient[k] = -1;
+  }
+  for (int k = 0; k < WML_MAX_KEPT; k++) e->kept[k] = -1;
+  return WEBML_OK;
+}
+
+static webml_status add_forward(wml_builder *b) {
+  const webml_model *m = b->spec->model;
+  for (int i = m->n_inputs; i < m->n_nodes; i++) {
+    wml_emission *e = &b->emissions[i];
+    WML_TRY(begin_emission(b, i, e));
+    const wml_layer_quantization *q =
+        b->spec->quantization ? &b->spec->quantization[m->nodes[i].layer] : NULL;
+    if (q && q->scales) {
+      b->tensors[e->in[0]].scale = q->input_scale;
+      b->tensors[e->in[0]].is_signed = q->input_signed;
+    }
+    b->value[i] = e->out = e->layer->class->forward(e);
+  }
+  return WEBML_OK;
+}
+
+/* ---- losses and metrics ---- */
+
+bool wml_loss_uses_logits(const webml_model *m, int output) {
+  const wml_model_output *out = &m->outputs[output];
+  const wml_layer *last = wml_node_layer(m, out->node);
+  bool cross = out->loss.kind == WML_BINARY_CROSSENTROPY ||
+               out->loss.kind == WML_CATEGORICAL_CROSSENTROPY ||
+               out->loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY;
+  wml_activation_kind kind = last ? wml_layer_activation(last).kind : WML_LINEAR;
+  return cross && (kind == WML_SOFTMAX || kind == WML_SIGMOID);
+}
+
+/* The gradient of a loss joins what it reads: the node's result, or what its activation reads. */
+static void join_gradient(wml_builder *b, int node, bool logits, int dp) {
+  wml_emission *e = &b->emissions[node];
+  if (!logits) {
+    wml_build_gradient(b, node, dp);
+    return;
+  }
+  if (e->logit_gradient >= 0)
+    dp = wml_emit_binary(e, WML_BINARY_ADD, e->logit_gradient, dp, "dlosses/", &e->node->out);
+  e->logit_gradient = dp;
+}
+
+static void add_loss(wml_builder *b, int output, int target, int weight) {
+  const webml_model *m = b->spec->model;
+  const wml_model_output *out = &m->outputs[output];
+  bool logits = wml_loss_uses_logits(m, output);
+  int p = logits ? b->emissions[out->node].pre : b->value[out->node], dp = -1;
   if (b->spec->mode == WML_MODE_TRAIN) {
+    char prefix[32] = "d";
+    if (output) snprintf(prefix, sizeof prefix, "d%d", output);
     wml_tensor t = b->tensors[p];
-    dp = wml_build_tensor(b, t, "d", t.name);
+    dp = wml_build_tensor(b, t, prefix, t.name);
   }
   wml_op *op = wml_build_op(b, WML_OP_LOSS, "loss");
   op->in[0] = p;
   op->in[1] = target;
   op->in[2] = weight;
   op->out[0] = dp;
-  op->u.loss.loss = m->loss;
+  op->u.loss.loss = out->loss;
   op->u.loss.loss.from_logits |= logits;
-  op->u.loss.weight = 1.0f;
-  op->u.loss.class_weight = b->spec->class_weight;
+  op->u.loss.weight = out->loss_weight;
+  op->u.loss.class_weight = output == 0 ? b->spec->class_weight : NULL;
   op->u.loss.n_classes = b->spec->n_classes;
   op->u.loss.result = -1;
-  return dp;
+  b->step->loss_result[output] = -1;
+  if (m->n_outputs > 1)
+    op->u.loss.result = b->step->loss_result[output] = b->step->graph.n_results++;
+  if (dp >= 0) join_gradient(b, out->node, logits, dp);
 }
 
 /* "accuracy" is decided by shapes alone, as Keras does. */
-static wml_metric resolve(const wml_builder *b, const wml_metric_spec *spec, int64_t width) {
+static wml_metric resolve(const wml_builder *b, int output, const wml_metric_spec *spec,
+                          int64_t width) {
+  const wml_feed_spec *target = &b->spec->targets[output];
   wml_metric metric = spec->metric;
   if (!spec->by_shape) return metric;
-  bool sparse = b->spec->target == WML_I32 || b->spec->target_width == 1;
+  bool sparse = target->type == WML_I32 || target->width == 1;
   metric.kind = width == 1 ? WML_BINARY_ACCURACY
                 : sparse   ? WML_SPARSE_CATEGORICAL_ACCURACY
                            : WML_CATEGORICAL_ACCURACY;
   return metric;
 }
 
-static void add_metrics(wml_builder *b, int p, int target, int weight) {
-  const webml_model *m = b->spec->model;
+static void add_metrics(wml_builder *b, int output, int target, int weight) {
+  const wml_model_output *out = &b->spec->model->outputs[output];
   wml_step *step = b->step;
-  const wml_tensor *t = &b->tensors[p];
-  int64_t width = t->dim[t->rank - 1];
-  step->n_metrics = m->n_metrics;
-  for (int i = 0; i < m->n_metrics; i++) {
-    step->metrics[i] = resolve(b, &m->metrics[i], width);
-    step->metric_result[i] = step->graph.n_results;
-    step->graph.n_results += (int)wml_metric_state_size(step->metrics[i].kind, (long)width);
-    wml_op *op = wml_build_op(b, WML_OP_METRIC, m->metrics[i].name);
+  int p = b->value[out->node];
+  int64_t width = b->tensors[p].dim[b->tensors[p].rank - 1];
+  for (int i = 0; i < out->n_metrics; i++) {
+    wml_step_metric *metric = &step->metrics[step->n_metrics++];
+    *metric = (wml_step_metric){resolve(b, output, &out->metrics[i], width), out->metrics[i].name,
+                                output, step->graph.n_results};
+    step->graph.n_results += (int)wml_metric_state_size(metric->metric.kind, (long)width);
+    wml_op *op = wml_build_op(b, WML_OP_METRIC, metric->name);
     op->in[0] = p;
     op->in[1] = target;
     op->in[2] = weight;
-    op->u.metric.metric = step->metrics[i];
-    op->u.metric.result = step->metric_result[i];
+    op->u.metric.metric = metric->metric;
+    op->u.metric.result = metric->result;
   }
 }
 
-/* Layers below the first trainable one need no gradient. */
-static void add_backward(wml_builder *b, int dy, bool from_logits) {
-  const webml_model *m = b->spec->model;
-  int first = 0;
-  while (first < m->n_layers && !(m->layers[first].trainable && m->layers[first].n_params)) first++;
-  for (int i = m->n_layers - 1; i >= first && dy >= 0; i--)
-    dy = wml_build_backward(b, &m->layers[i], &b->layers[i], dy,
-                            from_logits && i == m->n_layers - 1, i > first);
+/* ---- backward ---- */
+
+/* Gradients of one parameter from several uses of its layer are added up as they lie. */
+static void collect_param_gradients(wml_builder *b, wml_emission *e) {
+  for (int k = 0; k < e->layer->n_params; k++) {
+    if (e->param_gradient[k] < 0) continue;
+    int i = 0;
+    while (b->items[i].param != e->param[k]) i++;
+    int *grad = &b->items[i].grad, sum = e->param_gradient[k];
+    if (*grad >= 0) {
+      char prefix[32];
+      snprintf(prefix, sizeof prefix, "sum@%d/", b->n_ops);
+      sum = wml_build_tensor(b, b->tensors[sum], prefix, e->layer->params[k].name);
+      wml_op *op = wml_build_op(b, WML_OP_BINARY, e->node->name);
+      op->in[0] = *grad;
+      op->in[1] = e->param_gradient[k];
+      op->out[0] = sum;
+      op->u.binary = WML_BINARY_ADD;
+    }
+    *grad = sum;
+  }
 }
 
-static void add_training(wml_builder *b, int output) {
-  const wml_step_spec *spec = b->spec;
-  const webml_model *m = spec->model;
-  wml_shape target_shape = {1, {spec->target == WML_I32 ? 1 : spec->target_width}}, scalar = {0};
-  wml_shape out = wml_model_output(m);
-  if (spec->target == WML_F32 && out.rank > 1) target_shape = out;
-  if (spec->target == WML_I32) target_shape.rank = 0;
-  int target = add_feed(b, "target", spec->target, &target_shape, spec->target_widths,
-                        spec->n_target_cells, &b->step->target);
+/* Layers below which nothing is trained need no gradient. */
+static void add_backward(wml_builder *b) {
+  const webml_model *m = b->spec->model;
+  for (int i = m->n_nodes - 1; i >= m->n_inputs && !b->failed; i--) {
+    wml_emission *e = &b->emissions[i];
+    if (!b->wanted[i] || (b->gradient[i] < 0 && e->logit_gradient < 0)) continue;
+    e->layer->class->backward(e, b->gradient[i]);
+    if (!b->failed) collect_param_gradients(b, e);
+  }
+}
+
+/* Items whose layer no loss reaches are not updated. */
+static void drop_unreached(wml_builder *b) {
+  int kept = 0;
+  for (int i = 0; i < b->n_items; i++)
+    if (b->items[i].grad >= 0) b->items[kept++] = b->items[i];
+  b->n_items = kept;
+}
+
+static wml_shape target_shape(const wml_builder *b, int output) {
+  const wml_feed_spec *target = &b->spec->targets[output];
+  wml_shape shape = b->spec->model->nodes[b->spec->model->outputs[output].node].out;
+  if (target->type == WML_I32) { /* a class for each row, or for each pixel */
+    shape.rank--;
+    return shape;
+  }
+  if (shape.rank == 1) shape.dim[0] = target->width;
+  return shape;
+}
+
+static void add_targets(wml_builder *b) {
+  const webml_model *m = b->spec->model;
+  static const wml_feed_spec number = {.type = WML_F32};
+  static const wml_shape scalar = {0};
+  int target[WML_MAX_ENDS];
+  for (int o = 0; o < m->n_outputs; o++) {
+    wml_shape shape = target_shape(b, o);
+    target[o] = add_feed(b, m->names_outputs ? m->outputs[o].name : "target", &b->spec->targets[o],
+                         &shape, &b->step->targets[o]);
+  }
   int weight =
-      spec->sample_weight ? add_feed(b, "weight", WML_F32, &scalar, NULL, 0, &b->step->weight) : -1;
-  bool logits = wml_loss_uses_logits(m);
-  int p = logits ? b->layers[m->n_layers - 1].pre : output;
+      b->spec->sample_weight ? add_feed(b, "weight", &number, &scalar, &b->step->weight) : -1;
   b->step->graph.n_results = WML_RESULT_METRICS;
-  int dp = add_loss(b, p, target, weight, logits);
-  add_metrics(b, output, target, weight);
-  if (spec->mode != WML_MODE_TRAIN) return;
-  add_backward(b, dp, logits);
+  for (int o = 0; o < m->n_outputs; o++) add_loss(b, o, target[o], weight);
+  for (int o = 0; o < m->n_outputs; o++) add_metrics(b, o, target[o], weight);
+  if (b->spec->mode != WML_MODE_TRAIN) return;
+  add_backward(b);
+  drop_unreached(b);
   if (b->n_items) wml_build_op(b, WML_OP_UPDATE, "update");
+}
+
+/* ---- the graph ---- */
+
+static webml_status list_outputs(wml_builder *b) {
+  wml_step *step = b->step;
+  const webml_model *m = b->spec->model;
+  size_t most = (size_t)m->n_nodes + WML_MAX_ENDS;
+  int *outputs = wml_arena_alloc(&step->arena, most * sizeof *outputs), n = 0;
+  step->node_input = wml_arena_alloc(&step->arena, (size_t)m->n_nodes * sizeof *step->node_input);
+  if (!outputs || !step->node_input) return wml_no_memory(most * sizeof *outputs, "outputs");
+  step->n_outputs = m->n_outputs;
+  for (int o = 0; o < m->n_outputs; o++)
+    outputs[n++] = step->outputs[o] = b->value[m->outputs[o].node];
+  for (int i = 0; i < m->n_nodes; i++) {
+    step->node_input[i] = i < m->n_inputs ? -1 : b->emissions[i].in[0];
+    if (b->spec->node_inputs && i >= m->n_inputs) outputs[n++] = step->node_input[i];
+  }
+  step->graph.n_outputs = b->spec->mode == WML_MODE_TRAIN ? 0 : n;
+  step->graph.outputs = outputs;
+  return WEBML_OK;
 }
 
 static webml_status build(wml_builder *b) {
   const wml_step_spec *spec = b->spec;
   wml_step *step = b->step;
   add_params(b);
-  int x = add_feed(b, "input", spec->input, &spec->model->input, spec->input_widths,
-                   spec->n_input_cells, &step->input);
-  if (spec->mode == WML_MODE_TRAIN && spec->input == WML_U8)
-    b->ops[b->n_ops - 1].u.gather.augment = spec->augment;
-  step->output = add_forward(b, x);
-  if (spec->mode != WML_MODE_PREDICT) add_training(b, step->output);
+  add_inputs(b);
+  WML_TRY(add_forward(b));
+  if (spec->mode != WML_MODE_PREDICT) add_targets(b);
   if (b->failed)
-    return wml_no_memory((size_t)b->max_tensors * sizeof *b->tensors, "the graph of a step");
-  int n_layers = spec->model->n_layers, n_outputs = 1;
-  int *outputs = wml_arena_alloc(&step->arena, (size_t)(n_layers + 1) * sizeof *outputs);
-  step->layer_input = wml_arena_alloc(&step->arena, (size_t)n_layers * sizeof *step->layer_input);
-  if (!outputs || !step->layer_input) return wml_no_memory(sizeof *outputs, "the graph of a step");
-  outputs[0] = step->output;
-  for (int i = 0; i < n_layers; i++) {
-    step->layer_input[i] = b->layers[i].in;
-    if (spec->layer_inputs) outputs[n_outputs++] = b->layers[i].in;
-  }
+    return wml_no_memory((size_t)b->tensor_capacity * sizeof *b->tensors, "the graph of a step");
+  WML_TRY(list_outputs(b));
   step->graph.batch = spec->batch;
   step->graph.precision = spec->precision;
   step->graph.deterministic = spec->deterministic;
@@ -229,26 +322,39 @@ static webml_status build(wml_builder *b) {
   step->graph.n_ops = b->n_ops;
   step->graph.ops = b->ops;
   step->graph.update = (wml_update){spec->model->optimizer, b->n_items, b->items};
-  step->graph.n_outputs = spec->mode == WML_MODE_TRAIN ? 0 : n_outputs;
-  step->graph.outputs = outputs;
   return WEBML_OK;
 }
 
+/* Arrays whose size is known before. */
+static bool allocate(wml_builder *b) {
+  const webml_model *m = b->spec->model;
+  wml_arena *arena = &b->step->arena;
+  size_t nodes = (size_t)m->n_nodes, params = (size_t)m->n_layers * WML_MAX_PARAMS, metrics = 0;
+  for (int o = 0; o < m->n_outputs; o++) metrics += (size_t)m->outputs[o].n_metrics;
+  b->items = wml_arena_alloc(arena, params * sizeof *b->items);
+  b->params = wml_arena_alloc(arena, params * sizeof *b->params);
+  b->emissions = wml_arena_alloc(arena, nodes * sizeof *b->emissions);
+  b->value = wml_arena_alloc(arena, nodes * sizeof *b->value);
+  b->gradient = wml_arena_alloc(arena, nodes * sizeof *b->gradient);
+  b->wanted = wml_arena_alloc(arena, nodes * sizeof *b->wanted);
+  b->step->metrics = wml_arena_alloc(arena, metrics * sizeof *b->step->metrics);
+  for (size_t i = 0; b->gradient && i < nodes; i++) b->gradient[i] = -1;
+  b->tensor_capacity = b->op_capacity = 64; /* index 0 is good whatever fails later */
+  b->tensors = wml_arena_alloc(arena, 64 * sizeof *b->tensors);
+  b->ops = wml_arena_alloc(arena, 64 * sizeof *b->ops);
+  return b->tensors && b->ops && b->items && b->params && b->emissions && b->value && b->gradient &&
+         b->wanted && b->step->metrics;
+}
+
 webml_status wml_step_build(const wml_step_spec *spec, wml_step *step) {
-  *step = (wml_step){.target = -1, .weight = -1};
-  int layers = spec->model->n_layers;
-  wml_builder b = {.spec = spec,
-                   .step = step,
-                   .max_tensors = layers * WML_LAYER_TENSORS + WML_OTHER_TENSORS,
-                   .max_ops = layers * WML_LAYER_OPS + WML_OTHER_OPS};
-  b.tensors = wml_arena_alloc(&step->arena, (size_t)b.max_tensors * sizeof *b.tensors);
-  b.ops = wml_arena_alloc(&step->arena, (size_t)b.max_ops * sizeof *b.ops);
-  b.items = wml_arena_alloc(&step->arena, (size_t)layers * WML_MAX_PARAMS * sizeof *b.items);
-  b.layers = wml_arena_alloc(&step->arena, (size_t)layers * sizeof *b.layers);
-  bool allocated = b.tensors && b.ops && b.items && b.layers;
-  webml_status status =
-      allocated ? build(&b)
-                : wml_no_memory((size_t)b.max_tensors * sizeof *b.tensors, "the graph of a step");
+  *step = (wml_step){.weight = -1};
+  for (int i = 0; i < WML_MAX_ENDS; i++)
+    step->inputs[i] = step->targets[i] = step->outputs[i] = step->loss_result[i] = -1;
+  wml_builder b = {.spec = spec, .step = step};
+  webml_status status = allocate(&b)
+                            ? build(&b)
+                            : wml_no_memory((size_t)spec->model->n_nodes * sizeof *b.emissions,
+                                            "the graph of a step");
   if (status != WEBML_OK) wml_step_free(step);
   return status;
 }
@@ -258,10 +364,11 @@ void wml_step_free(wml_step *step) {
 }
 
 void wml_step_metrics(const wml_step *step, const double *results, double *values) {
-  const wml_tensor *t = &step->graph.tensors[step->output];
-  long width = (long)t->dim[t->rank - 1];
-  for (int i = 0; i < step->n_metrics; i++)
-    values[i] = wml_metric_value(&step->metrics[i], results + step->metric_result[i], width);
+  for (int i = 0; i < step->n_metrics; i++) {
+    const wml_step_metric *m = &step->metrics[i];
+    const wml_tensor *t = &step->graph.tensors[step->outputs[m->output]];
+    values[i] = wml_metric_value(&m->metric, results + m->result, (long)t->dim[t->rank - 1]);
+  }
 }
 
 static const char *const precision_names[] = {[WML_FLOAT32] = "float32",

@@ -33,8 +33,8 @@ webml_status wml_unit_prepare(wml_unit *unit) {
 
 void wml_unit_feeds(const wml_unit *unit, const void *input, const void *target, int64_t rows,
                     wml_feed feeds[2]) {
-  feeds[0] = (wml_feed){unit->step.input, input, rows};
-  feeds[1] = (wml_feed){unit->step.target, target, rows};
+  feeds[0] = (wml_feed){unit->step.inputs[0], input, rows};
+  feeds[1] = (wml_feed){unit->step.targets[0], target, rows};
 }
 
 void wml_unit_destroy(wml_unit *unit) {
@@ -66,8 +66,8 @@ webml_status webml_predictor_memory(const webml_model *model, webml_device *devi
         WEBML_ERROR_ARGUMENT,
         "webml_predictor_memory: model, device, memory and a batch of at least 1 are needed");
   WML_TRY(webml_device_check(device, precision));
-  wml_shape out = wml_model_output(model);
-  if (model->dynamic || wml_shape_elements(&model->input) < 0 || out.dim[out.rank - 1] < 0)
+  wml_shape in = wml_model_input_shape(model), out = wml_model_output_shape(model);
+  if (model->dynamic || wml_shape_elements(&in) < 0 || out.dim[out.rank - 1] < 0)
     return wml_fail(WEBML_ERROR_MODEL, "the model has open sizes; shape it to a data set first");
   *memory = (webml_memory){0};
   wml_store *store = NULL;
@@ -75,8 +75,9 @@ webml_status webml_predictor_memory(const webml_model *model, webml_device *devi
   wml_step_spec spec = {.model = model,
                         .mode = WML_MODE_PREDICT,
                         .batch = batch,
-                        .input = model->format == WML_FORMAT_IMAGES ? WML_U8 : WML_F32,
                         .precision = (wml_precision)precision};
+  for (int i = 0; i < model->n_inputs; i++)
+    spec.inputs[i].type = model->format == WML_FORMAT_IMAGES ? WML_U8 : model->nodes[i].dtype;
   wml_unit unit;
   webml_status status = wml_unit_create(device, store, &spec, &unit);
   if (status == WEBML_OK) wml_unit_memory(&unit, false, memory), wml_unit_destroy(&unit);

@@ -14,9 +14,9 @@ static webml_status make_unit(webml_predictor *p, wml_dtype type, int64_t batch,
   wml_step_spec spec = {.model = p->weights.model,
                         .mode = WML_MODE_PREDICT,
                         .batch = batch,
-                        .input = type,
                         .precision = p->precision,
                         .quantization = p->quantization};
+  for (int i = 0; i < spec.model->n_inputs; i++) spec.inputs[i].type = type;
   webml_status status = wml_unit_create(p->device, p->store, &spec, unit);
   if (status != WEBML_ERROR_UNSUPPORTED || !p->may_fall_back) return status;
   spec.precision = p->precision = WML_FLOAT32;
@@ -78,9 +78,10 @@ static webml_status settle_precision(webml_predictor *p, const char *path,
 static webml_status load(webml_predictor *p, const char *path,
                          webml_inference_precision precision) {
   WML_TRY(wml_weights_read(path, &p->weights));
-  wml_shape out = wml_model_output(p->weights.model);
+  wml_shape in = wml_model_input_shape(p->weights.model),
+            out = wml_model_output_shape(p->weights.model);
   bool images = p->weights.model->format == WML_FORMAT_IMAGES;
-  p->input_width = wml_shape_elements(&p->weights.model->input);
+  p->input_width = wml_shape_elements(&in);
   p->output_width = wml_shape_elements(&out);
   WML_TRY(settle_precision(p, path, precision));
   WML_TRY(wml_from_result(p->device->backend->store_create(p->device->handle, &p->store)));
@@ -192,11 +193,11 @@ static webml_status run_rows(webml_predictor *p, wml_buckets *b, const void *inp
     wml_unit *unit = pick(b, n - at);
     int64_t batch = unit->step.graph.batch, here = n - at < batch ? n - at : batch;
     for (int64_t i = 0; i < batch; i++) p->rows[i] = at + (i < here ? i : here - 1);
-    wml_feed feed = {.tensor = unit->step.input, .base = inputs};
+    wml_feed feed = {.tensor = unit->step.inputs[0], .base = inputs};
     wml_run run = {.n_steps = 1, .rows = p->rows, .n_feeds = 1, .feeds = &feed};
     WML_TRY(wml_from_result(p->device->backend->run(unit->plan, &run)));
     float *to = here == batch ? outputs + at * p->output_width : p->outputs;
-    WML_TRY(wml_from_result(p->device->backend->read(unit->plan, unit->step.output, to)));
+    WML_TRY(wml_from_result(p->device->backend->read(unit->plan, unit->step.outputs[0], to)));
     if (here != batch)
       memcpy(outputs + at * p->output_width, p->outputs,
              (size_t)(here * p->output_width) * sizeof *outputs);
@@ -282,12 +283,13 @@ webml_status webml_predictor_image(webml_predictor *p, const char *path, char **
   const webml_model *m = p->weights.model;
   if (m->format != WML_FORMAT_IMAGES)
     return wml_fail(WEBML_ERROR_MISMATCH, "this model takes table rows, not images");
+  wml_shape in = wml_model_input_shape(m);
   uint8_t *pixels = wml_alloc((size_t)p->input_width);
   float *y = wml_alloc((size_t)p->output_width * sizeof *y);
   webml_status status = pixels && y ? WEBML_OK : wml_no_memory((size_t)p->input_width, "an image");
   if (status == WEBML_OK)
-    status = wml_image_load(path, &p->weights.pipeline.picture, (int)m->input.dim[0],
-                            (int)m->input.dim[1], (int)m->input.dim[2], pixels);
+    status = wml_image_load(path, &p->weights.pipeline.picture, (int)in.dim[0], (int)in.dim[1],
+                            (int)in.dim[2], pixels);
   if (status == WEBML_OK) status = webml_predictor_run_pixels(p, pixels, 1, y);
   if (status == WEBML_OK) {
     wml_text t = {0};
@@ -347,7 +349,9 @@ static webml_status encode_row(const webml_predictor *p, const wml_json *row, fl
 }
 
 static bool gives_probabilities(const webml_model *m) {
-  wml_activation_kind last = m->layers[m->n_layers - 1].activation.kind;
+  int node = wml_node_source(m, m->outputs[0].node);
+  if (node < m->n_inputs) return false;
+  wml_activation_kind last = wml_layer_activation(wml_node_layer(m, node)).kind;
   return last == WML_SOFTMAX || last == WML_SIGMOID;
 }
 

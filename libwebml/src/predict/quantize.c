@@ -3,6 +3,7 @@
  * back to float32 until little enough is lost. */
 #include "base/file.h"
 #include "data/dataset.h"
+#include "model/layer.h"
 #include "predict/histogram.h"
 #include "predict/predictor.h"
 
@@ -100,6 +101,13 @@ static webml_status check_names(const quantizer *q) {
   return WEBML_OK;
 }
 
+/* Whose kernel would need a scale for the input of each use. */
+static bool is_used_again(const webml_model *m, int layer) {
+  for (int i = m->n_inputs; i < m->n_nodes; i++)
+    if (m->nodes[i].layer == layer && m->nodes[i].is_use) return true;
+  return false;
+}
+
 static webml_status choose_layers(quantizer *q) {
   size_t n = (size_t)q->model->n_layers;
   int found = 0;
@@ -110,7 +118,7 @@ static webml_status choose_layers(quantizer *q) {
   for (size_t i = 0; i < n; i++) {
     quantized_layer *l = &q->layers[i];
     l->layer = &q->model->layers[i];
-    l->can = wml_layer_can_quantize(l->layer);
+    l->can = wml_layer_can_quantize(l->layer) && !is_used_again(q->model, (int)i);
     l->quantized = l->can && !named(q->options.keep, l->layer->name);
     if (!l->quantized) continue;
     l->histogram = take(q, sizeof *l->histogram);
@@ -134,16 +142,14 @@ static webml_status run_batches(quantizer *q, const wml_layer_quantization *quan
   wml_step_spec spec = {.model = q->model,
                         .mode = WML_MODE_PREDICT,
                         .batch = q->batch,
-                        .input = s->input_type,
-                        .input_widths = s->input_widths,
-                        .n_input_cells = s->input_cells,
                         .quantization = quantization,
-                        .layer_inputs = inputs};
+                        .node_inputs = inputs};
+  wml_samples_feeds(s, spec.inputs, spec.targets);
   wml_unit unit;
   WML_TRY(wml_unit_create(q->device, q->predictor->store, &spec, &unit));
   webml_status status = wml_unit_prepare(&unit);
   for (int64_t at = 0; at < n && status == WEBML_OK; at += q->batch) {
-    wml_feed feed = {.tensor = unit.step.input, .base = s->input};
+    wml_feed feed = {.tensor = unit.step.inputs[0], .base = s->input};
     wml_run run = {.n_steps = 1, .rows = q->rows + at, .n_feeds = 1, .feeds = &feed};
     status = wml_from_result(q->device->backend->run(unit.plan, &run));
     if (status == WEBML_OK) status = visit(q, &unit, at, arg);
@@ -170,12 +176,19 @@ typedef struct inputs_pass {
   void (*note)(wml_histogram *c, const float *x, int64_t n);
 } inputs_pass;
 
+/* The only node of a layer that is quantized. */
+static int node_of(const webml_model *m, int layer) {
+  int i = m->n_inputs;
+  while (m->nodes[i].layer != layer) i++;
+  return i;
+}
+
 static webml_status note_inputs(quantizer *q, wml_unit *unit, int64_t first, void *arg) {
   const inputs_pass *pass = arg;
   (void)first;
   for (int i = 0; i < q->model->n_layers; i++) {
     if (!q->layers[i].quantized) continue;
-    int tensor = unit->step.layer_input[i];
+    int tensor = unit->step.node_input[node_of(q->model, i)];
     WML_TRY(wml_from_result(q->device->backend->read(unit->plan, tensor, pass->values)));
     pass->note(q->layers[i].histogram, pass->values,
                wml_elements(&unit->step.graph.tensors[tensor]));
@@ -185,18 +198,17 @@ static webml_status note_inputs(quantizer *q, wml_unit *unit, int64_t first, voi
 
 /* Pictures are bytes already. */
 static bool reads_pixels(const quantizer *q, int layer) {
-  for (int i = 0; i < layer; i++)
-    if (q->model->layers[i].type != WML_LAYER_FLATTEN &&
-        q->model->layers[i].type != WML_LAYER_DROPOUT &&
-        q->model->layers[i].type != WML_LAYER_MAX_POOLING2D)
-      return false;
+  const webml_model *m = q->model;
+  int node = m->nodes[node_of(m, layer)].inputs[0];
+  for (; node >= m->n_inputs; node = m->nodes[node].inputs[0])
+    if (!wml_node_layer(m, node)->class->keeps_range || m->nodes[node].n_inputs != 1) return false;
   return q->samples->input_type == WML_U8;
 }
 
 static webml_status calibrate(quantizer *q) {
   int64_t most = 1;
-  for (int i = 0; i < q->model->n_layers; i++) {
-    int64_t n = wml_shape_elements(&q->model->layers[i].in);
+  for (int i = 0; i < q->model->n_nodes; i++) {
+    int64_t n = wml_shape_elements(&q->model->nodes[i].out);
     if (n > most) most = n;
   }
   inputs_pass pass = {wml_alloc((size_t)(most * q->batch) * sizeof(float)), wml_histogram_range};
@@ -221,7 +233,7 @@ static webml_status calibrate(quantizer *q) {
 
 static webml_status read_outputs(quantizer *q, wml_unit *unit, int64_t first, void *arg) {
   float *to = (float *)arg + first * q->predictor->output_width;
-  return wml_from_result(q->device->backend->read(unit->plan, unit->step.output, to));
+  return wml_from_result(q->device->backend->read(unit->plan, unit->step.outputs[0], to));
 }
 
 static webml_status put_kernel(quantizer *q, const quantized_layer *l, bool quantized) {

@@ -76,8 +76,8 @@ static webml_status run_part(webml_predictor *p, wml_unit *unit, const wml_sampl
                    .feeds = feeds,
                    .results = a->results};
     WML_TRY(wml_from_result(p->device->backend->run(unit->plan, &run)));
-    WML_TRY(
-        wml_from_result(p->device->backend->read(unit->plan, unit->step.output, a->predictions)));
+    WML_TRY(wml_from_result(
+        p->device->backend->read(unit->plan, unit->step.outputs[0], a->predictions)));
     for (int64_t r = 0; r < batch; r++)
       count_row(p, s, wml_sample_row(s, first + i * batch + r),
                 a->predictions + r * p->output_width, a);
@@ -180,7 +180,7 @@ static void write_report(const webml_predictor *p, const wml_step *step, const w
   wml_json_open(t, '{');
   wml_step_metrics(step, a->results, values);
   for (int i = 0; i < step->n_metrics; i++) {
-    wml_json_key(t, p->weights.model->metrics[i].name);
+    wml_json_key(t, step->metrics[i].name);
     wml_json_number(t, values[i]);
   }
   wml_json_close(t, '}');
@@ -197,15 +197,9 @@ static webml_status evaluate_samples(webml_predictor *p, const wml_samples *s, t
   int64_t batch = p->max_batch, rest = s->n % batch;
   wml_step_spec spec = {.model = p->weights.model,
                         .mode = WML_MODE_EVALUATE,
-                        .input = s->input_type,
-                        .target = s->target_type,
-                        .target_width = s->target_width,
-                        .input_widths = s->input_widths,
-                        .target_widths = s->target_widths,
-                        .n_input_cells = s->input_cells,
-                        .n_target_cells = s->target_cells,
                         .precision = p->precision,
                         .quantization = p->quantization};
+  wml_samples_feeds(s, spec.inputs, spec.targets);
   wml_unit units[2] = {{0}, {0}};
   webml_status status = WEBML_OK;
   for (int i = 0; i < 2 && status == WEBML_OK; i++) {

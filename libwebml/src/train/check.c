@@ -62,9 +62,9 @@ static webml_status read_description(check *c, const char *json, size_t length) 
 static webml_status shape(check *c) {
   if (c->issues.count || !c->model) return WEBML_OK;
   if (!c->has_data) {
-    wml_shape out = wml_model_output(c->model);
-    bool complete = !c->model->dynamic && wml_shape_elements(&c->model->input) > 0 &&
-                    wml_shape_elements(&out) > 0;
+    wml_shape in = wml_model_input_shape(c->model), out = wml_model_output_shape(c->model);
+    bool complete =
+        !c->model->dynamic && wml_shape_elements(&in) > 0 && wml_shape_elements(&out) > 0;
     if (complete) c->shaped = wml_model_retain(c->model);
     return WEBML_OK;
   }

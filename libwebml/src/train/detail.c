@@ -25,7 +25,7 @@ webml_status wml_detail_create(webml_trainer *t) {
   int n = wml_pipeline_classes_of(&t->data.pipeline);
   bool wanted = t->options.progress_detail && t->data.parts[WML_PART_VALIDATION].n > 0;
   if (!wanted || n == 0) return WEBML_OK;
-  wml_shape out = wml_model_output(t->model);
+  wml_shape out = wml_model_output_shape(t->model);
   size_t outputs = (size_t)t->options.batch_size * (size_t)wml_shape_elements(&out);
   WML_TRY(name_classes(t, n));
   if (n <= MOST_CLASSES)
@@ -46,9 +46,9 @@ void wml_detail_begin(webml_trainer *t) {
 
 webml_status wml_detail_count(webml_trainer *t, const wml_unit *unit, int64_t first) {
   const wml_samples *s = &t->data.parts[WML_PART_VALIDATION];
-  const wml_tensor *out = &unit->step.graph.tensors[unit->step.output];
+  const wml_tensor *out = &unit->step.graph.tensors[unit->step.outputs[0]];
   int64_t width = wml_row_elements(out);
-  WML_TRY(wml_from_result(t->device->backend->read(unit->plan, unit->step.output, t->outputs)));
+  WML_TRY(wml_from_result(t->device->backend->read(unit->plan, unit->step.outputs[0], t->outputs)));
   for (int64_t i = 0; i < out->dim[0]; i++)
     wml_tally_row(&t->tally, s, wml_sample_row(s, first + i), t->outputs + i * width, width);
   return WEBML_OK;

@@ -152,7 +152,7 @@ static void fill_progress(const webml_trainer *t, const fit_clock *c, bool ended
   wml_step_metrics(step, t->results, p->metrics);
   if (validated) wml_step_metrics(step, t->validation_results, p->validation_metrics);
   for (int i = 0; i < p->n_metrics; i++) {
-    p->metric_names[i] = t->model->metrics[i].name;
+    p->metric_names[i] = step->metrics[i].name;
     if (!validated) p->validation_metrics[i] = NAN;
   }
   if (validated && wml_detail_wanted(t)) {

@@ -18,16 +18,10 @@ static webml_status create_unit(webml_trainer *t, int which, int part, wml_mode 
   wml_step_spec spec = {.model = t->model,
                         .mode = mode,
                         .batch = batch,
-                        .input = s->input_type,
-                        .target = s->target_type,
-                        .target_width = s->target_width,
-                        .input_widths = s->input_widths,
-                        .target_widths = s->target_widths,
-                        .n_input_cells = s->input_cells,
-                        .n_target_cells = s->target_cells,
                         .precision = (wml_precision)t->options.precision,
                         .deterministic = t->options.deterministic,
                         .class_weight = mode == WML_MODE_TRAIN ? t->class_weight : NULL};
+  wml_samples_feeds(s, spec.inputs, spec.targets);
   spec.augment = wml_augmentation_of(&t->options.augmentation);
   spec.n_classes = wml_pipeline_label_count(&t->data.pipeline);
   if (!t->device) return wml_step_build(&spec, &t->units[which].step);
@@ -153,15 +147,15 @@ webml_status wml_trainer_prepare(webml_trainer *t) {
 webml_status wml_trainer_assume(webml_trainer *t, const webml_train_options *options,
                                 int64_t training, int64_t validation) {
   const webml_model *m = t->model;
-  wml_shape out = wml_model_output(m);
+  wml_shape in = wml_model_input_shape(m), out = wml_model_output_shape(m);
   int64_t width = out.rank == 1 ? out.dim[0] : -1;
-  if (m->dynamic || wml_shape_elements(&m->input) < 0 || width < 0)
+  if (m->dynamic || wml_shape_elements(&in) < 0 || width < 0)
     return wml_fail(WEBML_ERROR_MODEL, "the model has open sizes; shape it to a data set first");
   WML_TRY(wml_trainer_options(t, options));
   if (t->device) WML_TRY(webml_device_check(t->device, t->options.precision));
   bool images = m->format == WML_FORMAT_IMAGES, classes = images && width > 1;
   wml_samples like = {.input_type = images ? WML_U8 : WML_F32,
-                      .input_width = wml_shape_elements(&m->input),
+                      .input_width = wml_shape_elements(&in),
                       .target_type = classes ? WML_I32 : WML_F32,
                       .target_width = classes ? 1 : width};
   like.n = training;

@@ -1,7 +1,7 @@
 /* webml_schema(): the tables that descriptions and options are checked against, as JSON. */
 #include "base/options.h"
 #include "data/augmentation.h"
-#include "model/fields.h"
+#include "model/layer.h"
 #include "train/trainer.h"
 
 #include <stdio.h>
@@ -103,10 +103,10 @@ static void write_fields(wml_text *t, const wml_field *fields, int n) {
 static void write_layers(wml_text *t) {
   wml_json_key(t, "layers");
   wml_json_open(t, '[');
-  for (int i = 0; i < WML_N_LAYERS; i++) {
-    const wml_layer_class *class = wml_layer_class_of((wml_layer_type)i);
+  for (int i = 0; i < wml_n_layer_classes; i++) {
+    const wml_layer_class *class = wml_layer_classes[i];
     wml_json_open(t, '{');
-    write_text(t, "name", wml_layer_type_name((wml_layer_type)i));
+    write_text(t, "name", class->name);
     write_text(t, "description", class->about);
     write_text(t, "takes", class->takes);
     write_fields(t, class->fields, class->n_fields);

@@ -1,5 +1,7 @@
 #include "train/seams.h"
 
+#include "model/layer.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -8,28 +10,34 @@ static const wml_json_path layers = {.key = "layers"}, size_place = {.key = "siz
 
 /* ---- one row of outputs ---- */
 
+static bool is_class(const wml_layer *l, const char *name) {
+  return l && l->class && strcmp(l->class->name, name) == 0;
+}
+
 /* A Dense that gets a picture works along its last axis, which is hardly meant. */
 static int first_dense_on_picture(const webml_model *m) {
-  for (int i = 0; i < m->n_layers; i++)
-    if (!m->layers[i].unknown && m->layers[i].type == WML_LAYER_DENSE && m->layers[i].in.rank == 3)
+  for (int i = m->n_inputs; i < m->n_nodes; i++)
+    if (is_class(wml_node_layer(m, i), "Dense") && m->nodes[i].n_inputs == 1 &&
+        wml_node_in(m, &m->nodes[i], 0)->rank == 3)
       return i;
   return -1;
 }
 
 static void check_row(const webml_model *m, const wml_data_shape *data, wml_issues *issues) {
   char text[WML_SHAPE_TEXT], dense[96];
-  wml_shape out = wml_model_output(m);
-  int at = first_dense_on_picture(m), last = m->n_layers - 1;
+  wml_shape out = wml_model_output_shape(m);
+  int at = first_dense_on_picture(m);
   if (out.rank <= 1) return;
   if (at >= 0) {
-    wml_json_path place = {.in = &layers, .index = at, .note = "Dense"};
-    wml_issue(issues, &place, "gets the picture %s; a Flatten is missing before it",
-              wml_shape_text(&m->layers[at].in, text));
+    const wml_json_path *place = m->nodes[at].place;
+    wml_issue(issues, place, "gets the picture %s; a Flatten is missing before it",
+              wml_shape_text(wml_node_in(m, &m->nodes[at], 0), text));
     wml_issue_cure(issues, "insert a Flatten before it");
-    wml_patch_add(issues, &place, "{\"type\":\"Flatten\"}");
+    wml_patch_add(issues, place, "{\"type\":\"Flatten\"}");
     return;
   }
-  wml_json_path place = {.in = &layers, .index = last}, end = {.in = &layers, .key = "-"};
+  wml_json_path place = *m->nodes[m->outputs[0].node].place, end = {.in = &layers, .key = "-"};
+  place.note = NULL;
   wml_issue(issues, &place,
             "the model's output is the picture %s; it must end in one row of numbers",
             wml_shape_text(&out, text));
@@ -63,15 +71,15 @@ static bool is_probability(wml_activation_kind a) {
 
 /* What training takes, and what is hardly meant. */
 static void check_loss(const webml_model *m, wml_issues *issues) {
-  int last = m->n_layers - 1;
-  const wml_layer *l = &m->layers[last];
-  bool linear =
-      !l->unknown && !l->has_issues && (l->type == WML_LAYER_DENSE || l->type == WML_LAYER_CONV2D);
-  if (m->loss_open || !linear) return;
-  wml_json_path place = {.in = &layers, .index = last, .note = wml_layer_type_name(l->type)};
-  wml_loss_kind loss = m->loss.kind;
-  wml_activation_kind a = l->activation.kind;
-  int64_t width = l->out.rank ? l->out.dim[l->out.rank - 1] : -1;
+  const wml_model_output *output = &m->outputs[0];
+  if (output->node < m->n_inputs) return;
+  const wml_layer *l = wml_node_layer(m, output->node);
+  if (output->loss_open || l->has_issues || !wml_layer_option(l, "activation")) return;
+  wml_json_path place = *m->nodes[output->node].place;
+  wml_loss_kind loss = output->loss.kind;
+  wml_activation_kind a = wml_layer_activation(l).kind;
+  const wml_shape *out = &m->nodes[output->node].out;
+  int64_t width = out->rank ? out->dim[out->rank - 1] : -1;
   bool of_classes =
       loss == WML_CATEGORICAL_CROSSENTROPY || loss == WML_SPARSE_CATEGORICAL_CROSSENTROPY;
   bool cross = of_classes || loss == WML_BINARY_CROSSENTROPY;
@@ -93,7 +101,7 @@ static void check_loss(const webml_model *m, wml_issues *issues) {
     wml_issue_warning(issues, &place, "sigmoid takes each output by itself, but %s wants one class",
                       wml_loss_name(loss));
     set_activation(issues, &place, "softmax");
-  } else if ((cross && !m->loss.from_logits && !is_probability(a)) ||
+  } else if ((cross && !output->loss.from_logits && !is_probability(a)) ||
              (loss == WML_KL_DIVERGENCE && !is_probability(a))) {
     wml_issue_warning(issues, &place, "%s takes probabilities, which %s does not give",
                       wml_loss_name(loss), wml_activation_name(a));
@@ -105,14 +113,16 @@ static void check_loss(const webml_model *m, wml_issues *issues) {
 /* ---- model and data ---- */
 
 static void check_units(const webml_model *m, const wml_data_shape *d, wml_issues *issues) {
-  int at = wml_last_dense(m), want = wml_data_outputs(m, d);
+  int at = wml_output_dense(m, 0), want = wml_data_outputs(m, d);
   char value[16];
-  if (at < 0 || m->layers[at].broken) return;
-  int units = m->layers[at].u.dense.units;
-  bool halved = m->layers[at].activation.kind == WML_GLU;
+  const wml_layer *l = at < 0 ? NULL : wml_node_layer(m, at);
+  if (!l || l->broken) return;
+  int units = *wml_output_units(m, 0);
+  bool halved = wml_layer_activation(l).kind == WML_GLU;
   if (units == 0 || m->dynamic || units == want || halved) return;
-  wml_json_path layer = {.in = &layers, .index = at}, options = {.in = &layer, .key = "layer"},
+  wml_json_path layer = *l->place, options = {.in = &layer, .key = "layer"},
                 place = {.in = &options, .key = "units"};
+  layer.note = NULL;
   wml_issue(issues, &place, "%d units, but the data set has %d %s", units, want,
             d->format == WML_FORMAT_IMAGES || d->is_classes ? "classes" : "outputs");
   snprintf(value, sizeof value, "%d", want);
@@ -122,11 +132,12 @@ static void check_units(const webml_model *m, const wml_data_shape *d, wml_issue
 
 static void check_size(const webml_model *m, const wml_data_shape *d, wml_issues *issues) {
   char value[32];
-  int64_t features = m->input.dim[0];
-  if (m->input.rank == 0) return;
-  if ((m->input.rank == 3) != (d->format == WML_FORMAT_IMAGES)) {
+  wml_shape in = wml_model_input_shape(m);
+  int64_t features = in.dim[0];
+  if (in.rank == 0) return;
+  if ((in.rank == 3) != (d->format == WML_FORMAT_IMAGES)) {
     wml_issue(issues, &size_place, "the model takes %s, but %s is %s",
-              m->input.rank == 3 ? "pictures" : "a table", d->path,
+              in.rank == 3 ? "pictures" : "a table", d->path,
               d->format == WML_FORMAT_IMAGES ? "a set of pictures" : "a table");
     wml_issue_cure(issues, d->format == WML_FORMAT_IMAGES ? "set size to [height, width, channels]"
                                                           : "set size to [null]");
@@ -145,9 +156,9 @@ static void check_size(const webml_model *m, const wml_data_shape *d, wml_issues
 /* Of a table height and width do not exist; of pictures they must be known. */
 static void check_open_size(const webml_model *m, const wml_data_shape *d, wml_issues *issues) {
   char value[64];
-  const int64_t *dim = m->input.dim;
-  if (d->format != WML_FORMAT_IMAGES || m->input.rank != 3 ||
-      (dim[0] > 0 && dim[1] > 0 && dim[2] > 0))
+  wml_shape in = wml_model_input_shape(m);
+  const int64_t *dim = in.dim;
+  if (d->format != WML_FORMAT_IMAGES || in.rank != 3 || (dim[0] > 0 && dim[1] > 0 && dim[2] > 0))
     return;
   snprintf(value, sizeof value, "[%lld,%lld,%lld]", dim[0] > 0 ? (long long)dim[0] : 64,
            dim[1] > 0 ? (long long)dim[1] : 64, dim[2] > 0 ? (long long)dim[2] : 3);
@@ -157,9 +168,9 @@ static void check_open_size(const webml_model *m, const wml_data_shape *d, wml_i
 }
 
 static void check_numbers(const webml_model *m, const wml_data_shape *d, wml_issues *issues) {
-  wml_loss_kind loss = m->loss.kind;
+  wml_loss_kind loss = m->outputs[0].loss.kind;
   bool cross = loss == WML_BINARY_CROSSENTROPY || loss == WML_CATEGORICAL_CROSSENTROPY;
-  if (m->loss_open || !cross || d->format != WML_FORMAT_CSV || d->is_binary) return;
+  if (m->outputs[0].loss_open || !cross || d->format != WML_FORMAT_CSV || d->is_binary) return;
   wml_issue_warning(issues, &loss_place, "%s is for classes, but the outputs are numbers",
                     wml_loss_name(loss));
   set_loss(issues, WML_MEAN_SQUARED_ERROR);
@@ -177,7 +188,7 @@ static void check_data(const webml_model *m, const wml_data_shape *d, wml_issues
   check_open_size(m, d, issues);
   check_units(m, d, issues);
   check_numbers(m, d, issues);
-  if (!m->loss_open && m->loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY &&
+  if (!m->outputs[0].loss_open && m->outputs[0].loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY &&
       d->format == WML_FORMAT_CSV && !d->is_classes) {
     wml_issue(issues, &loss_place, "sparse_categorical_crossentropy needs one label as the output");
     set_loss(issues, d->is_binary ? WML_BINARY_CROSSENTROPY : WML_MEAN_SQUARED_ERROR);
@@ -185,7 +196,7 @@ static void check_data(const webml_model *m, const wml_data_shape *d, wml_issues
 }
 
 void wml_check_seams(const webml_model *m, const wml_data_shape *data, wml_issues *issues) {
-  if (m->n_layers == 0) return;
+  if (m->n_nodes <= m->n_inputs || m->n_outputs == 0) return;
   check_row(m, data, issues);
   check_loss(m, issues);
   if (data) check_data(m, data, issues);

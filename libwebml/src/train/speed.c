@@ -101,13 +101,12 @@ static webml_status open_probe(webml_device *d, wml_precision precision, int whi
   wml_step_spec spec = {.model = model,
                         .mode = WML_MODE_TRAIN,
                         .batch = batch_of(d, which),
-                        .input = images ? WML_U8 : WML_F32,
-                        .target = WML_I32,
-                        .target_width = 1,
+                        .inputs = {{.type = images ? WML_U8 : WML_F32}},
+                        .targets = {{.type = WML_I32, .width = 1}},
                         .precision = precision};
   if (status == WEBML_OK) status = wml_unit_create(d, p->store, &spec, &p->unit);
   if (status == WEBML_OK) status = wml_unit_prepare(&p->unit);
-  if (status == WEBML_OK) status = make_rows(p, wml_shape_elements(&model->input), images);
+  if (status == WEBML_OK) status = make_rows(p, wml_shape_elements(&model->nodes[0].out), images);
   webml_model_destroy(model);
   return status;
 }

@@ -66,7 +66,7 @@ static webml_status check_fit(const webml_trainer *t) {
   const webml_model *m = t->model;
   const wml_samples *s = &t->data.parts[WML_PART_TRAINING];
   const wml_pipeline *p = &t->data.pipeline;
-  wml_shape out = wml_model_output(m);
+  wml_shape in = wml_model_input_shape(m), out = wml_model_output_shape(m);
   int64_t n = wml_shape_elements(&out),
           classes = p->format == WML_FORMAT_IMAGES ? p->n_classes : p->output_width;
   int64_t want = s->target_type == WML_I32 ? classes : s->target_width;
@@ -79,10 +79,10 @@ static webml_status check_fit(const webml_trainer *t) {
         WEBML_ERROR_MODEL,
         "the model has %lld outputs, the data set %lld; shape the model to the data set",
         (long long)n, (long long)want);
-  if (wml_shape_elements(&m->input) != s->input_width)
+  if (wml_shape_elements(&in) != s->input_width)
     return wml_fail(WEBML_ERROR_MODEL, "the model takes %lld values, the data set gives %lld",
-                    (long long)wml_shape_elements(&m->input), (long long)s->input_width);
-  if (m->loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY && s->target_type != WML_I32)
+                    (long long)wml_shape_elements(&in), (long long)s->input_width);
+  if (m->outputs[0].loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY && s->target_type != WML_I32)
     return wml_fail(WEBML_ERROR_MODEL, "loss sparse_categorical_crossentropy needs one label as "
                                        "the output; use binary_crossentropy or mean_squared_error");
   return WEBML_OK;
@@ -250,12 +250,12 @@ static int find_series(const webml_trainer *t, const char *name) {
 }
 
 static webml_status set_series(webml_trainer *t) {
+  const wml_model_output *out = &t->model->outputs[0];
   bool validates = t->data.parts[WML_PART_VALIDATION].n > 0;
   for (int pass = 0; pass < (validates ? 2 : 1); pass++) {
     const char *prefix = pass ? "val_" : "";
     WML_TRY(add_series(t, prefix, "loss"));
-    for (int i = 0; i < t->model->n_metrics; i++)
-      WML_TRY(add_series(t, prefix, t->model->metrics[i].name));
+    for (int i = 0; i < out->n_metrics; i++) WML_TRY(add_series(t, prefix, out->metrics[i].name));
   }
   WML_TRY(add_series(t, "", "learning_rate"));
   WML_TRY(add_series(t, "", "seconds"));
@@ -269,10 +269,10 @@ static webml_status set_series(webml_trainer *t) {
         strncmp(name, "val_", 4) == 0 && !validates ? "; the data set has no validation part" : "");
   }
   const char *base = strncmp(name, "val_", 4) == 0 ? name + 4 : name;
-  for (int i = 0; i < t->model->n_metrics; i++)
-    if (strcmp(base, t->model->metrics[i].name) == 0)
-      t->monitor_max = t->model->metrics[i].by_shape ||
-                       wml_metric_more_is_better(t->model->metrics[i].metric.kind);
+  for (int i = 0; i < out->n_metrics; i++)
+    if (strcmp(base, out->metrics[i].name) == 0)
+      t->monitor_max =
+          out->metrics[i].by_shape || wml_metric_more_is_better(out->metrics[i].metric.kind);
   return WEBML_OK;
 }
 
@@ -287,7 +287,10 @@ static webml_status keep_texts(webml_trainer *t) {
 
 webml_status wml_trainer_settle(webml_trainer *t, const webml_dataset *dataset,
                                 const webml_train_options *options, bool rows) {
-  if (t->model->dynamic || t->model->loss_open || t->model->optimizer_open)
+  if (t->model->n_inputs != 1 || t->model->n_outputs != 1)
+    return wml_fail(WEBML_ERROR_UNSUPPORTED,
+                    "a model with several inputs or outputs cannot be trained on a data set yet");
+  if (t->model->dynamic || t->model->outputs[0].loss_open || t->model->optimizer_open)
     return wml_fail(
         WEBML_ERROR_MODEL,
         "the model is still open; shape it to the data set first (webml_model_shape_to)");
