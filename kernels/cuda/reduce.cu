@@ -44,14 +44,21 @@ struct count_greatest : sum_functor {
   }
 };
 
-/* share: of every element; count: of the greatest ones, which alone have a gradient; or NULL */
+/* share: of every element; count: of the greatest ones, which alone have a gradient; or NULL.
+ * each: elements that are written at once, 1 or 4 of one row */
 static __global__ void spread(wml_strides from, cuda_view dy, cuda_view x, cuda_view y,
-                              const float *count, float share, cuda_view dx, int64_t n) {
-  CUDA_EACH(i, n) {
-    int64_t at = wml_strides_at(&from, i);
-    float d = view_get(dy, at) * share;
-    if (count) d = is_greatest(view_get(x, i), y, at) ? d / count[at] : 0.0f;
-    view_set(dx, i, d);
+                              const float *count, float share, cuda_view dx, int64_t n, int each) {
+  int64_t step = from.stride[WML_MAX_RANK - 1];
+  CUDA_EACH(i, n / each) {
+    int64_t first = wml_strides_at(&from, i * each);
+    cuda_float4 d = {{0.0f, 0.0f, 0.0f, 0.0f}};
+    CUDA_FOR(k, 4) {
+      if (k >= each) break;
+      int64_t at = first + k * step;
+      d.v[k] = view_get(dy, at) * share;
+      if (count) d.v[k] = is_greatest(view_get(x, i * each + k), y, at) ? d.v[k] / count[at] : 0.0f;
+    }
+    view_put(dx, i * each, d, each);
   }
 }
 
@@ -94,11 +101,12 @@ static void run_backward(cuda_call *call, const cuda_node *node) {
     reduction_run(call->stream, r, f, cuda_view_of(plan, node->temp[0]).data);
   }
   int64_t n = wml_elements(dx);
-  CUDA_LAUNCH(spread, cuda_blocks(n, 65536), CUDA_THREADS, call->stream,
+  int each = dx->dim[dx->rank - 1] % 4 ? 1 : 4;
+  CUDA_LAUNCH(spread, cuda_blocks(n / each, 65536), CUDA_THREADS, call->stream,
               wml_strides_broadcast(dx, cuda_info(plan, op->in[0])), cuda_view_of(plan, op->in[0]),
               x, y, count,
               op->u.reduction == WML_REDUCE_MEAN ? (float)(1.0 / (double)r.elements) : 1.0f,
-              cuda_view_of(plan, op->out[0]), n);
+              cuda_view_of(plan, op->out[0]), n, each);
 }
 
 static wml_result plan_forward(wml_plan *plan, cuda_node *node) {
