@@ -9,7 +9,8 @@ typedef enum kernel_fill {
   FILL_RANDOM,   /* in [-1, 1], other numbers for each operand */
   FILL_DISTINCT, /* in [-1, 1], none twice, at most 256 */
   FILL_TIES,     /* -1, -0.5, 0, 0.5 or 1 */
-  FILL_INDEX     /* int32 from -1 to 6, many of them twice */
+  FILL_INDEX,    /* int32 from -1 to 6, many of them twice */
+  FILL_MANY      /* int32 from 14 to 50, and 3 for a third of them */
 } kernel_fill;
 
 typedef struct kernel_operand {

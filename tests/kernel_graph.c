@@ -80,8 +80,13 @@ static float fill_number(const kernel_operand *o, test_random *random, int which
   case FILL_DISTINCT: return (float)(((i * 89 + 7) % n - n / 2) * 2 + 1) / 256.0f;
   case FILL_TIES: return (float)((int)(u * 5.0) - 2) * 0.5f;
   case FILL_INDEX: return (float)((int)(u * 8.0) - 1);
+  case FILL_MANY: return u < 0.3 ? 3.0f : (float)((int)(u * 52.0) - 1);
   default: return (float)((int)(u * 127.0) * 2 - 126 + which) / 128.0f;
   }
+}
+
+static bool is_index(const kernel_operand *o) {
+  return o->fill == FILL_INDEX || o->fill == FILL_MANY;
 }
 
 /* Floats, or int32 for indices. */
@@ -92,7 +97,7 @@ static float *fill_operand(const kernel_operand *o, int which) {
   test_random random = {(uint64_t)(31 + which)};
   for (int64_t i = 0; i < n; i++) {
     x[i] = o->values ? o->values[i] : fill_number(o, &random, which, i, n);
-    if (o->fill == FILL_INDEX) ((int32_t *)(void *)x)[i] = (int32_t)x[i];
+    if (is_index(o)) ((int32_t *)(void *)x)[i] = (int32_t)x[i];
   }
   return x;
 }
@@ -104,7 +109,7 @@ static void add_operand(case_graph *g, const kernel_operand *o) {
     g->operand[k] = g->feed[k] = graph_param(&g->graph, o->dim, data);
     return;
   }
-  wml_dtype dtype = o->fill == FILL_INDEX ? WML_I32 : WML_F32;
+  wml_dtype dtype = is_index(o) ? WML_I32 : WML_F32;
   g->operand[k] = graph_feed(&g->graph, dtype, o->dim, data);
   g->feed[k] = g->operand[k] - 1;
 }
@@ -229,7 +234,7 @@ static void add_backward(case_graph *g, const wml_op *op) {
 
 static void add_gradients(case_graph *g, const kernel_case *c) {
   for (int k = 0; k < g->n_operands; k++)
-    if (!c->operand[k].constant && c->operand[k].fill != FILL_INDEX)
+    if (!c->operand[k].constant && !is_index(&c->operand[k]))
       g->gradient[k] = graph_gradient(&g->graph, g->operand[k]);
 }
 

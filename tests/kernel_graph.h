@@ -4,7 +4,7 @@
 
 #include "kernel_cases.h"
 
-enum { GRAPH_TENSORS = 40, GRAPH_OPS = 24, GRAPH_OBSERVED = 12, GRAPH_RESULTS = 4 };
+enum { GRAPH_TENSORS = 64, GRAPH_OPS = 32, GRAPH_OBSERVED = 12, GRAPH_RESULTS = 4 };
 
 typedef struct kernel_graph {
   wml_tensor tensor[GRAPH_TENSORS];

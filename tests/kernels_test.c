@@ -5,6 +5,7 @@
  * words in their names. */
 #include "kernel_graph.h"
 #include "kernels/common/strides.h"
+#include "kernels/cuda/emulation/cuda_runtime_api.h"
 #include "support.h"
 
 #include "base/status.h"
@@ -14,51 +15,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The allowance: operations that a back end does not have yet. Its cases are skipped where it says
- * WML_UNSUPPORTED. An entry that no case needs any more is an error. */
-static const struct {
-  const char *backend;
-  wml_op_kind kind;
-} not_yet[] = {
-    /* CUDA's */
-    {"cuda", WML_OP_NOISE},     {"cuda", WML_OP_TRANSPOSE}, {"cuda", WML_OP_CONCAT},
-    {"cuda", WML_OP_CROP},      {"cuda", WML_OP_PAD},       {"cuda", WML_OP_AFFINE},
-    {"cuda", WML_OP_BINARY},    {"cuda", WML_OP_REDUCE},    {"cuda", WML_OP_MATMUL},
-    {"cuda", WML_OP_AVGPOOL},   {"cuda", WML_OP_RESIZE},    {"cuda", WML_OP_NORM},
-    {"cuda", WML_OP_EMBEDDING}, {"cuda", WML_OP_PENALTY},
-};
-
-enum { N_NOT_YET = sizeof not_yet / sizeof *not_yet };
-static int skipped_for[N_NOT_YET];
-
 /* A back end with the arithmetic it is asked for. Where operands are rounded, the norm of the
  * difference is compared with that of the array; bfloat16 has 7 bits behind the point. */
 typedef struct subject {
-  const char *name, *allowance;
+  const char *name;
   const wml_backend *backend;
   wml_precision precision;
   double tolerance;
   bool rounds;
   int threads;
 } subject;
-
-/* Whether an operation of the graph is allowed to be missing. */
-static bool allowed(const subject *s, const kernel_graph *g) {
-  for (int i = 0; i < N_NOT_YET; i++)
-    for (int k = 0; k < g->n_ops; k++)
-      if (g->op[k].kind == not_yet[i].kind && strcmp(s->allowance, not_yet[i].backend) == 0) {
-        skipped_for[i]++;
-        return true;
-      }
-  return false;
-}
-
-static void check_allowance(const char *backend) {
-  for (int i = 0; i < N_NOT_YET; i++)
-    if (strcmp(not_yet[i].backend, backend) == 0)
-      CHECKF(skipped_for[i] > 0, "%s has operation %d: take it out of not_yet", backend,
-             (int)not_yet[i].kind);
-}
 
 static double distance(const subject *s, const float *a, const float *b, int64_t n) {
   if (!s->rounds) return test_difference(a, b, n);
@@ -95,9 +61,7 @@ static void compare_graph(const char *name, const subject *s, const kernel_graph
   bool open = rig_open(&ref, &wml_backend_ref, 1, g) == WML_OK;
   CHECKF(open, "%s: ref: %s", name, webml_last_error());
   wml_result result = open ? rig_open(&other, s->backend, s->threads, g) : WML_OK;
-  if (open && result == WML_UNSUPPORTED && allowed(s, g))
-    test_skip(name, s->name);
-  else if (open) {
+  if (open) {
     CHECKF(result == WML_OK, "%s: %s: %s", name, s->name, webml_last_error());
     for (int i = 0; result == WML_OK && i < 2; i++) {
       CHECK(rig_run(&ref) == WML_OK);
@@ -341,6 +305,43 @@ static void build_losses(kernel_graph *g, wml_precision precision) {
   }
 }
 
+/* More feeds than a model usually has, and several results: joined in two stages, of which the
+ * first is a result, too, and scaled. */
+static void build_many(kernel_graph *g, wml_precision precision, bool has_results) {
+  enum { PARTS = 3, EACH = WML_MAX_OPERANDS, WIDTH = 5, ROWS = 4 };
+  static const int64_t rows[WML_MAX_RANK] = {ROWS, WIDTH};
+  const int64_t joined[WML_MAX_RANK] = {ROWS, EACH * WIDTH},
+                all[WML_MAX_RANK] = {ROWS, PARTS * EACH * WIDTH};
+  const wml_op concat = {.kind = WML_OP_CONCAT, .u.axis = 1};
+  int part[PARTS];
+  *g = (kernel_graph){.precision = precision, .has_results = has_results};
+  for (int i = 0; i < PARTS; i++) {
+    int x[EACH];
+    for (int k = 0; k < EACH; k++)
+      x[k] = graph_feed(g, WML_F32, rows, numbers(ROWS * WIDTH, (uint64_t)(i * EACH + k)));
+    part[i] = graph_tensor(g, WML_ROLE_VALUE, WML_F32, joined, -1);
+    wml_op *op = graph_op(g, concat, -1, -1, -1);
+    memcpy(op->in, x, sizeof x);
+    op->out[0] = part[i];
+  }
+  int y = graph_tensor(g, WML_ROLE_VALUE, WML_F32, all, -1),
+      scaled = graph_tensor(g, WML_ROLE_VALUE, WML_F32, all, -1);
+  graph_op(g, concat, part[0], part[1], part[2])->out[0] = y;
+  graph_op(g, (wml_op){.kind = WML_OP_AFFINE, .u.affine = {2.0f, 1.0f}}, y, -1, -1)->out[0] =
+      scaled;
+  graph_observe(g, part[1]);
+  graph_observe(g, y);
+  graph_observe(g, scaled);
+}
+
+static void build_many_chunks(kernel_graph *g, wml_precision precision) {
+  build_many(g, precision, true);
+}
+
+static void build_many_predicted(kernel_graph *g, wml_precision precision) {
+  build_many(g, precision, false);
+}
+
 static void compare_built(const char *name, const subject *s,
                           void (*build)(kernel_graph *g, wml_precision precision)) {
   kernel_graph g;
@@ -519,6 +520,8 @@ static void check_subject(const subject *s, const char *only) {
   if (only) return;
   compare_built("one kernel in two convolutions", s, build_shared_kernel);
   compare_built("two losses with weights", s, build_losses);
+  compare_built("many feeds, several results", s, build_many_chunks);
+  compare_built("many feeds, several results, predicted", s, build_many_predicted);
   compare_built("activations behind convolutions", s, build_activations);
   for (int first = 0; first < 2; first++) compare_two_plans(s, first == 1);
   compare_built("the end of a residual block", s, build_residual);
@@ -562,9 +565,8 @@ static bool has_bfloat16(const wml_backend *backend) {
 }
 
 static void check_cpu(const char *only) {
-  const subject cpu = {"cpu", "cpu", &wml_backend_cpu, WML_FLOAT32, 2e-5, false, 2},
-                narrow = {"cpu bfloat16", "cpu", &wml_backend_cpu, WML_MIXED_BFLOAT16, 1e-2,
-                          true,           2};
+  const subject cpu = {"cpu", &wml_backend_cpu, WML_FLOAT32, 2e-5, false, 2},
+                narrow = {"cpu bfloat16", &wml_backend_cpu, WML_MIXED_BFLOAT16, 1e-2, true, 2};
   subject pieces = cpu;
   pieces.name = "cpu in the finest pieces";
   pieces.threads = 3;
@@ -580,18 +582,53 @@ static void check_cpu(const char *only) {
     check_subject(&narrow, only);
   else
     test_skip("cpu in bfloat16", "the processor does not have it");
-  if (!only) check_allowance("cpu");
 }
 
 const wml_backend *wml_backend_module(uint32_t version); /* of the emulation, linked in */
 
+/* What a case observes after a run in one of the orders that the device may take blocks, threads
+ * and branches in. */
+static float *run_in_order(const case_graph *g, const wml_backend *cuda, unsigned order,
+                           int64_t *count) {
+  kernel_rig r;
+  float *all = NULL;
+  *count = 0;
+  cuda_emulation_seed(order);
+  CHECK(rig_open(&r, cuda, 1, &g->graph) == WML_OK && rig_run(&r) == WML_OK);
+  for (int k = 0; k < g->graph.n_observed; k++) {
+    int64_t n = wml_elements(&g->graph.tensor[g->graph.observed[k]]);
+    float *x = rig_read(&r, k);
+    all = realloc(all, (size_t)(*count + n) * sizeof *all);
+    memcpy(all + *count, x, (size_t)n * sizeof *x);
+    *count += n;
+    free(x);
+  }
+  rig_close(&r);
+  return all;
+}
+
+/* The same bits in every order. */
+static void compare_orders(const kernel_case *c, const wml_backend *cuda, wml_precision precision) {
+  case_graph g;
+  int64_t n, others;
+  case_graph_build(&g, c, (case_variant){precision, .backward = true});
+  float *first = run_in_order(&g, cuda, 1, &n), *other = run_in_order(&g, cuda, 2, &others);
+  CHECKF(n == others && (n == 0 || memcmp(first, other, (size_t)n * sizeof *first) == 0),
+         "%s: other bits in another order", c->name);
+  free(first);
+  free(other);
+  graph_free(&g.graph);
+}
+
 static void check_emulated(const char *only) {
   const wml_backend *cuda = wml_backend_module(WML_BACKEND_VERSION);
   const subject subjects[] = {
-      {"cuda strict (emulated)", "cuda", cuda, WML_FLOAT32_STRICT, 2e-5, false, 0},
-      {"cuda bfloat16 (emulated)", "cuda", cuda, WML_MIXED_BFLOAT16, 1e-2, true, 0}};
+      {"cuda strict (emulated)", cuda, WML_FLOAT32_STRICT, 2e-5, false, 0},
+      {"cuda bfloat16 (emulated)", cuda, WML_MIXED_BFLOAT16, 1e-2, true, 0}};
   for (size_t i = 0; i < sizeof subjects / sizeof *subjects; i++) check_subject(&subjects[i], only);
-  if (!only) check_allowance("cuda");
+  for (int i = 0; i < n_kernel_cases; i++)
+    if (wanted(&kernel_cases[i], only))
+      compare_orders(&kernel_cases[i], cuda, i % 2 ? WML_MIXED_BFLOAT16 : WML_FLOAT32_STRICT);
 }
 
 static void check_gpu(const char *only) {
@@ -605,9 +642,9 @@ static void check_gpu(const char *only) {
     test_skip("cuda rows of the table", reason);
     return;
   }
-  const subject subjects[] = {{"cuda strict", "cuda", cuda, WML_FLOAT32_STRICT, 2e-5, false, 0},
-                              {"cuda tf32", "cuda", cuda, WML_FLOAT32, 2e-3, true, 0},
-                              {"cuda bfloat16", "cuda", cuda, WML_MIXED_BFLOAT16, 1e-2, true, 0}};
+  const subject subjects[] = {{"cuda strict", cuda, WML_FLOAT32_STRICT, 2e-5, false, 0},
+                              {"cuda tf32", cuda, WML_FLOAT32, 2e-3, true, 0},
+                              {"cuda bfloat16", cuda, WML_MIXED_BFLOAT16, 1e-2, true, 0}};
   for (size_t i = 0; i < sizeof subjects / sizeof *subjects; i++) check_subject(&subjects[i], only);
 }
 

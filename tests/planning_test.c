@@ -26,8 +26,9 @@ static bool is_convolution(wml_op_kind kind) {
          kind == WML_OP_CONV2D_BWD_WEIGHTS;
 }
 
-/* Convolutions that are left to the own kernels, by name of the case and pass: grouped ones whose
- * weights' gradient cuDNN has no compiled engine for, and outputs in float32. */
+/* Convolutions that are left to the own kernels, by name of the case and pass: depthwise ones,
+ * those with groups whose weights' gradient cuDNN has no compiled engine for, and outputs in
+ * float32. */
 static void count_nodes(const wml_plan *plan, const char *name, wml_precision precision,
                         bool verbose, counts *c) {
   for (int k = 0; k < plan->n_nodes; k++) {

@@ -25,6 +25,9 @@ typedef struct frame_rules {
    * NULL: all run in their order. */
   bool (*aside)(const wml_plan *plan, int node);
   int (*until)(const wml_plan *plan, int node);
+  /* Whether the back end itself gives a value its place; NULL: none. Asked when it is known which
+   * tensors share their bytes. */
+  bool (*elsewhere)(const wml_plan *plan, int tensor);
 } frame_rules;
 
 /* A value of one operation; node -1: it is found among the operation's `temp`. Returns its index,
@@ -191,7 +194,8 @@ static wml_result frame_place(wml_plan *plan, const frame_rules *rules) {
   wml_result result = life && order ? WML_OK : WML_OUT_OF_MEMORY;
   for (size_t i = 0; result == WML_OK && i < n; i++) {
     __typeof__(plan->tensors) t = &plan->tensors[i];
-    bool placed = t->info.role == WML_ROLE_VALUE && t->alias < 0 && t->first >= 0 && !t->entry;
+    bool placed = t->info.role == WML_ROLE_VALUE && t->alias < 0 && t->first >= 0 && !t->entry &&
+                  !(rules->elsewhere && rules->elsewhere(plan, (int)i));
     life[i] =
         (wml_lifetime){placed ? wml_round_up(t->bytes, rules->alignment) : 0, t->first, t->last, 0};
   }

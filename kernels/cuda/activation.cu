@@ -44,7 +44,7 @@ static __global__ void row_backward(wml_activation_kind kind, const float *dy, c
 }
 
 /* softmax, a warp per row: its lanes share the row's columns. */
-static __global__ void softmax(cuda_view x, float *y, int64_t rows, int64_t n) {
+static __global__ void softmax(cuda_view x, cuda_view y, int64_t rows, int64_t n) {
   int64_t row = (int64_t)blockIdx.x * (CUDA_THREADS / 32) + threadIdx.x / 32;
   int64_t first = row < rows ? row * n : 0; /* all lanes exchange */
   int lane = (int)threadIdx.x % 32;
@@ -55,7 +55,19 @@ static __global__ void softmax(cuda_view x, float *y, int64_t rows, int64_t n) {
   for (int64_t i = lane; i < n; i += 32) sum += expf(view_get(x, first + i) - top);
   for (int mask = 16; mask > 0; mask >>= 1) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, mask);
   for (int64_t i = lane; i < n && row < rows; i += 32)
-    y[first + i] = expf(view_get(x, first + i) - top) / sum;
+    view_set(y, first + i, expf(view_get(x, first + i) - top) / sum);
+}
+
+static __global__ void softmax_gradient(cuda_view dy, cuda_view y, cuda_view dx, int64_t rows,
+                                        int64_t n) {
+  int64_t row = (int64_t)blockIdx.x * (CUDA_THREADS / 32) + threadIdx.x / 32;
+  int64_t first = row < rows ? row * n : 0; /* all lanes exchange */
+  int lane = (int)threadIdx.x % 32;
+  float dot = 0.0f;
+  for (int64_t i = lane; i < n; i += 32) dot += view_get(dy, first + i) * view_get(y, first + i);
+  for (int mask = 16; mask > 0; mask >>= 1) dot += __shfl_xor_sync(0xFFFFFFFFu, dot, mask);
+  for (int64_t i = lane; i < n && row < rows; i += 32)
+    view_set(dx, first + i, view_get(y, first + i) * (view_get(dy, first + i) - dot));
 }
 
 static void run_softmax(cuda_call *call, const cuda_node *node) {
@@ -63,8 +75,17 @@ static void run_softmax(cuda_call *call, const cuda_node *node) {
   const wml_tensor *t = cuda_info(plan, node->op.in[0]);
   int64_t n = t->dim[t->rank - 1], rows = wml_elements(t) / n, warps = CUDA_THREADS / 32;
   CUDA_LAUNCH_TOGETHER(softmax, (rows + warps - 1) / warps, CUDA_THREADS, call->stream,
-                       cuda_view_of(plan, node->op.in[0]), cuda_f32(plan, node->op.out[0]), rows,
-                       n);
+                       cuda_view_of(plan, node->op.in[0]), cuda_view_of(plan, node->op.out[0]),
+                       rows, n);
+}
+
+static void run_softmax_gradient(cuda_call *call, const cuda_node *node) {
+  const wml_plan *plan = call->plan;
+  const wml_tensor *t = cuda_info(plan, node->op.in[0]);
+  int64_t n = t->dim[t->rank - 1], rows = wml_elements(t) / n, warps = CUDA_THREADS / 32;
+  CUDA_LAUNCH_TOGETHER(softmax_gradient, (rows + warps - 1) / warps, CUDA_THREADS, call->stream,
+                       cuda_view_of(plan, node->op.in[0]), cuda_view_of(plan, node->op.in[1]),
+                       cuda_view_of(plan, node->op.out[0]), rows, n);
 }
 
 static void run_forward(cuda_call *call, const cuda_node *node) {
@@ -138,13 +159,11 @@ static wml_result add_f32(wml_plan *plan, cuda_node *node, int which, int tensor
   return node->temp[which] < 0 ? WML_OUT_OF_MEMORY : WML_OK;
 }
 
-/* What leaves a network in float32, as probabilities do. */
 static wml_result plan_softmax(wml_plan *plan, cuda_node *node) {
-  if (node->op.u.activation.kind != WML_SOFTMAX ||
-      plan->tensors[node->op.out[0]].type != CUDA_F32_T)
-    return WML_UNSUPPORTED;
+  (void)plan;
+  if (node->op.u.activation.kind != WML_SOFTMAX) return WML_UNSUPPORTED;
   node->name = "own:warp per row";
-  node->run = run_softmax;
+  node->run = node->op.kind == WML_OP_ACTIVATION ? run_softmax : run_softmax_gradient;
   return WML_OK;
 }
 
@@ -170,4 +189,4 @@ static wml_result plan_backward(wml_plan *plan, cuda_node *node) {
 }
 
 const cuda_implementation cuda_activation[] = {{plan_softmax}, {plan_forward}, {NULL}};
-const cuda_implementation cuda_activation_bwd[] = {{plan_backward}, {NULL}};
+const cuda_implementation cuda_activation_bwd[] = {{plan_softmax}, {plan_backward}, {NULL}};

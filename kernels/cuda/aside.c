@@ -9,8 +9,15 @@
  * keep everything in order. */
 #include "cuda.h"
 
-static bool is_weights(const cuda_node *node) {
-  return node->op.kind == WML_OP_DENSE_BWD_WEIGHTS || node->op.kind == WML_OP_CONV2D_BWD_WEIGHTS;
+/* Whether it computes gradients of parameters and nothing else. */
+static bool is_weights(const wml_plan *plan, const cuda_node *node) {
+  int found = 0;
+  for (int i = 0; i < 3; i++) {
+    if (node->op.out[i] < 0) continue;
+    if (cuda_info(plan, node->op.out[i])->role != WML_ROLE_GRAD) return false;
+    found++;
+  }
+  return found > 0;
 }
 
 /* Whether something behind it could run meanwhile. */
@@ -26,7 +33,7 @@ static bool has_company(const wml_plan *plan, int node) {
 void cuda_aside_plan(wml_plan *plan) {
   for (int k = plan->n_nodes - 1; k >= 0; k--) {
     cuda_node *node = &plan->nodes[k];
-    bool candidate = is_weights(node) || node->op.kind == WML_OP_METRIC ||
+    bool candidate = is_weights(plan, node) || node->op.kind == WML_OP_METRIC ||
                      (node->op.kind == WML_OP_GATHER && k > 0);
     node->aside = plan->device->asides && !plan->in_order && candidate && has_company(plan, k);
   }

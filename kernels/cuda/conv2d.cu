@@ -1,19 +1,9 @@
 /* Conv2D on NHWC with kernels [f, kh, kw, c]. cuDNN first; the own kernels behind it serve what it
  * refuses, and as its oracle: they sum in double. First layers that are pooled have kernels in
- * conv2d_pooled.cu. */
-#include "kernel.cuh"
+ * conv2d_pooled.cu, depthwise convolutions in depthwise.cu. */
+#include "conv2d.cuh"
 
 #include "bias.h"
-#include "conv2d.h"
-
-/* cg, fg: channels and filters of a group. */
-typedef struct conv {
-  cuda_view x, kernel, y;
-  const float *bias;
-  int64_t n, h, w, c, kh, kw, cg, f, fg, oh, ow;
-  wml_window window;
-  bool relu;
-} conv;
 
 static __global__ void forward(conv v) {
   const wml_window *o = &v.window;
@@ -106,47 +96,21 @@ cuda_conv cuda_conv_of(const wml_plan *plan, const cuda_node *node) {
 
 /* ---- own ---- */
 
-static conv own_of(const wml_plan *plan, const cuda_node *node) {
-  const wml_op *op = &node->op;
-  cuda_conv c = cuda_conv_of(plan, node);
-  conv v = {};
-  v.n = c.x[0], v.h = c.x[1], v.w = c.x[2], v.c = c.x[3];
-  v.kh = c.kernel[0], v.kw = c.kernel[1], v.cg = c.kernel[2], v.f = c.kernel[3];
-  v.oh = c.y[1], v.ow = c.y[2];
-  v.window = op->u.window;
-  v.fg = v.f / v.window.groups;
-  v.relu = node->relu;
-  switch (c.pass) {
-  case CUDA_CONV_FORWARD:
-    v.x = cuda_view_of(plan, op->in[0]), v.kernel = cuda_weight(plan, op->in[1]);
-    v.y = cuda_view_of(plan, op->out[0]), v.bias = cuda_f32(plan, op->in[2]);
-    break;
-  case CUDA_CONV_DATA:
-    v.y = cuda_view_of(plan, op->in[0]), v.kernel = cuda_weight(plan, op->in[1]);
-    v.x = cuda_view_of(plan, op->out[0]);
-    break;
-  default:
-    v.x = cuda_view_of(plan, op->in[0]), v.y = cuda_view_of(plan, op->in[1]);
-    v.kernel = cuda_view_of(plan, op->out[0]);
-  }
-  return v;
-}
-
 static void run_forward_own(cuda_call *call, const cuda_node *node) {
-  conv v = own_of(call->plan, node);
+  conv v = conv_of(call->plan, node);
   CUDA_LAUNCH(forward, cuda_blocks(v.n * v.oh * v.ow * v.f, 1 << 20), CUDA_THREADS, call->stream,
               v);
 }
 
 static void run_data_own(cuda_call *call, const cuda_node *node) {
-  conv v = own_of(call->plan, node);
+  conv v = conv_of(call->plan, node);
   CUDA_LAUNCH(backward_data, cuda_blocks(v.n * v.h * v.w * v.c, 1 << 20), CUDA_THREADS,
               call->stream, v);
 }
 
 static void run_weights_own(cuda_call *call, const cuda_node *node) {
   if (node->op.out[0] >= 0) {
-    conv v = own_of(call->plan, node);
+    conv v = conv_of(call->plan, node);
     CUDA_LAUNCH_TOGETHER(backward_weights, v.f * v.kh * v.kw * v.cg, CUDA_THREADS, call->stream, v);
   }
   cuda_bias_run(call, node);
@@ -177,7 +141,7 @@ static wml_result plan_weights_own(wml_plan *plan, cuda_node *node) {
 static void run_dnn(cuda_call *call, const cuda_node *node) {
   const wml_plan *plan = call->plan;
   const wml_op *op = &node->op;
-  conv v = own_of(plan, node);
+  conv v = conv_of(plan, node);
   void *workspace = node->temp[0] >= 0 ? plan->tensors[node->temp[0]].data : NULL;
   void *bias = NULL, *kernel = v.kernel.data;
   if (op->kind == WML_OP_CONV2D && op->in[2] >= 0) bias = cuda_weight(plan, op->in[2]).data;
@@ -237,7 +201,8 @@ static wml_result plan_dnn(wml_plan *plan, cuda_node *node) {
 }
 
 const cuda_implementation cuda_conv2d[] = {
-    {cuda_plan_pooled}, {plan_dnn}, {plan_forward_own}, {NULL}};
-const cuda_implementation cuda_conv2d_bwd_data[] = {{plan_dnn}, {plan_data_own}, {NULL}};
+    {cuda_plan_pooled}, {cuda_plan_depthwise}, {plan_dnn}, {plan_forward_own}, {NULL}};
+const cuda_implementation cuda_conv2d_bwd_data[] = {
+    {cuda_plan_depthwise}, {plan_dnn}, {plan_data_own}, {NULL}};
 const cuda_implementation cuda_conv2d_bwd_weights[] = {
-    {cuda_plan_pooled_weights}, {plan_dnn}, {plan_weights_own}, {NULL}};
+    {cuda_plan_pooled_weights}, {cuda_plan_depthwise}, {plan_dnn}, {plan_weights_own}, {NULL}};

@@ -24,7 +24,8 @@ static const size_t most_workspace = (size_t)32 << 20;
   X(cublasLtMatmulPreferenceDestroy)                                                               \
   X(cublasLtMatmulPreferenceSetAttribute)                                                          \
   X(cublasLtMatrixLayoutCreate)                                                                    \
-  X(cublasLtMatrixLayoutDestroy)
+  X(cublasLtMatrixLayoutDestroy)                                                                   \
+  X(cublasLtMatrixLayoutSetAttribute)
 
 struct cuda_blas {
 #define DECLARE(name) __typeof__(name) *name;
@@ -100,11 +101,21 @@ static cudaDataType_t type_of(cuda_type type) {
   return type == CUDA_BF16_T ? CUDA_R_16BF : CUDA_R_32F;
 }
 
-/* A row-major [rows, columns] as cuBLASLt sees it. */
+/* `batch` row-major [rows, columns] as cuBLASLt sees them. */
 static cublasStatus_t layout(const cuda_blas *blas, cublasLtMatrixLayout_t *out, cuda_type type,
-                             int64_t rows, int64_t columns) {
-  return blas->cublasLtMatrixLayoutCreate(out, type_of(type), (uint64_t)columns, (uint64_t)rows,
-                                          columns);
+                             int64_t batch, int64_t rows, int64_t columns) {
+  int32_t count = (int32_t)batch;
+  int64_t stride = rows * columns;
+  cublasStatus_t s = blas->cublasLtMatrixLayoutCreate(out, type_of(type), (uint64_t)columns,
+                                                      (uint64_t)rows, columns);
+  if (batch == 1) return s;
+  if (s == CUBLAS_STATUS_SUCCESS)
+    s = blas->cublasLtMatrixLayoutSetAttribute(*out, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count,
+                                               sizeof count);
+  if (s == CUBLAS_STATUS_SUCCESS)
+    s = blas->cublasLtMatrixLayoutSetAttribute(*out, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
+                                               &stride, sizeof stride);
+  return s;
 }
 
 static cublasStatus_t describe(cuda_blas_plan *p, const cuda_product *v) {
@@ -128,10 +139,12 @@ static cublasStatus_t describe(cuda_blas_plan *p, const cuda_product *v) {
   if (v->bias) SET(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, bias);
 #undef SET
   if (s == CUBLAS_STATUS_SUCCESS)
-    s = layout(blas, &p->a, v->b, v->b_transposed ? v->n : v->k, v->b_transposed ? v->k : v->n);
+    s = layout(blas, &p->a, v->b, v->batch, v->b_transposed ? v->n : v->k,
+               v->b_transposed ? v->k : v->n);
   if (s == CUBLAS_STATUS_SUCCESS)
-    s = layout(blas, &p->b, v->a, v->a_transposed ? v->k : v->m, v->a_transposed ? v->m : v->k);
-  if (s == CUBLAS_STATUS_SUCCESS) s = layout(blas, &p->c, v->c, v->m, v->n);
+    s = layout(blas, &p->b, v->a, v->batch, v->a_transposed ? v->k : v->m,
+               v->a_transposed ? v->m : v->k);
+  if (s == CUBLAS_STATUS_SUCCESS) s = layout(blas, &p->c, v->c, v->batch, v->m, v->n);
   return s;
 }
 
@@ -167,6 +180,10 @@ wml_result cuda_blas_plan_product(wml_device *device, const cuda_product *v, cud
     *why = "cuBLASLt is not installed";
     return WML_UNSUPPORTED;
   }
+  if (v->batch > INT32_MAX) {
+    *why = "too many matrices";
+    return WML_UNSUPPORTED;
+  }
   if (v->a != v->b) {
     *why = "operands of two types";
     return WML_UNSUPPORTED;
@@ -175,9 +192,12 @@ wml_result cuda_blas_plan_product(wml_device *device, const cuda_product *v, cud
   if (!p) return WML_OUT_OF_MEMORY;
   p->blas = device->blas;
   p->bias = v->bias;
-  snprintf(p->key, sizeof p->key, "product %lld %lld %lld t%d%d types %d,%d b%d r%d t%d",
-           (long long)v->m, (long long)v->n, (long long)v->k, v->a_transposed, v->b_transposed,
-           (int)v->a, (int)v->c, v->bias, v->relu, v->strict);
+  int length =
+      snprintf(p->key, sizeof p->key, "product %lld %lld %lld t%d%d types %d,%d b%d r%d t%d",
+               (long long)v->m, (long long)v->n, (long long)v->k, v->a_transposed, v->b_transposed,
+               (int)v->a, (int)v->c, v->bias, v->relu, v->strict);
+  if (v->batch > 1)
+    snprintf(p->key + length, sizeof p->key - (size_t)length, " x%lld", (long long)v->batch);
   cublasStatus_t s = describe(p, v);
   if (s == CUBLAS_STATUS_SUCCESS) s = ask_heuristics(p, v->deterministic ? 1 : MAX_CANDIDATES);
   if (s != CUBLAS_STATUS_SUCCESS || p->n == 0) {

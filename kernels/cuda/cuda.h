@@ -33,7 +33,8 @@ typedef struct cuda_view {
   cuda_type type;
 } cuda_view;
 
-enum { CUDA_MAX_FEEDS = 4, CUDA_BUFFERS = 2, CUDA_PENALTY_BLOCKS = 256 };
+/* Feeds: 16 inputs, as many targets, and weights of samples for each of those. */
+enum { CUDA_MAX_FEEDS = 48, CUDA_BUFFERS = 2, CUDA_PENALTY_BLOCKS = 256 };
 
 /* What changes between steps; one per plan, in device memory. The host fills it before a chunk of
  * steps, a step moves it on when its gradients are known. */
@@ -131,7 +132,7 @@ typedef struct cuda_tensor {
   cuda_entry *entry;
   void *data; /* after prepare(); of an entry with two sides the one that is read: cuda_face() */
   void *half;
-  void *host; /* of an output: pinned memory that a run ends by copying into */
+  const void *host; /* of an output: where a run copies it to */
 } cuda_tensor;
 
 typedef struct cuda_call {
@@ -191,10 +192,12 @@ struct wml_plan {
   int *outputs;
   size_t arena_bytes, constant_bytes; /* of the device; constants: see cuda_node */
   uint8_t *arena;
-  int64_t chunk;     /* steps that are sent to the device at a time */
-  cuda_state *state; /* device */
-  double *results;   /* device: [n_results] */
-  double *penalty;   /* device: [CUDA_PENALTY_BLOCKS] */
+  size_t output_offset, output_bytes; /* of all outputs in the arena */
+  uint8_t *host_outputs;              /* pinned memory that a run ends by copying them into */
+  int64_t chunk;                      /* steps that are sent to the device at a time */
+  cuda_state *state;                  /* device */
+  double *results;                    /* device: [n_results] */
+  double *penalty;                    /* device: [CUDA_PENALTY_BLOCKS] */
   int n_ranges, n_turns;
   cuda_range *ranges; /* of the update's items, in their order */
   double *squares;    /* device: sums over pieces of the gradient */
@@ -226,6 +229,8 @@ wml_result cuda_plan_prepare(wml_plan *plan);
 void cuda_plan_destroy(wml_plan *plan);
 /* A tensor's index, or -1: no memory. The caller puts it into its node's `temp`. */
 int cuda_add_temporary(wml_plan *plan, size_t bytes);
+/* The node's temporary `which`; of 0 bytes there is none. */
+wml_result cuda_take_temporary(wml_plan *plan, cuda_node *node, int which, size_t bytes);
 static inline const wml_tensor *cuda_info(const wml_plan *plan, int tensor) {
   return &plan->tensors[tensor].info;
 }
@@ -286,7 +291,7 @@ void cuda_plan_stop(wml_plan *plan);
 wml_result cuda_plan_run(wml_plan *plan, wml_run *run);
 /* While capturing. side: which the step reads. */
 wml_result cuda_record_step(wml_plan *plan, cudaStream_t stream, int side);
-wml_result cuda_copy_outputs(wml_plan *plan);
+wml_result cuda_copy_outputs(wml_plan *plan); /* to the host */
 wml_result cuda_capture(wml_plan *plan,
                         wml_result (*record)(wml_plan *, cudaStream_t, const void *),
                         const void *what, cudaGraphExec_t *exec);
@@ -328,9 +333,17 @@ extern const cuda_implementation cuda_maxpool[], cuda_maxpool_bwd[];
 extern const cuda_implementation cuda_activation[], cuda_activation_bwd[];
 extern const cuda_implementation cuda_batchnorm_train[], cuda_batchnorm_infer[],
     cuda_batchnorm_bwd[];
-extern const cuda_implementation cuda_gather[], cuda_dropout[], cuda_reshape[], cuda_loss[],
-    cuda_metric[];
-extern const cuda_implementation cuda_update[];
+extern const cuda_implementation cuda_avgpool[], cuda_avgpool_bwd[];
+extern const cuda_implementation cuda_resize[], cuda_resize_bwd[];
+extern const cuda_implementation cuda_norm[], cuda_norm_bwd[];
+extern const cuda_implementation cuda_binary[], cuda_binary_bwd[], cuda_affine[];
+extern const cuda_implementation cuda_reduce[], cuda_reduce_bwd[];
+extern const cuda_implementation cuda_matmul[];
+extern const cuda_implementation cuda_concat[], cuda_crop[], cuda_pad[], cuda_transpose[];
+extern const cuda_implementation cuda_embedding[], cuda_embedding_bwd[];
+extern const cuda_implementation cuda_dropout[], cuda_noise[];
+extern const cuda_implementation cuda_gather[], cuda_reshape[];
+extern const cuda_implementation cuda_loss[], cuda_metric[], cuda_penalties[], cuda_update[];
 
 /* conv2d_pooled.cu: whether the convolution can have relu and 2x2 pooling in its kernel. */
 bool cuda_conv_can_pool(const wml_plan *plan, const cuda_node *node);
@@ -339,8 +352,9 @@ bool cuda_conv_can_pool(const wml_plan *plan, const cuda_node *node);
 void cuda_convert(cudaStream_t stream, cuda_view from, cuda_view to, int64_t n);
 /* loss.cu: the last kernel of a step that has no update. */
 void cuda_end_pass(cuda_call *call);
-/* update.cu: l1 and l2 of the parameters join the loss: the first kernels of a step. */
+/* penalty.cu: l1 and l2 of the parameters join the loss: the first kernels of a step. */
 void cuda_penalty(cuda_call *call);
+/* update.cu */
 int64_t cuda_update_squares(int64_t n); /* sums of squares that a range of n floats has */
 int64_t cuda_update_length(const wml_plan *plan, const wml_update_item *item); /* in floats */
 bool cuda_update_is_apart(const wml_optimizer *o); /* no variable asks for the norm of another */

@@ -1,8 +1,6 @@
 /* The rows of a batch: bytes become numbers, pictures are augmented, one-hots take their width. */
 #include "kernel.cuh"
 
-#include "../common/dropout.h"
-
 /* Row `i` of this step: its place in the feed's array. */
 CUDA_FN int64_t place_of(const cuda_state *state, int feed, int64_t batch, int64_t i) {
   return state->place[feed][state->index * batch + i];
@@ -184,35 +182,6 @@ static wml_result plan_gather(wml_plan *plan, cuda_node *node) {
   return WML_OK;
 }
 
-/* ---- dropout: the mask is a function of seed, step, stream and element ---- */
-
-static __global__ void dropout(const cuda_state *state, uint32_t stream, float rate, cuda_view x,
-                               cuda_view y, int64_t n) {
-  float scale = wml_dropout_scale(rate);
-  uint32_t lane = wml_random_lane(WML_RANDOM_DROPOUT, stream);
-  CUDA_EACH(i, (n + 3) / 4) {
-    wml_philox r = wml_philox_at(state->seed, lane, (uint32_t)state->step, (uint64_t)i);
-    for (int j = 0; j < 4 && i * 4 + j < n; j++)
-      view_set(y, i * 4 + j,
-               wml_uniform(r.word[j]) >= rate ? view_get(x, i * 4 + j) * scale : 0.0f);
-  }
-}
-
-static void run_dropout(cuda_call *call, const cuda_node *node) {
-  const wml_plan *plan = call->plan;
-  int64_t n = wml_elements(cuda_info(plan, node->op.in[0]));
-  CUDA_LAUNCH(dropout, cuda_blocks(n / 4, 16384), CUDA_THREADS, call->stream, plan->state,
-              node->op.u.dropout.stream, node->op.u.dropout.rate,
-              cuda_view_of(plan, node->op.in[0]), cuda_view_of(plan, node->op.out[0]), n);
-}
-
-static wml_result plan_dropout(wml_plan *plan, cuda_node *node) {
-  (void)plan;
-  node->name = "own";
-  node->run = run_dropout;
-  return WML_OK;
-}
-
 /* ---- reshape: input and output share their bytes ---- */
 
 static void run_reshape(cuda_call *call, const cuda_node *node) {
@@ -228,5 +197,4 @@ static wml_result plan_reshape(wml_plan *plan, cuda_node *node) {
 }
 
 const cuda_implementation cuda_gather[] = {{plan_gather}, {NULL}};
-const cuda_implementation cuda_dropout[] = {{plan_dropout}, {NULL}};
 const cuda_implementation cuda_reshape[] = {{plan_reshape}, {NULL}};

@@ -95,6 +95,20 @@ CUDA_FN void view_set4(cuda_view v, int64_t i, cuda_float4 x) {
   *(cuda_half4 *)((uint16_t *)v.data + i) = h;
 }
 
+/* `each` neighbours, 4 as above or 1: then the others count as 0. */
+CUDA_FN cuda_float4 view_take(cuda_view v, int64_t i, int each) {
+  if (each == 4) return view_get4(v, i);
+  cuda_float4 one = {{view_get(v, i), 0.0f, 0.0f, 0.0f}};
+  return one;
+}
+
+CUDA_FN void view_put(cuda_view v, int64_t i, cuda_float4 x, int each) {
+  if (each == 4)
+    view_set4(v, i, x);
+  else
+    view_set(v, i, x.v[0]);
+}
+
 /* ---- sums over a block of CUDA_THREADS threads, in a fixed order; every thread gets the sum ----
  */
 

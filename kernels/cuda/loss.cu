@@ -85,12 +85,24 @@ static __global__ void softmax_loss(wml_op op, wml_rows rows, int64_t n, double 
   if (own && lane == 0) values[row] = weight * (log((double)sum) * (double)mass - (double)dot);
 }
 
-/* One block: the sum in a fixed order joins the step's loss. */
-static __global__ void add_loss(const double *values, int64_t n, double weight, cuda_state *state) {
+/* One block: the sum in a fixed order joins the step's loss, and the result of this loss itself
+ * where there is one. */
+static __global__ void add_loss(const double *values, int64_t n, double weight, cuda_state *state,
+                                double *result, double batch) {
   double sum = 0.0;
   for (int64_t i = threadIdx.x; i < n; i += CUDA_THREADS) sum += values[i];
   sum = block_sum(sum);
-  if (threadIdx.x == 0) state->loss += sum * weight;
+  if (threadIdx.x != 0) return;
+  state->loss += sum * weight;
+  if (result) *result += sum * batch;
+}
+
+static void run_add(cuda_call *call, const cuda_node *node, const double *values, int64_t n) {
+  const wml_plan *plan = call->plan;
+  int result = node->op.u.loss.result;
+  CUDA_LAUNCH_TOGETHER(add_loss, 1, CUDA_THREADS, call->stream, values, n,
+                       (double)node->op.u.loss.weight, plan->state,
+                       result < 0 ? NULL : plan->results + result, (double)plan->graph.batch);
 }
 
 static bool is_softmax(const wml_op *op) {
@@ -106,8 +118,7 @@ static void run_softmax(cuda_call *call, const cuda_node *node) {
   int64_t blocks = (n + CUDA_THREADS / 32 - 1) / (CUDA_THREADS / 32);
   CUDA_LAUNCH_TOGETHER(softmax_loss, blocks, CUDA_THREADS, call->stream, device_op(node),
                        rows_of(plan, node), n, values, cuda_view_of(plan, node->op.out[0]));
-  CUDA_LAUNCH_TOGETHER(add_loss, 1, CUDA_THREADS, call->stream, values, n,
-                       (double)node->op.u.loss.weight, plan->state);
+  run_add(call, node, values, n);
 }
 
 static void run_loss(cuda_call *call, const cuda_node *node) {
@@ -122,8 +133,7 @@ static void run_loss(cuda_call *call, const cuda_node *node) {
   if (hinge) CUDA_LAUNCH_TOGETHER(find_binary, 1, CUDA_THREADS, call->stream, rows, n, values + n);
   CUDA_LAUNCH(loss_rows, cuda_blocks(n, 16384), CUDA_THREADS, call->stream, device_op(node), rows,
               n, hinge, values, gradient);
-  CUDA_LAUNCH_TOGETHER(add_loss, 1, CUDA_THREADS, call->stream, values, n,
-                       (double)node->op.u.loss.weight, plan->state);
+  run_add(call, node, values, n);
   if (node->temp[1] < 0) return;
   cuda_view from = {gradient, CUDA_F32_T};
   cuda_convert(call->stream, from, cuda_view_of(plan, dp), wml_elements(cuda_info(plan, dp)));

@@ -1,12 +1,7 @@
 /* MaxPooling2D. index: the place of the winner in its window, a byte; the first maximum in
  * row-major order wins, padding never, a NaN always. Going back, each input asks the windows that
  * it lies in: no atomics, whatever the overlap. */
-#include "kernel.cuh"
-
-typedef struct pool {
-  int64_t n, h, w, c, oh, ow;
-  wml_window window;
-} pool;
+#include "pool.cuh"
 
 static __global__ void forward(pool p, cuda_view x, cuda_view y, uint8_t *index) {
   CUDA_EACH(i, p.n * p.oh * p.ow * p.c) {
@@ -30,15 +25,6 @@ static __global__ void forward(pool p, cuda_view x, cuda_view y, uint8_t *index)
   }
 }
 
-/* The windows that a row or column lies in: first and last (behind the last: first > last). */
-CUDA_FN void windows_of(int64_t at, int size, int stride, int pad, int64_t count, int64_t *first,
-                        int64_t *last) {
-  int64_t from = at + pad - size + 1, to = at + pad;
-  *first = from <= 0 ? 0 : (from + stride - 1) / stride;
-  *last = to < 0 ? -1 : to / stride;
-  if (*last >= count) *last = count - 1;
-}
-
 /* pooled: the output of relu and pooling, where relu's gradient is taken along; else no data. */
 static __global__ void backward(pool p, cuda_view dy, const uint8_t *index, cuda_view pooled,
                                 cuda_view dx) {
@@ -58,11 +44,6 @@ static __global__ void backward(pool p, cuda_view dy, const uint8_t *index, cuda
       }
     view_set(dx, i, sum);
   }
-}
-
-static pool pool_of(const wml_plan *plan, const cuda_node *node, int x, int y) {
-  const int64_t *xd = cuda_info(plan, x)->dim, *yd = cuda_info(plan, y)->dim;
-  return pool{xd[0], xd[1], xd[2], xd[3], yd[1], yd[2], node->op.u.window};
 }
 
 static void run_forward(cuda_call *call, const cuda_node *node) {

@@ -21,7 +21,27 @@ static const cuda_implementation *const implementations[WML_N_OPS] = {
     [WML_OP_BATCHNORM_BWD] = cuda_batchnorm_bwd,
     [WML_OP_BATCHNORM_BWD_INFER] = cuda_batchnorm_bwd,
     [WML_OP_DROPOUT] = cuda_dropout,
+    [WML_OP_NOISE] = cuda_noise,
     [WML_OP_RESHAPE] = cuda_reshape,
+    [WML_OP_TRANSPOSE] = cuda_transpose,
+    [WML_OP_CONCAT] = cuda_concat,
+    [WML_OP_CROP] = cuda_crop,
+    [WML_OP_PAD] = cuda_pad,
+    [WML_OP_AFFINE] = cuda_affine,
+    [WML_OP_BINARY] = cuda_binary,
+    [WML_OP_BINARY_BWD] = cuda_binary_bwd,
+    [WML_OP_REDUCE] = cuda_reduce,
+    [WML_OP_REDUCE_BWD] = cuda_reduce_bwd,
+    [WML_OP_MATMUL] = cuda_matmul,
+    [WML_OP_AVGPOOL] = cuda_avgpool,
+    [WML_OP_AVGPOOL_BWD] = cuda_avgpool_bwd,
+    [WML_OP_RESIZE] = cuda_resize,
+    [WML_OP_RESIZE_BWD] = cuda_resize_bwd,
+    [WML_OP_NORM] = cuda_norm,
+    [WML_OP_NORM_BWD] = cuda_norm_bwd,
+    [WML_OP_EMBEDDING] = cuda_embedding,
+    [WML_OP_EMBEDDING_BWD] = cuda_embedding_bwd,
+    [WML_OP_PENALTY] = cuda_penalties,
     [WML_OP_LOSS] = cuda_loss,
     [WML_OP_METRIC] = cuda_metric,
     [WML_OP_UPDATE] = cuda_update,
@@ -34,6 +54,12 @@ enum {
 
 int cuda_add_temporary(wml_plan *plan, size_t bytes) {
   return frame_add_temporary(plan, bytes, -1);
+}
+
+wml_result cuda_take_temporary(wml_plan *plan, cuda_node *node, int which, size_t bytes) {
+  if (bytes == 0) return WML_OK;
+  node->temp[which] = cuda_add_temporary(plan, bytes);
+  return node->temp[which] < 0 ? WML_OUT_OF_MEMORY : WML_OK;
 }
 
 static cuda_entry *find_or_add(wml_store *store, const wml_tensor *t) {
@@ -240,7 +266,7 @@ static wml_result choose(wml_plan *plan, cuda_node *node) {
 static void settle_layouts(wml_plan *plan) {
   for (int k = 0; k < plan->n_nodes; k++) {
     const wml_op *op = &plan->nodes[k].op;
-    if (op->kind != WML_OP_CONV2D) continue;
+    if (op->kind != WML_OP_CONV2D && op->kind != WML_OP_CONV2D_BWD_DATA) continue;
     const cuda_tensor *t = &plan->tensors[op->in[1]];
     memcpy(t->entry->kernel, t->info.dim, sizeof t->entry->kernel);
   }
@@ -258,22 +284,63 @@ bool cuda_same_bytes(const wml_plan *plan, int a, int b) {
 }
 
 static bool in_place(const wml_plan *plan, const wml_op *op) {
-  bool activation = op->kind == WML_OP_ACTIVATION || op->kind == WML_OP_ACTIVATION_BWD;
-  if (activation && WML_ACTIVATION_IS_ROW(op->u.activation.kind)) return false;
-  if (!activation && op->kind != WML_OP_DROPOUT && op->kind != WML_OP_BATCHNORM_INFER) return false;
-  return plan->tensors[op->in[0]].type == plan->tensors[op->out[0]].type;
+  const cuda_tensor *t = plan->tensors;
+  switch (op->kind) {
+  case WML_OP_ACTIVATION:
+  case WML_OP_ACTIVATION_BWD:
+    if (WML_ACTIVATION_IS_ROW(op->u.activation.kind)) return false;
+    break;
+  case WML_OP_BINARY: /* of values; the first operand is not broadcast */
+    if (t[op->out[0]].info.role != WML_ROLE_VALUE ||
+        wml_elements(&t[op->in[0]].info) != wml_elements(&t[op->out[0]].info))
+      return false;
+    break;
+  case WML_OP_AFFINE:
+  case WML_OP_DROPOUT:
+  case WML_OP_NOISE:
+  case WML_OP_BATCHNORM_INFER: break;
+  default: return false;
+  }
+  return t[op->in[0]].type == t[op->out[0]].type;
 }
 
 static bool is_aside(const wml_plan *plan, int node) {
   return plan->nodes[node].aside;
 }
 
+/* Whether an output has these bytes, and is one of several. */
+static bool is_one_of_outputs(const wml_plan *plan, int tensor) {
+  for (int i = 0; i < plan->graph.n_outputs && plan->graph.n_outputs > 1; i++)
+    if (frame_root(plan, plan->outputs[i]) == tensor) return true;
+  return false;
+}
+
+/* Several outputs lie one behind the other at the end of the arena: one copy takes them all. */
+static void place_outputs(wml_plan *plan) {
+  if (plan->graph.n_outputs == 1) {
+    const cuda_tensor *root = &plan->tensors[frame_root(plan, plan->outputs[0])];
+    plan->output_offset = root->offset;
+    plan->output_bytes = root->bytes;
+    return;
+  }
+  plan->output_offset = plan->arena_bytes = wml_round_up(plan->arena_bytes, ALIGNMENT);
+  for (int i = 0; i < plan->n_tensors; i++) {
+    if (!is_one_of_outputs(plan, i)) continue;
+    plan->tensors[i].offset = plan->arena_bytes;
+    plan->arena_bytes += wml_round_up(plan->tensors[i].bytes, ALIGNMENT);
+  }
+  plan->output_bytes = plan->arena_bytes - plan->output_offset;
+}
+
 static wml_result place_tensors(wml_plan *plan) {
-  static const frame_rules rules = {ALIGNMENT, in_place, is_aside, cuda_aside_until};
+  static const frame_rules rules = {ALIGNMENT, in_place, is_aside, cuda_aside_until,
+                                    is_one_of_outputs};
   for (int i = 0; i < plan->n_tensors; i++)
     plan->tensors[i].alias = plan->tensors[i].first = plan->tensors[i].last = -1;
   cuda_aside_plan(plan);
-  return frame_place(plan, &rules);
+  wml_result result = frame_place(plan, &rules);
+  if (result == WML_OK) place_outputs(plan);
+  return result;
 }
 
 static wml_result place(wml_plan *plan) {

@@ -169,10 +169,13 @@ static wml_result start_buffer(wml_plan *plan, int which) {
 }
 
 static wml_result start_outputs(wml_plan *plan) {
-  wml_result result = WML_OK;
+  void *host = NULL;
+  if (plan->output_bytes == 0) return WML_OK;
+  wml_result result = cuda_pinned(plan->device, plan->output_bytes, &host);
+  plan->host_outputs = host;
   for (int i = 0; i < plan->graph.n_outputs && result == WML_OK; i++) {
     cuda_tensor *t = &plan->tensors[plan->outputs[i]];
-    result = cuda_pinned(plan->device, t->bytes, &t->host);
+    t->host = plan->host_outputs + ((uint8_t *)t->data - plan->arena) - plan->output_offset;
   }
   return result;
 }
@@ -236,8 +239,7 @@ void cuda_plan_stop(wml_plan *plan) {
   if (plan->store->stream) (void)cudaStreamSynchronize(plan->store->stream);
   cuda_direct_stop(plan);
   stop_chunks(plan);
-  for (int i = 0; plan->outputs && plan->tensors && i < plan->graph.n_outputs; i++)
-    (void)cudaFreeHost(plan->tensors[plan->outputs[i]].host);
+  (void)cudaFreeHost(plan->host_outputs);
 }
 
 /* ---- data ---- */
@@ -415,11 +417,10 @@ static wml_result run_chunks(wml_plan *plan, const wml_run *run, const cuda_sour
 }
 
 wml_result cuda_copy_outputs(wml_plan *plan) {
-  for (int i = 0; i < plan->graph.n_outputs; i++) {
-    const cuda_tensor *t = &plan->tensors[plan->outputs[i]];
-    CUDA_TRY(plan->device, cudaMemcpyAsync(t->host, t->data, t->bytes, cudaMemcpyDeviceToHost,
-                                           plan->store->stream));
-  }
+  if (plan->output_bytes > 0)
+    CUDA_TRY(plan->device,
+             cudaMemcpyAsync(plan->host_outputs, plan->arena + plan->output_offset,
+                             plan->output_bytes, cudaMemcpyDeviceToHost, plan->store->stream));
   return WML_OK;
 }
 

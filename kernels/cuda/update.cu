@@ -33,26 +33,10 @@ static __global__ void squares(const float *x, int64_t n, double *partial, const
   }
 }
 
-static __global__ void penalty(const float *w, int64_t n, float l1, float l2, double *partial) {
-  double one = 0.0, two = 0.0;
-  CUDA_EACH(i, n) {
-    one += (double)fabsf(w[i]);
-    two += (double)w[i] * (double)w[i];
-  }
-  one = block_sum(one);
-  two = block_sum(two);
-  if (threadIdx.x == 0) partial[blockIdx.x] = (double)l1 * one + (double)l2 * two;
-}
-
 CUDA_FN double sum_partial(const double *partial, int64_t n) {
   double sum = 0.0;
   for (int64_t i = threadIdx.x; i < n; i += CUDA_THREADS) sum += partial[i];
   return block_sum(sum);
-}
-
-static __global__ void add_penalty(const double *partial, int64_t n, cuda_state *state) {
-  double sum = sum_partial(partial, n);
-  if (threadIdx.x == 0) state->loss += sum;
 }
 
 CUDA_FN float factor_of(double square, double limit) {
@@ -308,20 +292,6 @@ static wml_result plan_update(wml_plan *plan, cuda_node *node) {
   node->name = "own:flat";
   node->run = run_update;
   return WML_OK;
-}
-
-void cuda_penalty(cuda_call *call) {
-  const wml_plan *plan = call->plan;
-  for (int i = 0; i < plan->graph.update.n_items; i++) {
-    const wml_update_item *item = &plan->graph.update.items[i];
-    if (!penalised(item)) continue;
-    int64_t n = plan->tensors[item->param].entry->elements;
-    long blocks = cuda_blocks(n, CUDA_PENALTY_BLOCKS);
-    CUDA_LAUNCH_TOGETHER(penalty, blocks, CUDA_THREADS, call->stream, cuda_f32(plan, item->param),
-                         n, item->l1, item->l2, plan->penalty);
-    CUDA_LAUNCH_TOGETHER(add_penalty, 1, CUDA_THREADS, call->stream, plan->penalty, (int64_t)blocks,
-                         plan->state);
-  }
 }
 
 const cuda_implementation cuda_update[] = {{plan_update}, {NULL}};

@@ -56,9 +56,10 @@ wml_result cuda_blas_open(wml_device *device, cuda_blas **blas);
 void cuda_blas_close(wml_device *device, cuda_blas *blas);
 const char *cuda_blas_version(const cuda_blas *blas);
 
-/* c[m, n] = a[m, k] b[k, n], all row-major; a or b may be given transposed: a as [k, m]. */
+/* c[m, n] = a[m, k] b[k, n], all row-major; a or b may be given transposed: a as [k, m]. Of each
+ * there are `batch`, one behind the other. */
 typedef struct cuda_product {
-  int64_t m, n, k;
+  int64_t batch, m, n, k;
   bool a_transposed, b_transposed;
   cuda_type a, b, c;
   bool bias; /* [n], of the type of c, is added to each row */

@@ -52,10 +52,16 @@ static void touch(wml_lifetime *life, const int *root, int tensor, int from, int
   if (to > l->last) l->last = to;
 }
 
-/* What runs beside the first stream keeps its operands until the end (kernels/cuda/aside.c). */
-static bool runs_aside(wml_op_kind kind) {
-  return kind == WML_OP_DENSE_BWD_WEIGHTS || kind == WML_OP_CONV2D_BWD_WEIGHTS ||
-         kind == WML_OP_METRIC;
+/* Metrics, and what computes gradients of parameters alone, run beside the first stream and keep
+ * their operands until the end (kernels/cuda/aside.c). */
+static bool runs_aside(const wml_graph *g, const wml_op *op) {
+  bool weights = false;
+  for (int i = 0; i < 3; i++) {
+    if (op->out[i] < 0) continue;
+    if (g->tensors[op->out[i]].role != WML_ROLE_GRAD) return false;
+    weights = true;
+  }
+  return weights || op->kind == WML_OP_METRIC;
 }
 
 static void find_lifetimes(const wml_graph *g, wml_lifetime *life, int *root) {
@@ -72,13 +78,31 @@ static void find_lifetimes(const wml_graph *g, wml_lifetime *life, int *root) {
     if (op->kind == WML_OP_MAXPOOL && op->out[1] >= 0) /* a byte says which one won */
       life[op->out[1]].bytes =
           wml_round_up((size_t)wml_elements(&g->tensors[op->out[1]]), ALIGNMENT);
-    int last = runs_aside(op->kind) ? g->n_ops : k;
+    for (int i = 1; op->kind == WML_OP_NORM && i < 3; i++) /* float32 always */
+      if (op->out[i] >= 0)
+        life[op->out[i]].bytes =
+            wml_round_up((size_t)wml_elements(&g->tensors[op->out[i]]) * sizeof(float), ALIGNMENT);
+    int last = runs_aside(g, op) ? g->n_ops : k;
     for (int i = 0; i < WML_MAX_OPERANDS; i++) touch(life, root, op->in[i], k, last);
     for (int i = 0; i < 3; i++) touch(life, root, op->out[i], k, last);
   }
   for (int i = 0; i < g->n_outputs; i++) touch(life, root, g->outputs[i], g->n_ops, g->n_ops);
   for (int i = 0; i < g->n_tensors; i++)
     if (life[i].first < 0) life[i].bytes = 0;
+}
+
+/* Outputs are float32. Several lie together behind all other values; returns their bytes. */
+static size_t take_outputs(const wml_graph *g, wml_lifetime *life, const int *root) {
+  size_t bytes = 0;
+  for (int i = 0; i < g->n_outputs; i++) {
+    wml_lifetime *l = &life[root[g->outputs[i]]];
+    size_t n = (size_t)wml_elements(&g->tensors[g->outputs[i]]);
+    if (l->bytes) l->bytes = wml_round_up(n * sizeof(float), ALIGNMENT);
+    if (g->n_outputs == 1) break;
+    bytes += l->bytes;
+    l->bytes = 0;
+  }
+  return bytes;
 }
 
 /* Bytes of values that outlive the forward pass. */
@@ -93,7 +117,8 @@ static size_t saved_bytes(const wml_graph *g, const wml_lifetime *life) {
 
 static size_t workspace_of(const wml_graph *g, bool first) {
   for (int k = 0; k < g->n_ops; k++)
-    if (g->ops[k].kind == WML_OP_CONV2D) return convolution_workspace / (first ? 1 : 4);
+    if (g->ops[k].kind == WML_OP_CONV2D || g->ops[k].kind == WML_OP_CONV2D_BWD_DATA)
+      return convolution_workspace / (first ? 1 : 4);
   return workspace;
 }
 
@@ -104,7 +129,9 @@ webml_status wml_estimate_memory(const wml_graph *g, bool shared, webml_memory *
   webml_status status = WEBML_OK;
   if (life && root && order) {
     find_lifetimes(g, life, root);
-    size_t values = wml_pack(life, (int)n, order), saved = saved_bytes(g, life);
+    size_t values = take_outputs(g, life, root);
+    values += wml_pack(life, (int)n, order);
+    size_t saved = saved_bytes(g, life);
     if (saved > values) saved = values;
     if (!shared) add_persistent(g, memory);
     memory->saved += saved;
