@@ -91,6 +91,13 @@ static json_t *responses_of(const api_route *r, json_t *schemas) {
                    content(has_own_form(r) ? "application/json" : "application/problem+json", bad));
 }
 
+/* Any one of these will do. */
+static json_t *security_of(const api_route *r) {
+  json_t *ways = json_pack("[{s:[]}, {s:[]}]", "token", "cookie");
+  if (r->right == API_OPTIONAL) json_array_insert_new(ways, 0, json_object());
+  return ways;
+}
+
 static json_t *operation_of(const api_resource *resource, const api_route *r, json_t *schemas) {
   json_t *operation = json_pack("{s:s, s:s, s:[s], s:o}", "operationId", r->id, "summary", r->about,
                                 "tags", resource->name, "responses", responses_of(r, schemas));
@@ -112,10 +119,7 @@ static json_t *operation_of(const api_resource *resource, const api_route *r, js
                         json_pack("{s:b, s:o}", "required", required, "content",
                                   content("application/json", body)));
   }
-  if (r->right != API_ANYONE && r->right != API_OPTIONAL)
-    json_object_set_new(operation, "security", json_pack("[{s:[]}]", "token"));
-  else if (r->right == API_OPTIONAL)
-    json_object_set_new(operation, "security", json_pack("[{}, {s:[]}]", "token"));
+  if (r->right != API_ANYONE) json_object_set_new(operation, "security", security_of(r));
   return operation;
 }
 
@@ -135,6 +139,13 @@ static json_t *events_of(json_t *schemas) {
   return events;
 }
 
+static json_t *security_schemes(void) {
+  return json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:s, s:s}}", "token", "type", "http", "scheme",
+                   "bearer", "bearerFormat", "JWT, or " API_TOKEN_PREFIX "...", "cookie", "type",
+                   "apiKey", "in", "cookie", "name", API_COOKIE, "description",
+                   "over TLS, and for pages of this server");
+}
+
 json_t *api_openapi(const api *a) {
   json_t *paths = json_object(), *tags = json_array(), *schemas = json_object();
   for (int i = 0; api_resources[i]; i++) {
@@ -149,9 +160,8 @@ json_t *api_openapi(const api *a) {
     }
   }
   json_t *events = events_of(schemas);
-  return json_pack("{s:s, s:{s:s, s:s}, s:[{s:s}], s:o, s:o, s:o, s:{s:o, s:{s:{s:s, s:s, s:s}}}}",
-                   "openapi", "3.1.0", "info", "title", "webml-server", "version", "1", "servers",
-                   "url", a->address, "tags", tags, "paths", paths, "x-events", events,
-                   "components", "schemas", schemas, "securitySchemes", "token", "type", "http",
-                   "scheme", "bearer", "bearerFormat", "JWT, or " API_TOKEN_PREFIX "...");
+  return json_pack("{s:s, s:{s:s, s:s}, s:[{s:s}], s:o, s:o, s:o, s:{s:o, s:o}}", "openapi",
+                   "3.1.0", "info", "title", "webml-server", "version", "1", "servers", "url",
+                   a->address, "tags", tags, "paths", paths, "x-events", events, "components",
+                   "schemas", schemas, "securitySchemes", security_schemes());
 }
