@@ -45,14 +45,15 @@ typedef enum api_type {
 } api_type;
 
 enum {
-  API_RAW = 1,         /* the body is not JSON: the handler reads it */
-  API_INLINE = 2,      /* runs on the event loop: must not block */
-  API_TOOL = 4,        /* starts a process and waits for it: runs in that lane */
-  API_PASSWORD = 8,    /* computes a password's hash: runs in that lane */
-  API_LARGE = 16,      /* the body may have API_LARGE_BODY bytes, else API_SMALL_BODY */
-  API_ESSENTIAL = 32,  /* works on a full disk */
-  API_ENDLESS = 64,    /* the body is handed on while it comes, and may have any size */
-  API_IDEMPOTENT = 128 /* takes an Idempotency-Key; not with INLINE, ENDLESS or try_fast */
+  API_RAW = 1,          /* the body is not JSON: the handler reads it */
+  API_INLINE = 2,       /* runs on the event loop: must not block */
+  API_TOOL = 4,         /* starts a process and waits for it: runs in that lane */
+  API_PASSWORD = 8,     /* computes a password's hash: runs in that lane */
+  API_LARGE = 16,       /* the body may have API_LARGE_BODY bytes, else API_SMALL_BODY */
+  API_ESSENTIAL = 32,   /* works on a full disk */
+  API_ENDLESS = 64,     /* the body is handed on while it comes, and may have any size */
+  API_IDEMPOTENT = 128, /* takes an Idempotency-Key; not with INLINE, ENDLESS or try_fast */
+  API_TICKET = 256      /* a download, for which a ticket does; not with INLINE or try_fast */
 };
 
 enum { API_SMALL_BODY = 64 << 10, API_LARGE_BODY = 16 << 20 };
@@ -108,7 +109,8 @@ extern const answer_shape api_problem_shape, api_protocol_error_shape, api_devic
 extern const api_resource *const api_resources[]; /* ends with NULL */
 extern const api_resource api_auth, api_users, api_datasets, api_uploads, api_models, api_sessions,
     api_weights, api_predict, api_inference, api_tensorflow, api_devices, api_history, api_events,
-    api_settings, api_backups, api_system, api_state, api_check, api_tokens, api_account;
+    api_settings, api_backups, api_system, api_state, api_check, api_tokens, api_account,
+    api_tickets;
 
 /* ---- the program ---- */
 
@@ -133,6 +135,7 @@ typedef struct api {
   struct api_keeper *keeper;
   struct api_checker *checker;
   struct api_downloads *downloads;
+  struct api_tickets *tickets;
   char *document; /* of OpenAPI; NULL: nobody has asked yet */
   struct api_waits *waits;
 } api;

@@ -1,6 +1,8 @@
 /* Whose call it is, and whether he may. */
 #include "api.h"
 
+#include "tickets.h"
+
 #include "store/logins.h"
 #include "store/tokens.h"
 #include "store/users.h"
@@ -174,7 +176,10 @@ api_verdict api_authenticate(api_call *call, bool on_loop) {
   if (call->knows_user || call->route->right == API_ANYONE) return API_PASSED;
   bool is_nobody = call->route->right == API_OPTIONAL && !http_header(r, "authorization");
   if (is_nobody && !has_good_cookie(r)) return API_PASSED;
-  api_verdict v = identify(call->api, r, on_loop, &call->user, &refusal);
+  api_verdict v = !api_has_ticket(call) ? identify(call->api, r, on_loop, &call->user, &refusal)
+                  : on_loop             ? API_UNKNOWN
+                  : api_use_ticket(call, &refusal) ? API_PASSED
+                                                   : API_REFUSED;
   if (v == API_UNKNOWN) return v;
   if (v == API_REFUSED)
     api_fail(call, refusal.status, "%s", refusal.sentence);

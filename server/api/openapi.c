@@ -95,6 +95,7 @@ static json_t *responses_of(const api_route *r, json_t *schemas) {
 static json_t *security_of(const api_route *r) {
   json_t *ways = json_pack("[{s:[]}, {s:[]}]", "token", "cookie");
   if (r->right == API_OPTIONAL) json_array_insert_new(ways, 0, json_object());
+  if (r->how & API_TICKET) json_array_append_new(ways, json_pack("{s:[]}", "ticket"));
   return ways;
 }
 
@@ -140,10 +141,12 @@ static json_t *events_of(json_t *schemas) {
 }
 
 static json_t *security_schemes(void) {
-  return json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:s, s:s}}", "token", "type", "http", "scheme",
-                   "bearer", "bearerFormat", "JWT, or " API_TOKEN_PREFIX "...", "cookie", "type",
-                   "apiKey", "in", "cookie", "name", API_COOKIE, "description",
-                   "over TLS, and for pages of this server");
+  return json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:s, s:s}, s:{s:s, s:s, s:s, s:s}}", "token",
+                   "type", "http", "scheme", "bearer", "bearerFormat",
+                   "JWT, or " API_TOKEN_PREFIX "...", "cookie", "type", "apiKey", "in", "cookie",
+                   "name", API_COOKIE, "description", "over TLS, and for pages of this server",
+                   "ticket", "type", "apiKey", "in", "query", "name", "ticket", "description",
+                   "of POST /api/v1/tickets");
 }
 
 json_t *api_openapi(const api *a) {
