@@ -233,7 +233,10 @@ void api_add_header(api_call *call, const char *name, const char *format, ...)
 /* 412 where the client has seen another version of the row than this (If-Match). False: answered.
  */
 bool api_check_version(api_call *call, const json_t *row);
-/* ETag and Location of a row that the answer shows. */
+/* Whether If-Match allows for this version: it is that one, "*", or not there. */
+bool api_is_version(const api_call *call, int64_t version);
+void api_fail_version(api_call *call);
+/* ETag of a row that the answer shows. */
 void api_add_version(api_call *call, const json_t *row);
 
 /* Checked fields; the defaults where a field is absent. */
