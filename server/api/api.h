@@ -110,7 +110,7 @@ extern const api_resource *const api_resources[]; /* ends with NULL */
 extern const api_resource api_auth, api_users, api_datasets, api_uploads, api_models, api_sessions,
     api_weights, api_predict, api_inference, api_tensorflow, api_devices, api_history, api_events,
     api_settings, api_backups, api_system, api_state, api_check, api_tokens, api_account,
-    api_tickets;
+    api_evaluations, api_tickets;
 
 /* ---- the program ---- */
 

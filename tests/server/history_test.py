@@ -176,6 +176,9 @@ def test_a_store_of_an_earlier_version_gets_the_tables(stopped):
         db.execute("DROP TABLE samples")
         db.execute("DROP TABLE samples_of_people")
         db.execute("DROP INDEX logins_of_cookie")
+        db.execute("DROP INDEX sessions_of_evaluates")
+        db.execute("ALTER TABLE sessions DROP COLUMN evaluates")
+        db.execute("ALTER TABLE sessions DROP COLUMN report")
         db.execute("ALTER TABLE logins DROP COLUMN cookie")
         db.execute("PRAGMA user_version = 4")
     assert history(again(stopped))["step"] == 1
