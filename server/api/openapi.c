@@ -2,6 +2,8 @@
  * are written by. */
 #include "api.h"
 
+#include "examples.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,8 +71,9 @@ static json_t *read_fields(const api_route *r, json_t *parameters) {
 
 /* ---- answers ---- */
 
-static json_t *content(const char *type, json_t *schema) {
-  return json_pack("{s:{s:o}}", type, "schema", schema);
+/* example: NULL: there is none. */
+static json_t *content(const char *type, json_t *schema, json_t *example) {
+  return json_pack("{s:{s:o, s:o*}}", type, "schema", schema, "example", example);
 }
 
 static bool has_own_form(const api_route *r) {
@@ -80,15 +83,18 @@ static bool has_own_form(const api_route *r) {
 static json_t *responses_of(const api_route *r, json_t *schemas) {
   json_t *good = json_pack("{s:s}", "description", "done");
   if (r->answer)
-    json_object_set_new(good, "content",
-                        content("application/json", shape_reference(r->answer, schemas)));
+    json_object_set_new(
+        good, "content",
+        content("application/json", shape_reference(r->answer, schemas), example_answer(r->id)));
   else if (r->content)
-    json_object_set_new(good, "content", content(r->content, json_pack("{s:s}", "type", "string")));
+    json_object_set_new(good, "content",
+                        content(r->content, json_pack("{s:s}", "type", "string"), NULL));
   json_t *bad =
       shape_reference(has_own_form(r) ? &api_protocol_error_shape : &api_problem_shape, schemas);
-  return json_pack("{s:o, s:{s:s, s:o}}", "2XX", good, "default", "description",
-                   "refused or failed; the sentence says why", "content",
-                   content(has_own_form(r) ? "application/json" : "application/problem+json", bad));
+  return json_pack(
+      "{s:o, s:{s:s, s:o}}", "2XX", good, "default", "description",
+      "refused or failed; the sentence says why", "content",
+      content(has_own_form(r) ? "application/json" : "application/problem+json", bad, NULL));
 }
 
 /* Any one of these will do. */
@@ -118,7 +124,7 @@ static json_t *operation_of(const api_resource *resource, const api_route *r, js
     bool required = json_array_size(json_object_get(body, "required")) > 0;
     json_object_set_new(operation, "requestBody",
                         json_pack("{s:b, s:o}", "required", required, "content",
-                                  content("application/json", body)));
+                                  content("application/json", body, example_request(r->id))));
   }
   if (r->right != API_ANYONE) json_object_set_new(operation, "security", security_of(r));
   return operation;
