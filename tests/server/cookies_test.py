@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from client import PASSWORD, Client, begin_upload, make_admin, new_key, new_model, until
+from client import PASSWORD, Client, begin_upload, make_admin, new_key, new_model, new_user, until
 from samples import MLP, certificate
 
 ME, LOG_IN, LOG_OUT, MODELS = "/api/v1/auth/me", "/api/v1/auth/login", "/api/v1/auth/logout", "/api/v1/models"
@@ -65,6 +65,15 @@ def page(server, user, options):
     return log_in(server, user.name, options)
 
 
+@pytest.fixture(scope="module")
+def visitor(server, admin, options):
+    """A page of an account that all tests share which change nothing."""
+    account = new_user(admin, "visitor by HTTP " + ("2" if options["http2"] else "1"))
+    page = log_in(server, account.name, options)
+    page.account = account
+    return page
+
+
 def models(user):
     return [m["name"] for m in user.get(MODELS)["models"]]
 
@@ -92,9 +101,9 @@ def test_a_log_in_without_the_wish_sets_no_cookie(server, user):
     assert "set-cookie" not in c.last.headers
 
 
-def test_the_cookie_is_the_account(page, user):
-    me = page.get(ME)
-    assert me["name"] == user.name
+def test_the_cookie_is_the_account(visitor):
+    me = visitor.get(ME)
+    assert me["name"] == visitor.account.name
     assert abs(me["expires"] - time.time() - 30 * 86400) < 120
 
 
@@ -115,37 +124,37 @@ def test_a_page_of_another_origin_logs_nobody_in_by_cookie(server, user, page):
     assert "set-cookie" not in c.last.headers
 
 
-def test_the_store_does_not_have_the_cookie(server, page):
+def test_the_store_does_not_have_the_cookie(server, visitor):
     for suffix in ("", "-wal"):
         with open(server.file("webml.sqlite" + suffix), "rb") as f:
-            assert page.cookie.encode() not in f.read()
+            assert visitor.cookie.encode() not in f.read()
 
 
-def test_the_log_does_not_have_the_cookie(server, admin, page):
-    page.get(ME)
+def test_the_log_does_not_have_the_cookie(server, admin, visitor):
+    visitor.get(ME)
     admin.get("/api/v1/system/log?most=10000")
-    assert page.cookie not in admin.last.text
+    assert visitor.cookie not in admin.last.text
 
 
 # ---- whose pages it counts for ----
 
 @pytest.mark.parametrize("page_of", [OWN_PAGE, {"sec-fetch-site": "none"}, {}])
-def test_what_reads_is_taken_from_pages_of_this_server_and_from_people(page, page_of):
-    assert page.from_page("GET", ME, page=page_of) == 200
+def test_what_reads_is_taken_from_pages_of_this_server_and_from_people(visitor, page_of):
+    assert visitor.from_page("GET", ME, page=page_of) == 200
 
 
 @pytest.mark.parametrize("page_of", [
     OTHER_PORT, {"sec-fetch-site": "cross-site"}, {"origin": "https://example.org"}, {"origin": "null"}])
-def test_other_pages_read_nothing(page, page_of):
-    assert page.from_page("GET", ME, page=page_of) == 403
+def test_other_pages_read_nothing(visitor, page_of):
+    assert visitor.from_page("GET", ME, page=page_of) == 403
 
 
 @pytest.mark.parametrize("page_of", [
     OTHER_PORT, {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "none"}, {"origin": "https://example.org"},
     {"origin": "null"}, {}])
-def test_other_pages_change_nothing(page, user, page_of):
-    assert page.from_page("POST", MODELS, {"name": "net", "description": MLP}, page_of) == 403
-    assert models(user) == []
+def test_other_pages_change_nothing(visitor, page_of):
+    assert visitor.from_page("POST", MODELS, {"name": "net", "description": MLP}, page_of) == 403
+    assert models(visitor.account) == []
 
 
 @pytest.mark.parametrize("page_of", [OTHER_PORT, {"origin": "https://example.org"}])
@@ -170,26 +179,26 @@ def test_an_old_browser_says_only_the_origin(server, page, user):
     assert models(user) == ["net"]
 
 
-def test_another_port_is_another_origin(server, page, user):
+def test_another_port_is_another_origin(server, visitor):
     origin = {"origin": f"https://{server.address[0]}:{server.address[1] + 1}"}
-    assert page.from_page("POST", MODELS, {"name": "net", "description": MLP}, origin) == 403
-    assert models(user) == []
+    assert visitor.from_page("POST", MODELS, {"name": "net", "description": MLP}, origin) == 403
+    assert models(visitor.account) == []
 
 
-def test_where_the_browser_says_the_site_the_origin_does_not_count(server, page):
-    assert page.from_page("POST", MODELS, {}, {"origin": server.url, "sec-fetch-site": "same-site"}) == 403
+def test_where_the_browser_says_the_site_the_origin_does_not_count(server, visitor):
+    assert visitor.from_page("POST", MODELS, {}, {"origin": server.url, "sec-fetch-site": "same-site"}) == 403
 
 
-def test_for_other_pages_what_is_public_stays_so(page):
-    assert page.from_page("GET", "/v2/models/none", page=OTHER_PORT) == 404
-    assert page.from_page("GET", "/healthz", page=OTHER_PORT) == 200
+def test_for_other_pages_what_is_public_stays_so(visitor):
+    assert visitor.from_page("GET", "/v2/models/none", page=OTHER_PORT) == 404
+    assert visitor.from_page("GET", "/healthz", page=OTHER_PORT) == 200
 
 
 # ---- the cookie beside other things ----
 
-def test_authorization_counts_before_a_cookie(page, other):
-    assert page.get(ME, headers={"authorization": "Bearer " + other.token})["name"] == other.name
-    assert page.call("GET", ME, headers={"authorization": "Bearer none"})[0] == 401
+def test_authorization_counts_before_a_cookie(visitor, other):
+    assert visitor.get(ME, headers={"authorization": "Bearer " + other.token})["name"] == other.name
+    assert visitor.call("GET", ME, headers={"authorization": "Bearer none"})[0] == 401
 
 
 def test_a_token_works_from_any_page(user):
@@ -197,29 +206,29 @@ def test_a_token_works_from_any_page(user):
 
 
 @pytest.mark.parametrize("others", ["{0}; a=b", "a=b; {0}", "a=b;{0}", "x__Host-webml=y; {0}"])
-def test_other_cookies_do_not_matter(page, user, others):
-    cookie = others.format(f"{COOKIE}={page.cookie}")
-    assert page.get(ME, headers={"cookie": cookie})["name"] == user.name
+def test_other_cookies_do_not_matter(visitor, others):
+    cookie = others.format(f"{COOKIE}={visitor.cookie}")
+    assert visitor.get(ME, headers={"cookie": cookie})["name"] == visitor.account.name
 
 
-def test_cookies_may_come_in_several_fields(page, user):
-    fields = [("cookie", "a=b"), ("cookie", f"{COOKIE}={page.cookie}"), ("sec-fetch-site", "same-origin")]
-    answer = page.http.request("GET", ME, headers=fields)
-    assert answer.json()["name"] == user.name, answer.text
+def test_cookies_may_come_in_several_fields(visitor):
+    fields = [("cookie", "a=b"), ("cookie", f"{COOKIE}={visitor.cookie}"), ("sec-fetch-site", "same-origin")]
+    answer = visitor.http.request("GET", ME, headers=fields)
+    assert answer.json()["name"] == visitor.account.name, answer.text
 
 
 @pytest.mark.parametrize("text", ["", "A" * 43, "A" * 400, "{0}A"])
-def test_a_cookie_that_is_none_is_refused(page, text):
-    assert page.call("GET", ME, headers={"cookie": f"{COOKIE}={text.format(page.cookie)}"})[0] == 401
+def test_a_cookie_that_is_none_is_refused(visitor, text):
+    assert visitor.call("GET", ME, headers={"cookie": f"{COOKIE}={text.format(visitor.cookie)}"})[0] == 401
 
 
-def test_a_cookie_of_another_name_is_none(page):
-    assert page.call("GET", ME, headers={"cookie": f"webml={page.cookie}"})[0] == 401
+def test_a_cookie_of_another_name_is_none(visitor):
+    assert visitor.call("GET", ME, headers={"cookie": f"webml={visitor.cookie}"})[0] == 401
 
 
-def test_a_cookie_is_no_token(page):
-    assert page.call("GET", ME, headers={"authorization": "Bearer " + page.cookie})[0] == 401
-    assert page.call("POST", "/api/v1/auth/renew", {"renewal": page.cookie})[0] == 401
+def test_a_cookie_is_no_token(visitor):
+    assert visitor.call("GET", ME, headers={"authorization": "Bearer " + visitor.cookie})[0] == 401
+    assert visitor.call("POST", "/api/v1/auth/renew", {"renewal": visitor.cookie})[0] == 401
 
 
 def test_large_bodies_come_by_cookie(page):
@@ -237,9 +246,9 @@ def test_pieces_of_uploads_come_by_cookie_from_own_pages(page):
     assert page.call("PATCH", location, b"a,b\n1,2\n", headers=headers)[0] == 204
 
 
-def test_events_come_by_cookie(page, user):
-    headers = {**OWN_PAGE, "cookie": f"{COOKIE}={page.cookie}"}
-    with page.connection() as http, http.stream("GET", "/api/v1/events", headers=headers) as answer:
+def test_events_come_by_cookie(visitor):
+    headers = {**OWN_PAGE, "cookie": f"{COOKIE}={visitor.cookie}"}
+    with visitor.connection() as http, http.stream("GET", "/api/v1/events", headers=headers) as answer:
         assert answer.status_code == 200
 
 
@@ -250,10 +259,10 @@ def hash_of(secret):
     return hashlib.blake2b(secret.encode(), digest_size=32).hexdigest()
 
 
-def test_the_store_has_the_hash_of_the_cookie(server, page):
+def test_the_store_has_the_hash_of_the_cookie(server, visitor):
     with sqlite3.connect(server.file("webml.sqlite"), timeout=30) as store:
-        row = store.execute("SELECT cookie FROM logins WHERE id = ?", (page.get(ME)["login"],)).fetchone()
-    assert row == (hash_of(page.cookie),)
+        row = store.execute("SELECT cookie FROM logins WHERE id = ?", (visitor.get(ME)["login"],)).fetchone()
+    assert row == (hash_of(visitor.cookie),)
 
 @pytest.fixture(scope="module")
 def plain(start_server_of_module, server):
@@ -298,8 +307,8 @@ def test_a_log_out_by_token_sets_no_cookie(user):
     assert "set-cookie" not in user.last.headers
 
 
-def test_the_list_of_log_ins_has_the_one_by_cookie(page):
-    assert [entry["current"] for entry in page.get("/api/v1/auth/logins")["logins"]].count(True) == 1
+def test_the_list_of_log_ins_has_the_one_by_cookie(visitor):
+    assert [entry["current"] for entry in visitor.get("/api/v1/auth/logins")["logins"]].count(True) == 1
 
 
 def test_a_new_password_ends_cookies_and_gives_this_page_another(server, page, user, options):
