@@ -1,4 +1,4 @@
-/* Preloaded: time() is a minute and a second ahead as soon as the file WEBML_CLOCK_AHEAD is there. */
+/* Preloaded: time() is 61 seconds ahead as soon as the file WEBML_CLOCK_AHEAD is there. */
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>

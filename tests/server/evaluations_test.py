@@ -163,11 +163,12 @@ def test_an_evaluation_that_runs_is_cancelled(ada, server, slow):
     assert until(lambda: not os.path.exists(f"/proc/{process}"))
 
 
-def test_an_evaluation_waits_its_turn_and_is_cancelled(ada, net, numbers, slow):
+def test_an_evaluation_waits_its_turn_and_is_cancelled(ada, server, net, numbers, slow):
     number = ask(ada, net, numbers)["id"]
     assert until(lambda: ada.get(f"/api/v1/sessions/{number}")["waits_for"])
     assert cancel(ada, number)[0] == 202
     assert settled(ada, number)["state"] == "cancelled"
+    assert until(lambda: not os.path.exists(server.file("jobs", str(number), "first.safetensors")))
 
 
 @pytest.mark.parametrize("what", ["stop", "pause", "resume"])
