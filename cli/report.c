@@ -74,8 +74,11 @@ void cli_print_evaluation(const json_t *e) {
   printf("\n%-24s %12s %12s %9s\n", "output", "MAE", "RMSE", "R2");
   json_array_foreach(json_object_get(e, "outputs"), i, value) {
     cli_cell(json_string_value(json_object_get(value, "name")), 24);
-    printf(" %12.5g %12.5g %9.4f\n", cli_real(value, "mae"), cli_real(value, "rmse"),
-           cli_real(value, "r2"));
+    if (json_object_get(value, "accuracy"))
+      printf(" accuracy %.4f\n", cli_real(value, "accuracy"));
+    else
+      printf(" %12.5g %12.5g %9.4f\n", cli_real(value, "mae"), cli_real(value, "rmse"),
+             cli_real(value, "r2"));
   }
 }
 

@@ -78,13 +78,22 @@ typedef struct wml_tensor {
                           multiples of its scale; outlives the plan. NULL: not quantized */
 } wml_tensor;
 
-/* X(symbol, operands). An operand of -1 is absent. Batch first in every shape of a value or feed.
+/* X(symbol, operands). An operand of -1 is absent. Batch first in every shape of a value or feed. A
+ * result is set, not added to. The maximum or minimum of elements with a NaN among them is NaN.
  *
  * Broadcasting (BINARY): shapes are aligned at their last dimensions; a dimension of the result is
  * that of both operands, or one of them has 1 there, or has no such dimension. An operand may be a
- * parameter or state, which then is read row-major. */
+ * parameter or state, which then is read row-major. Formulas and derivatives: binary.h; places of
+ * elements under broadcasting, in boxes and transposed: strides.h.
+ *
+ * Convolutions: filter f belongs to group f / (filters / groups), so that a depthwise kernel [h, w,
+ * channels, multiplier] of Keras is, as it lies, [h, w, 1, channels * multiplier] here.
+ * CONV2D_BWD_DATA is a forward operation too, Conv2DTranspose: its kernel has the channels of the
+ * result third and those of the operand last, and the window is that of the convolution from the
+ * result back to the operand. */
 #define WML_OPS(X)                                                                                 \
-  X(GATHER)          /* in: feed; out: the rows of this step, times `scale` when the feed is u8 */ \
+  X(GATHER)          /* in: feed; out: the rows of this step, or some cells of each; bytes times   \
+                        `scale`; float32 cells become whole numbers where the result is i32 */     \
   X(CONV2D)          /* in: x NHWC, kernel HWIO, bias|-1; out: y */                                \
   X(CONV2D_BWD_DATA) /* in: dy, kernel; out: dx */                                                 \
   X(CONV2D_BWD_WEIGHTS) /* in: x, dy; out: dkernel, dbias|-1 */                                    \
@@ -118,12 +127,13 @@ typedef struct wml_tensor {
                       greatest); out: dx */                                                        \
   X(MATMUL)        /* in: a, b of one rank; out: y; products of the matrices in the last two       \
                       dimensions, the others being the same in all three */                        \
-  X(AVGPOOL)       /* in: x; out: y; padding does not count: the mean of what is there */          \
+  X(AVGPOOL)       /* in: x; out: y; padding does not count: the mean of what is there, 0 for a    \
+                      window of padding alone */                                                   \
   X(AVGPOOL_BWD)   /* in: dy; out: dx */                                                           \
   X(RESIZE)        /* in: x NHWC; out: y, of another height and width */                           \
   X(RESIZE_BWD)    /* in: dy; out: dx */                                                           \
-  X(NORM)          /* in: x, gamma|-1, beta|-1; out: y, mean|-1, factor|-1 (float32, a value for   \
-                      each group of statistics; the mean of MEAN_VARIANCE alone) */                \
+  X(NORM)          /* in: x, gamma|-1, beta|-1; out: y, mean|-1, factor|-1 (float32, [n * groups]  \
+                      of norm.h; the mean of MEAN_VARIANCE alone) */                               \
   X(NORM_BWD)      /* in: dy, x, gamma|-1, mean|-1, factor; out: dx|-1, dgamma|-1, dbeta|-1 */     \
   X(EMBEDDING)     /* in: index i32, table [n, width]; out: y: a row of the table for each index,  \
                       zeros for an index outside */                                                \
@@ -146,7 +156,9 @@ typedef enum wml_reduction { WML_REDUCE_SUM, WML_REDUCE_MEAN, WML_REDUCE_MAX } w
 typedef struct wml_gather {
   float scale;         /* of bytes */
   wml_augment augment; /* of pictures, [h, w, c] bytes */
-  /* float32 rows in compact form (expand.h): [feed's row] widths that outlive the plan, or NULL */
+  /* Of float32 rows: the cells from `first` on; cells 0: all. */
+  int64_t first, cells;
+  /* Where they are in compact form (expand.h): their widths, which outlive the plan; or NULL. */
   const int32_t *widths;
 } wml_gather;
 
@@ -164,8 +176,8 @@ typedef struct wml_op {
     struct {
       float rate;
       uint32_t stream; /* which dropout of the model */
-      /* One draw for each sample and channel: the mask's element is sample * channels + channel,
-       * for all that lies between. */
+      /* One draw for each sample and channel (the last dimension): the mask's element is
+       * sample * channels + channel, for all that lies between. */
       bool per_channel;
     } dropout;
     wml_noise noise;
@@ -181,7 +193,7 @@ typedef struct wml_op {
     struct {
       bool transpose_a, transpose_b; /* the matrix is read with its dimensions exchanged */
     } matmul;
-    wml_norm norm;
+    wml_norm norm; /* formulas: norm.h */
     struct {
       float l1, l2;
     } penalty;
@@ -190,8 +202,8 @@ typedef struct wml_op {
       float weight;              /* of this loss in the sum */
       const float *class_weight; /* [classes] or NULL; lives as long as the plan */
       int n_classes;
-      int result; /* where this loss by itself (without its weight), times the batch size, is added
-                     to the results; -1: nowhere */
+      int result; /* where this loss by itself (without its weight, with those of samples and
+                     classes), times the batch size, is added to the results; -1: nowhere */
     } loss;
     struct {
       wml_metric metric;

@@ -13,8 +13,9 @@ ctest --test-dir build --output-on-failure --no-tests=error
 
 echo "== AddressSanitizer and UndefinedBehaviorSanitizer"
 build asan
+# Two at a time: most of them keep one core busy, and those that measure run alone (RUN_SERIAL).
 ASAN_OPTIONS=detect_leaks=1 LSAN_OPTIONS=suppressions=$PWD/tests/sanitizers/lsan.supp,print_suppressions=0 \
-  ctest --test-dir build-asan --output-on-failure -LE slow
+  ctest --test-dir build-asan --output-on-failure -LE slow -j 2
 
 echo "== ThreadSanitizer"
 build tsan

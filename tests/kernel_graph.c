@@ -77,7 +77,7 @@ static float fill_number(const kernel_operand *o, test_random *random, int which
                          int64_t n) {
   double u = test_uniform(random);
   switch (o->fill) {
-  case FILL_DISTINCT: return (float)((i * 89 + 7) % n - n / 2) / 128.0f;
+  case FILL_DISTINCT: return (float)(((i * 89 + 7) % n - n / 2) * 2 + 1) / 256.0f;
   case FILL_TIES: return (float)((int)(u * 5.0) - 2) * 0.5f;
   case FILL_INDEX: return (float)((int)(u * 8.0) - 1);
   case FILL_MANY: return u < 0.3 ? 3.0f : (float)((int)(u * 52.0) - 1);
@@ -187,6 +187,7 @@ static void conv_backward(case_graph *g, const wml_op *op) {
 static void unary_backward(case_graph *g, const wml_op *op) {
   wml_op back = *op;
   int x = -1, y = -1;
+  if (g->gradient[0] < 0) return;
   switch (op->kind) {
   case WML_OP_TRANSPOSE:
     for (int i = 0; i < g->graph.tensor[g->operand[0]].rank; i++) back.u.axes[op->u.axes[i]] = i;
@@ -285,6 +286,16 @@ static wml_result compile(kernel_rig *r) {
                      .outputs = outputs};
   wml_result result = r->backend->compile(r->store, &graph, &r->plan);
   return result == WML_OK ? r->backend->prepare(r->plan) : result;
+}
+
+wml_result rig_join(kernel_rig *r, const kernel_rig *owner, const kernel_graph *g) {
+  *r = (kernel_rig){
+      .backend = owner->backend, .graph = g, .device = owner->device, .store = owner->store};
+  return compile(r);
+}
+
+void rig_leave(kernel_rig *r) {
+  r->backend->plan_destroy(r->plan);
 }
 
 wml_result rig_open(kernel_rig *r, const wml_backend *backend, int threads, const kernel_graph *g) {

@@ -57,6 +57,9 @@ typedef struct kernel_rig {
 } kernel_rig;
 
 wml_result rig_open(kernel_rig *r, const wml_backend *backend, int threads, const kernel_graph *g);
+/* A further plan of another rig's store: rig_leave() before that one is closed. */
+wml_result rig_join(kernel_rig *r, const kernel_rig *owner, const kernel_graph *g);
+void rig_leave(kernel_rig *r);
 void rig_put(kernel_rig *r); /* parameters, from the graph's data */
 wml_result rig_run(kernel_rig *r);
 /* The observed array `k`: the caller frees it. */

@@ -222,7 +222,6 @@ static wml_result plan_backward(wml_plan *plan, cpu_node *node) {
   for (int of = 0; of < 2; of++)
     if (!cpu_writes_plain(plan, node, op->out[of])) return WML_UNSUPPORTED;
   node->name = "own";
-  node->inline_ = true;
   node->run = run_backward;
   wml_result result = WML_OK;
   for (int k = 0; k < N_OPERANDS && result == WML_OK; k++)

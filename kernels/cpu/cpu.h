@@ -278,8 +278,10 @@ typedef struct cpu_implementation {
 extern const cpu_implementation cpu_conv2d[], cpu_conv2d_bwd_data[], cpu_conv2d_bwd_weights[];
 extern const cpu_implementation cpu_dense[], cpu_dense_bwd_data[], cpu_dense_bwd_weights[];
 extern const cpu_implementation cpu_maxpool[], cpu_maxpool_bwd[];
+extern const cpu_implementation cpu_avgpool[], cpu_avgpool_bwd[], cpu_resize[], cpu_resize_bwd[];
 extern const cpu_implementation cpu_activation[], cpu_activation_bwd[];
 extern const cpu_implementation cpu_batchnorm_train[], cpu_batchnorm_infer[], cpu_batchnorm_bwd[];
+extern const cpu_implementation cpu_norm[], cpu_norm_bwd[];
 extern const cpu_implementation cpu_gather[], cpu_dropout[], cpu_reshape[], cpu_loss[],
     cpu_metric[];
 extern const cpu_implementation cpu_update[];

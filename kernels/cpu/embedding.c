@@ -79,7 +79,6 @@ static void run_backward(cpu_step *step, cpu_node *node) {
 static wml_result plan_backward(wml_plan *plan, cpu_node *node) {
   if (!cpu_writes_plain(plan, node, node->op.out[0])) return WML_UNSUPPORTED;
   node->name = "own";
-  node->inline_ = true;
   node->run = run_backward;
   return WML_OK;
 }

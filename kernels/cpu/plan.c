@@ -16,6 +16,12 @@ static const cpu_implementation *const implementations[WML_N_OPS] = {
     [WML_OP_DENSE_BWD_WEIGHTS] = cpu_dense_bwd_weights,
     [WML_OP_MAXPOOL] = cpu_maxpool,
     [WML_OP_MAXPOOL_BWD] = cpu_maxpool_bwd,
+    [WML_OP_AVGPOOL] = cpu_avgpool,
+    [WML_OP_AVGPOOL_BWD] = cpu_avgpool_bwd,
+    [WML_OP_RESIZE] = cpu_resize,
+    [WML_OP_RESIZE_BWD] = cpu_resize_bwd,
+    [WML_OP_NORM] = cpu_norm,
+    [WML_OP_NORM_BWD] = cpu_norm_bwd,
     [WML_OP_ACTIVATION] = cpu_activation,
     [WML_OP_ACTIVATION_BWD] = cpu_activation_bwd,
     [WML_OP_BATCHNORM_TRAIN] = cpu_batchnorm_train,
@@ -316,8 +322,9 @@ static void settle_threads(wml_plan *plan) {
     inline_ = inline_ && plan->nodes[k].inline_;
     work += work_of(plan, &plan->nodes[k]);
   }
-  plan->inline_ = inline_ && work <= inline_limit;
-  bool alone = work <= team_limit && !plan->device->finest_pieces;
+  bool finest = plan->device->finest_pieces;
+  plan->inline_ = inline_ && work <= inline_limit && !finest;
+  bool alone = work <= team_limit && !finest;
   plan->threads = alone ? 1 : plan->device->threads;
 }
 

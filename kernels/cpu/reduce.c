@@ -108,7 +108,6 @@ static wml_result plan_spread(wml_plan *plan, cpu_node *node) {
       !cpu_same_type(plan, node->op.in[0], node->op.out[0]))
     return WML_UNSUPPORTED;
   node->name = "own";
-  node->inline_ = true;
   node->run = run_spread;
   return WML_OK;
 }
@@ -170,7 +169,6 @@ static wml_result plan_shares(wml_plan *plan, cpu_node *node) {
   const wml_op *op = &node->op;
   if (op->u.reduction != WML_REDUCE_MAX) return WML_UNSUPPORTED;
   node->name = "own:shares";
-  node->inline_ = true;
   node->run = run_shares;
   size_t bytes = (size_t)wml_elements(cpu_info(plan, op->in[0])) * sizeof(float);
   node->temp[1] = cpu_add_temporary(plan, bytes, (int)(node - plan->nodes));

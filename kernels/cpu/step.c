@@ -10,7 +10,8 @@ typedef struct gather_job {
   const cpu_step *step;
   const cpu_node *node;
   const uint8_t *base;
-  int64_t n; /* elements of a row */
+  int64_t n, cells; /* elements of a row; of them those that are taken */
+  bool whole;       /* they become whole numbers */
 } gather_job;
 
 static void gather_range(void *arg, int64_t begin, int64_t end) {
@@ -35,16 +36,24 @@ static void gather_range(void *arg, int64_t begin, int64_t end) {
       vec->from_u8(row, cpu_at(plan, to, i * width), j->n, gather->scale, narrow);
       continue;
     }
+    const float *from = (const float *)(const void *)row + gather->first;
+    if (j->whole) {
+      int32_t *whole = (int32_t *)plan->tensors[to].data + i * width;
+      for (int64_t k = 0; k < j->cells; k++) whole[k] = (int32_t)from[k];
+      continue;
+    }
     /* narrow: in float32 first, at a place of this range */
     float *pixels = narrow ? cpu_f32(plan, j->node->temp[0]) + begin * width
                            : (float *)cpu_at(plan, to, i * width);
     if (gather->widths)
-      wml_expand_row((const float *)(const void *)row, gather->widths, j->n, pixels);
+      wml_expand_row(from, gather->widths, j->cells, pixels);
     else if (t->dtype == WML_U8) {
       wml_warp warp = wml_augment_sample(&gather->augment, run->seed, run->epoch, (uint64_t)sample,
                                          (long)t->dim[1], (long)t->dim[2]);
       vec->warp(&warp, row, t->dim[1], t->dim[2], t->dim[3], gather->scale, pixels);
-    } else
+    } else if (gather->cells)
+      memcpy(pixels, from, (size_t)j->cells * sizeof *pixels);
+    else
       memcpy(pixels, row, bytes);
     if (narrow) vec->narrow(pixels, cpu_at(plan, to, i * width), width);
   }
@@ -53,6 +62,9 @@ static void gather_range(void *arg, int64_t begin, int64_t end) {
 static void run_gather(cpu_step *step, cpu_node *node) {
   gather_job job = {
       .step = step, .node = node, .n = wml_row_elements(cpu_info(step->plan, node->op.in[0]))};
+  job.cells = node->op.u.gather.cells ? node->op.u.gather.cells : job.n;
+  job.whole = cpu_info(step->plan, node->op.in[0])->dtype == WML_F32 &&
+              cpu_info(step->plan, node->op.out[0])->dtype == WML_I32;
   for (int i = 0; i < step->run->n_feeds; i++)
     if (step->run->feeds[i].tensor == node->op.in[0]) job.base = step->run->feeds[i].base;
   cpu_parallel(step->plan->graph.batch, 1 + 4096 / (job.n + 1), gather_range, &job);

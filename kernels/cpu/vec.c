@@ -729,6 +729,8 @@ static void average(const wml_optimizer_step *step, const float *w, float *mean,
 }
 
 extern const vec_depthwise_table VEC_PART(depthwise);
+extern const vec_spatial_table VEC_PART(spatial);
+extern const vec_norm_table VEC_PART(norms);
 extern const vec_elements_table VEC_PART(elements);
 
 const vec_table VEC_TABLE = {
@@ -758,5 +760,7 @@ const vec_table VEC_TABLE = {
     .add_parts = add_parts,
     .average = average,
     .depthwise = &VEC_PART(depthwise),
+    .spatial = &VEC_PART(spatial),
+    .norms = &VEC_PART(norms),
     .elements = &VEC_PART(elements),
 };

@@ -64,6 +64,52 @@ typedef struct vec_depthwise_table {
   void (*add_repeated)(const void *y, void *x, int64_t n, int64_t times, bool narrow);
 } vec_depthwise_table;
 
+typedef struct vec_resize {
+  int64_t w, c, ow;              /* columns of x and dx, and of y and dy */
+  const wml_resize_tap *columns; /* [ow] */
+  const struct vec_readers {
+    int64_t begin, end;
+  } * readers; /* [w] columns of dy whose taps have this one */
+  bool narrow;
+} vec_resize;
+
+/* Each call makes one row of a picture, or adds to it; x and dy: the picture. */
+typedef struct vec_spatial_table {
+  void (*average)(const vec_pool *p, const void *x, int64_t row, void *y);
+  void (*average_bwd)(const vec_pool *p, const void *dy, int64_t row, void *dx);
+  void (*resize)(const vec_resize *r, const void *x, const wml_resize_tap *row, void *y);
+  /* sum += factor * x */
+  void (*add_row)(float *sum, const void *x, int64_t n, float factor, bool narrow);
+  /* dx [w, c] from the sum of rows dy [ow, c] */
+  void (*resize_columns_bwd)(const vec_resize *r, const float *dy, void *dx);
+} vec_spatial_table;
+
+/* Rows that each have statistics of their own. gamma, beta: [c] or NULL */
+typedef struct vec_row_norm {
+  const wml_norm *norm;
+  const float *gamma, *beta;
+  int64_t c;
+  bool narrow;
+} vec_row_norm;
+
+/* Factors per channel, [c]. */
+typedef struct vec_combine {
+  const float *dy, *x, *mean, *one;
+  int64_t c;
+  bool narrow;
+} vec_combine;
+
+typedef struct vec_norm_table {
+  /* mean, factor: [rows] or NULL */
+  void (*rows)(const vec_row_norm *v, const void *x, void *y, float *mean, float *factor,
+               int64_t rows);
+  /* dx: or NULL. sum[0..c) += dy, sum[c..2c) += dy * z; or NULL. tile: [2 * c], scratch */
+  void (*rows_bwd)(const vec_row_norm *v, const void *dy, const void *x, const float *mean,
+                   const float *factor, void *dx, double *sum, float *tile, int64_t rows);
+  /* y = k->dy * dy + k->x * (x - k->mean) + k->one; dy: or NULL */
+  void (*combine)(const vec_combine *k, const void *dy, const void *x, void *y, int64_t rows);
+} vec_norm_table;
+
 typedef struct vec_norm { /* per channel, [c] */
   const float *gamma, *beta, *mean, *var;
   float epsilon;
@@ -174,6 +220,8 @@ typedef struct vec_table {
   void (*add_parts)(const float *parts, int64_t n_parts, int64_t apart, float *sum, int64_t n);
   void (*average)(const wml_optimizer_step *step, const float *w, float *average, int64_t n);
   const vec_depthwise_table *depthwise; /* vec_depthwise.c */
+  const vec_spatial_table *spatial;     /* vec_spatial.c */
+  const vec_norm_table *norms;          /* vec_norm.c */
   const vec_elements_table *elements;   /* vec_elements.c */
 } vec_table;
 

@@ -75,11 +75,19 @@ static __global__ void scale_bytes(const cuda_state *state, int feed, float scal
     view_set(out, k, (float)base[place_of(state, feed, batch, k / n) * n + k % n] * scale);
 }
 
-/* float32 and int32 alike, but for the type that is written. */
+/* Cells [first, first + cells) of rows of n. */
 static __global__ void copy_floats(const cuda_state *state, int feed, int64_t batch, int64_t n,
-                                   cuda_view out) {
-  const float *base = (const float *)state->base[feed];
-  CUDA_EACH(k, batch * n) view_set(out, k, base[place_of(state, feed, batch, k / n) * n + k % n]);
+                                   int64_t first, int64_t cells, cuda_view out) {
+  const float *base = (const float *)state->base[feed] + first;
+  CUDA_EACH(k, batch * cells)
+    view_set(out, k, base[place_of(state, feed, batch, k / cells) * n + k % cells]);
+}
+
+static __global__ void copy_whole(const cuda_state *state, int feed, int64_t batch, int64_t n,
+                                  int64_t first, int64_t cells, int32_t *out) {
+  const float *base = (const float *)state->base[feed] + first;
+  CUDA_EACH(k, batch * cells)
+    out[k] = (int32_t)base[place_of(state, feed, batch, k / cells) * n + k % cells];
 }
 
 static __global__ void copy_labels(const cuda_state *state, int feed, int64_t batch, int64_t n,
@@ -119,6 +127,7 @@ static void run_gather(cuda_call *call, const cuda_node *node) {
   int feed = feed_number(plan, node->op.in[0]);
   int64_t batch = plan->graph.batch, n = wml_row_elements(t);
   int64_t width = wml_row_elements(cuda_info(plan, node->op.out[0]));
+  int64_t cells = g->cells ? g->cells : n;
   long blocks = cuda_blocks(batch * width, 16384);
   if (g->widths)
     CUDA_LAUNCH(expand_rows, blocks, CUDA_THREADS, call->stream, state, feed, batch, n, width,
@@ -136,21 +145,26 @@ static void run_gather(cuda_call *call, const cuda_node *node) {
   else if (t->dtype == WML_I32)
     CUDA_LAUNCH(copy_labels, blocks, CUDA_THREADS, call->stream, state, feed, batch, n,
                 (int32_t *)out.data);
+  else if (cuda_info(plan, node->op.out[0])->dtype == WML_I32)
+    CUDA_LAUNCH(copy_whole, blocks, CUDA_THREADS, call->stream, state, feed, batch, n, g->first,
+                cells, (int32_t *)out.data);
   else
-    CUDA_LAUNCH(copy_floats, blocks, CUDA_THREADS, call->stream, state, feed, batch, n, out);
+    CUDA_LAUNCH(copy_floats, blocks, CUDA_THREADS, call->stream, state, feed, batch, n, g->first,
+                cells, out);
 }
 
 static wml_result make_columns(wml_plan *plan, cuda_node *node) {
   const wml_tensor *t = cuda_info(plan, node->op.in[0]);
   const int32_t *widths = node->op.u.gather.widths;
-  int64_t cells = wml_row_elements(t);
+  int64_t first = node->op.u.gather.first,
+          cells = node->op.u.gather.cells ? node->op.u.gather.cells : wml_row_elements(t);
   size_t width = (size_t)wml_row_elements(cuda_info(plan, node->op.out[0])), at = 0;
   if (plan->device->planning) return WML_OK;
   cuda_column *columns = (cuda_column *)cuda_take(plan->device, width, sizeof *columns);
   if (!columns) return WML_OUT_OF_MEMORY;
   for (int64_t i = 0; i < cells; i++)
     for (int32_t k = 0; k < widths[i] && at < width; k++)
-      columns[at++] = cuda_column{(int32_t)i, widths[i] == 1 ? -1 : k};
+      columns[at++] = cuda_column{(int32_t)(first + i), widths[i] == 1 ? -1 : k};
   wml_result result = cuda_constant(plan, columns, width * sizeof *columns, &node->constant);
   plan->device->host.release(columns);
   return result;

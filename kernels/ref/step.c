@@ -9,20 +9,27 @@ void ref_gather(ref_step *s, const wml_op *op) {
   for (int i = 0; i < s->run->n_feeds; i++)
     if (s->run->feeds[i].tensor == op->in[0]) base = s->run->feeds[i].base;
   int64_t batch = s->graph->batch, n = wml_row_elements(t);
-  int64_t width = wml_row_elements(&s->graph->tensors[op->out[0]]);
+  const wml_gather *g = &op->u.gather;
+  int64_t width = wml_row_elements(&s->graph->tensors[op->out[0]]), cells = g->cells ? g->cells : n;
+  bool whole = t->dtype == WML_F32 && s->graph->tensors[op->out[0]].dtype == WML_I32;
   size_t row_bytes = (size_t)n * wml_dtype_size(t->dtype);
   for (int64_t i = 0; i < batch; i++) {
     int64_t sample = wml_run_row(s->run, s->index * batch + i);
     const uint8_t *row = base + (size_t)sample * row_bytes;
     float *out = ref_f32(s, op->out[0]) + i * width;
-    if (op->u.gather.widths)
-      wml_expand_row((const float *)(const void *)row, op->u.gather.widths, n, out);
+    const float *from = (const float *)(const void *)row + g->first;
+    if (whole)
+      for (int64_t j = 0; j < cells; j++) ((int32_t *)(void *)out)[j] = (int32_t)from[j];
+    else if (g->widths)
+      wml_expand_row(from, g->widths, cells, out);
     else if (t->dtype == WML_U8 && wml_augment_is_on(&op->u.gather.augment)) {
       wml_warp warp = wml_augment_sample(&op->u.gather.augment, s->run->seed, s->run->epoch,
                                          (uint64_t)sample, (long)t->dim[1], (long)t->dim[2]);
       wml_warp_image(&warp, row, t->dim[1], t->dim[2], t->dim[3], op->u.gather.scale, out);
     } else if (t->dtype == WML_U8)
       for (int64_t j = 0; j < n; j++) out[j] = (float)row[j] * op->u.gather.scale;
+    else if (g->cells)
+      memcpy(out, from, (size_t)cells * sizeof *out);
     else
       memcpy((uint8_t *)s->data[op->out[0]] + (size_t)i * row_bytes, row, row_bytes);
   }

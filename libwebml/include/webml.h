@@ -538,7 +538,8 @@ typedef struct webml_evaluate_options {
 /* Metrics and report over one part of a data set (opened with the options it was trained with):
  * {"part", "samples", "loss", "metrics", "confusion", "per_class"} (the last two up to 4,096
  * classes), for pictures also "mistakes": [{"picture","file","class","said","probability"}], the
- * surest first, at most 25; or {"outputs":[{"name","mae","rmse","r2"}]}. Options NULL: defaults.
+ * surest first, at most 25; or {"outputs":[{"name","mae","rmse","r2"}]},
+ * of several outputs {"name","accuracy"} where one is a class. Options NULL: defaults.
  * WEBML_ERROR_DATA where the part is empty. */
 WEBML_API webml_status webml_evaluate(webml_predictor *predictor, const webml_dataset *dataset,
                                       const webml_evaluate_options *options, char **json);

@@ -45,6 +45,7 @@ static void delete_me(api_call *call) {
     api_fail_store(call);
   else {
     api_log("user", call, call->user.id, call->user.name, "deleted by itself");
+    api_clear_cookie(call);
     cascade(call->api);
     api_reply_empty(call);
   }

@@ -45,14 +45,15 @@ typedef enum api_type {
 } api_type;
 
 enum {
-  API_RAW = 1,         /* the body is not JSON: the handler reads it */
-  API_INLINE = 2,      /* runs on the event loop: must not block */
-  API_TOOL = 4,        /* starts a process and waits for it: runs in that lane */
-  API_PASSWORD = 8,    /* computes a password's hash: runs in that lane */
-  API_LARGE = 16,      /* the body may have API_LARGE_BODY bytes, else API_SMALL_BODY */
-  API_ESSENTIAL = 32,  /* works on a full disk */
-  API_ENDLESS = 64,    /* the body is handed on while it comes, and may have any size */
-  API_IDEMPOTENT = 128 /* takes an Idempotency-Key; not with INLINE, ENDLESS or try_fast */
+  API_RAW = 1,          /* the body is not JSON: the handler reads it */
+  API_INLINE = 2,       /* runs on the event loop: must not block */
+  API_TOOL = 4,         /* starts a process and waits for it: runs in that lane */
+  API_PASSWORD = 8,     /* computes a password's hash: runs in that lane */
+  API_LARGE = 16,       /* the body may have API_LARGE_BODY bytes, else API_SMALL_BODY */
+  API_ESSENTIAL = 32,   /* works on a full disk */
+  API_ENDLESS = 64,     /* the body is handed on while it comes, and may have any size */
+  API_IDEMPOTENT = 128, /* takes an Idempotency-Key; not with INLINE, ENDLESS or try_fast */
+  API_TICKET = 256      /* a download, for which a ticket does; not with INLINE or try_fast */
 };
 
 enum { API_SMALL_BODY = 64 << 10, API_LARGE_BODY = 16 << 20 };
@@ -108,7 +109,8 @@ extern const answer_shape api_problem_shape, api_protocol_error_shape, api_devic
 extern const api_resource *const api_resources[]; /* ends with NULL */
 extern const api_resource api_auth, api_users, api_datasets, api_uploads, api_models, api_sessions,
     api_weights, api_predict, api_inference, api_tensorflow, api_devices, api_history, api_events,
-    api_settings, api_backups, api_system, api_state, api_check, api_tokens, api_account;
+    api_settings, api_backups, api_system, api_state, api_check, api_tokens, api_account,
+    api_evaluations, api_tickets;
 
 /* ---- the program ---- */
 
@@ -133,6 +135,7 @@ typedef struct api {
   struct api_keeper *keeper;
   struct api_checker *checker;
   struct api_downloads *downloads;
+  struct api_tickets *tickets;
   char *document; /* of OpenAPI; NULL: nobody has asked yet */
   struct api_waits *waits;
 } api;
@@ -142,18 +145,20 @@ void api_stop(api *a);
 /* For http_options; user is the api. */
 void api_handle(http_request *request, void *user);
 size_t api_body_limit(const char *method, const char *path, void *user);
-int api_may_send(const char *method, const char *path, const char *authorization, void *user);
+int api_may_send(const char *method, const char *path, const char *authorization,
+                 const char *cookie, void *user);
 
 /* ---- a call ---- */
 
 typedef struct api_user {
-  int64_t id, login, generation, expires; /* expires: of the token */
-  /* Of an API token: its id and when its use was noted; 0 with a log-in, which is 0 with a token.
-   */
+  int64_t id, login, generation, expires; /* expires: of the token or the cookie */
+  /* Of an API token: its id, 0 with a log-in, which is 0 with a token. used: when its use, or that
+   * of a cookie, was noted. */
   int64_t token, used;
   char name[64];
   bool admin; /* and the token, if it is one, has the scope */
   bool node, service;
+  bool cookie;          /* of a log-in by cookie */
   unsigned char scopes; /* of an API token, with all that they include */
 } api_user;
 
@@ -228,7 +233,10 @@ void api_add_header(api_call *call, const char *name, const char *format, ...)
 /* 412 where the client has seen another version of the row than this (If-Match). False: answered.
  */
 bool api_check_version(api_call *call, const json_t *row);
-/* ETag and Location of a row that the answer shows. */
+/* Whether If-Match allows for this version: it is that one, "*", or not there. */
+bool api_is_version(const api_call *call, int64_t version);
+void api_fail_version(api_call *call);
+/* ETag of a row that the answer shows. */
 void api_add_version(api_call *call, const json_t *row);
 
 /* Checked fields; the defaults where a field is absent. */
@@ -307,13 +315,31 @@ typedef enum api_verdict {
   API_UNKNOWN  /* only reading the store can tell */
 } api_verdict;
 api_verdict api_authenticate(api_call *call, bool on_loop);
-/* The account of an Authorization header (NULL: none). Blocks for the store. */
-bool api_user_of(api *a, const char *authorization, api_user *user);
+/* The account of a request. False with a refusal. Blocks for the store. */
+bool api_user_of(api *a, const http_request *r, api_user *user, http_refusal *refusal);
 /* Of what takes long: whether the log-in or the token, and the role that it was begun with, still
  * stand. Blocks for the store. */
 bool api_may_go_on(const api *a, const api_user *user, int64_t now);
 /* Bytes that a body may have. */
 size_t api_most_body(const api_route *r);
+
+/* cookie.c: log-ins by cookie. */
+#define API_COOKIE "__Host-webml"
+/* A log-in by cookie ends when it has not been used for so long. */
+enum { API_COOKIE_SECONDS = 30 * 86400 };
+/* The cookie's secret; false: there is none, or it has not come over TLS. */
+bool api_cookie_of(const http_request *r, char secret[SECRET_TEXT]);
+/* Whether the text of a Cookie field has such a secret. */
+bool api_has_cookie(const char *field);
+/* Whether a cookie counts for the request: it comes from a page of this server, or only reads and
+ * comes from a person or a program. */
+bool api_is_same_origin(const http_request *r);
+/* Whether a call that opens a log-in has asked for a cookie, or was made by one. False: it may not
+ * have one; answered. */
+bool api_wants_cookie(api_call *call, bool *wants);
+void api_set_cookie(api_call *call, const char *secret);
+/* When the call's log-in has ended: the browser forgets its cookie. */
+void api_clear_cookie(api_call *call);
 
 /* idempotency.c: how long the answer to an Idempotency-Key is kept. */
 enum { API_KEY_SECONDS = 86400 };

@@ -18,26 +18,30 @@ static const char *role_of(const api_user *u) {
 
 /* ---- tokens ---- */
 
-/* {"token", "expires", "renewal", "user"} for a log-in; the renewal is good for one use. NULL: the
- * call was answered. */
-static json_t *grant(api_call *call, int64_t user, int64_t login) {
-  char text[TOKEN_TEXT], renewal[SECRET_TEXT], hash[SECRET_HASH];
+/* The account of a log-in that was just opened or renewed; NULL: the call was answered. */
+static json_t *account_of(api_call *call, int64_t user, int64_t login) {
   bool found;
   json_t *row = login > 0 ? user_of_login(call->store, user, login, &found) : NULL;
-  if (!row) {
-    if (login <= 0 || found)
-      api_fail_store(call);
-    else
-      api_fail(call, 401, "the account is closed");
-    return NULL;
-  }
+  if (row) return row;
+  if (login <= 0 || found)
+    api_fail_store(call);
+  else
+    api_fail(call, 401, "the account is closed");
+  return NULL;
+}
+
+/* {"expires", "login", "user"}, and for a log-in by token {"token", "renewal"}; the renewal is good
+ * for one use. NULL: the call was answered. */
+static json_t *grant(api_call *call, int64_t user, int64_t login) {
+  char text[TOKEN_TEXT], renewal[SECRET_TEXT], hash[SECRET_HASH];
+  json_t *row = account_of(call, user, login);
+  if (!row) return NULL;
   token t = {user, login, store_integer(row, "generation"), context_now() + ACCESS_SECONDS};
   secret_make(renewal);
   secret_hash(renewal, hash);
   bool ok =
       token_write(call->api->key, &t, text) &&
       renewal_add(call->store, login, hash, context_now(), context_now() + RENEWAL_SECONDS) >= 0;
-  json_object_del(row, "generation");
   json_t *answer =
       ok ? json_pack("{s:s, s:I, s:s, s:I, s:O}", "token", text, "expires", (json_int_t)t.expires,
                      "renewal", renewal, "login", (json_int_t)login, "user", row)
@@ -47,8 +51,25 @@ static json_t *grant(api_call *call, int64_t user, int64_t login) {
   return answer;
 }
 
-/* A new log-in. */
-static json_t *open_login(api_call *call, int64_t user) {
+/* The same for a log-in by cookie: the answer's body has no secret. */
+static json_t *grant_cookie(api_call *call, int64_t user, int64_t login) {
+  char secret[SECRET_TEXT], hash[SECRET_HASH];
+  json_t *row = account_of(call, user, login);
+  if (!row) return NULL;
+  secret_make(secret);
+  secret_hash(secret, hash);
+  if (login_set_cookie(call->store, login, hash) != 1) {
+    json_decref(row);
+    api_fail_store(call);
+    return NULL;
+  }
+  api_set_cookie(call, secret);
+  return json_pack("{s:I, s:I, s:o}", "expires", (json_int_t)context_now() + API_COOKIE_SECONDS,
+                   "login", (json_int_t)login, "user", row);
+}
+
+/* A new log-in, by cookie or by token. */
+static json_t *open_login(api_call *call, int64_t user, bool by_cookie) {
   const char *agent = http_header(call->request, "user-agent");
   char kept[201];
   snprintf(kept, sizeof kept, "%s", agent ? agent : "");
@@ -56,14 +77,15 @@ static json_t *open_login(api_call *call, int64_t user) {
   int64_t login =
       login_open(call->store, user, http_peer(call->request), checked ? kept : "", context_now());
   json_decref(checked);
-  return grant(call, user, login);
+  return (by_cookie ? grant_cookie : grant)(call, user, login);
 }
 
 static void log_in(api_call *call) {
   const char *name = api_text(call, "name"), *password = api_text(call, "password"),
              *peer = http_peer(call->request);
   throttle *t = call->api->throttle;
-  bool found;
+  bool found, by_cookie;
+  if (!api_wants_cookie(call, &by_cookie)) return;
   int wait = throttle_wait(t, name, peer);
   if (wait) {
     api_add_header(call, "retry-after", "%d", wait);
@@ -87,7 +109,7 @@ static void log_in(api_call *call) {
   }
   throttle_passed(t, name, peer);
   api_log("log-in", call, user, NULL, "done");
-  json_t *answer = open_login(call, user);
+  json_t *answer = open_login(call, user, by_cookie);
   if (answer) api_reply(call, 200, answer);
 }
 
@@ -118,6 +140,7 @@ static void log_out(api_call *call) {
     return;
   }
   api_log("log-out", call, call->user.id, NULL, all ? "everywhere" : "done");
+  api_clear_cookie(call);
   api_reply_empty(call);
 }
 
@@ -166,6 +189,8 @@ static void ask_for_account(api_call *call, const char *password) {
 static void enrol(api_call *call) {
   const char *key = api_text(call, "key"), *peer = http_peer(call->request);
   char hash[SECRET_HASH], password[PASSWORD_TEXT];
+  bool by_cookie;
+  if (!api_wants_cookie(call, &by_cookie)) return;
   if (throttle_wait(call->api->throttle, "registration", peer)) {
     api_fail(call, 429, "too many registrations have failed; try again later");
     return;
@@ -193,7 +218,7 @@ static void enrol(api_call *call) {
     api_fail_store(call);
   else {
     api_log("registration", call, user, NULL, "done");
-    json_t *answer = open_login(call, user);
+    json_t *answer = open_login(call, user, by_cookie);
     if (answer) api_reply(call, 201, answer);
   }
 }
@@ -217,7 +242,8 @@ static void change_password(api_call *call) {
     return;
   }
   api_log("password", call, call->user.id, NULL, "changed");
-  json_t *answer = open_login(call, call->user.id); /* other log-ins have ended, this one goes on */
+  /* Other log-ins have ended, this one goes on. */
+  json_t *answer = open_login(call, call->user.id, call->user.cookie);
   if (answer) api_reply(call, 200, answer);
 }
 
@@ -234,9 +260,15 @@ static void whoami(api_call *call) {
 
 #define PASSWORD(name, about)                                                                      \
   { name, API_SECRET, true, false, 10, 256, about, NULL }
+#define COOKIE_FIELD                                                                               \
+  {                                                                                                \
+    "cookie", API_BOOLEAN, false, false, 0, 0,                                                     \
+        "true: log in by cookie instead of a token; for pages of this server, over TLS", NULL      \
+  }
 static const api_field log_in_fields[] = {
     {"name", API_TEXT, true, false, 1, 63, account_about, NULL},
     {"password", API_SECRET, true, false, 1, 256, "its password", NULL},
+    COOKIE_FIELD,
     {0}};
 static const api_field renewal_fields[] = {{"renewal", API_SECRET, true, false, 1, 64,
                                             "the renewal of the last log-in; good for one use, and "
@@ -254,6 +286,7 @@ static const api_field registration_fields[] = {
      NULL},
     {"name", API_NAME, true, false, 3, 63, account_about, NULL},
     PASSWORD("password", "at least ten bytes"),
+    COOKIE_FIELD,
     {0}};
 static const api_field password_fields[] = {
     {"password", API_SECRET, true, false, 1, 256, "the present password", NULL},
@@ -269,9 +302,10 @@ static const shape_member person_shape_members[] = {{"id", SHAPE_INTEGER, 0, NUL
                                                     {0}};
 static const answer_shape person_shape = {"Person", person_shape_members, NULL, NULL};
 static const shape_member token_shape_members[] = {
-    {"token", SHAPE_TEXT, 0, "for Authorization: Bearer", NULL, NULL},
+    {"token", SHAPE_TEXT, SHAPE_OPTIONAL, "for Authorization: Bearer; absent with a cookie", NULL,
+     NULL},
     {"expires", SHAPE_TIME, 0, "of the token; the renewal gets another one", NULL, NULL},
-    {"renewal", SHAPE_TEXT, 0, "good for one use", NULL, NULL},
+    {"renewal", SHAPE_TEXT, SHAPE_OPTIONAL, "good for one use; absent with a cookie", NULL, NULL},
     {"login", SHAPE_INTEGER, 0, NULL, NULL, NULL},
     {"user", SHAPE_OBJECT, 0, NULL, &person_shape, NULL},
     {0}};

@@ -1,6 +1,9 @@
 /* Whose call it is, and whether he may. */
 #include "api.h"
 
+#include "tickets.h"
+
+#include "store/logins.h"
 #include "store/tokens.h"
 #include "store/users.h"
 
@@ -37,7 +40,7 @@ static bool is_api_token(const char *text) {
 
 /* Whether its use has to be noted, which is done at most once a minute. */
 static bool is_due(const api_user *u) {
-  return u->token && context_now() - u->used >= NOTE_SECONDS;
+  return (u->token || u->cookie) && context_now() - u->used >= NOTE_SECONDS;
 }
 
 /* The account of an API token, and what it lets the token do, as the store has them now. */
@@ -69,24 +72,84 @@ static bool read_api_token(const api *a, const char *text, api_user *out) {
   return true;
 }
 
-/* Of an Authorization header. on_loop: the store is not asked. */
-static api_verdict find_user(api *a, const char *text, bool on_loop, api_user *found) {
+/* The account of a log-in by cookie. */
+static bool read_cookie(const api *a, const char *text, api_user *out) {
+  char hash[SECRET_HASH];
+  bool found;
+  int64_t now = context_now();
+  secret_hash(text, hash);
+  json_t *row = login_of_cookie(a->context.store, hash, now - API_COOKIE_SECONDS, &found);
+  if (!row) return false;
+  const char *role = store_text(row, "role");
+  *out = (api_user){.id = store_integer(row, "id"),
+                    .login = store_integer(row, "login"),
+                    .generation = store_integer(row, "generation"),
+                    .used = store_integer(row, "used"),
+                    .admin = strcmp(role, "admin") == 0,
+                    .node = strcmp(role, "node") == 0,
+                    .cookie = true};
+  snprintf(out->name, sizeof out->name, "%s", store_text(row, "name"));
+  json_decref(row);
+  if (is_due(out) && login_touch(a->context.store, out->login, now) > 0) out->used = now;
+  out->expires = out->used + API_COOKIE_SECONDS;
+  return true;
+}
+
+/* What a request says about whose it is. */
+typedef struct credential {
+  char kind; /* in the table of what is known */
+  const char *text;
+  bool (*read)(const api *a, const char *text, api_user *out);
+} credential;
+
+static credential bearer(const char *text) {
+  return (credential){'a', text, is_api_token(text) ? read_api_token : read_account};
+}
+
+/* on_loop: the store is not asked. */
+static api_verdict find_user(api *a, const credential *c, bool on_loop, api_user *found) {
   _Static_assert(sizeof *found <= CACHE_BYTES, "it is kept in the table of what is known");
-  if (strncmp(text, "Bearer ", 7) != 0) return API_REFUSED;
-  text += 7;
-  bool is_known =
-      cache_find(a->cache, 'a', text, strlen(text), found, sizeof *found) && !is_due(found);
+  size_t n = strlen(c->text);
+  bool is_known = cache_find(a->cache, c->kind, c->text, n, found, sizeof *found) && !is_due(found);
   if (!is_known && on_loop) return API_UNKNOWN;
   if (!is_known) {
     uint64_t version = store_version(a->context.store);
-    if (!(is_api_token(text) ? read_api_token : read_account)(a, text, found)) return API_REFUSED;
-    cache_keep(a->cache, 'a', text, strlen(text), found, sizeof *found, version);
+    if (!c->read(a, c->text, found)) return API_REFUSED;
+    cache_keep(a->cache, c->kind, c->text, n, found, sizeof *found, version);
   }
   return found->expires > context_now() ? API_PASSED : API_REFUSED;
 }
 
-bool api_user_of(api *a, const char *authorization, api_user *user) {
-  return authorization && find_user(a, authorization, false, user) == API_PASSED;
+static api_verdict refuse(http_refusal *refusal, int status, const char *sentence) {
+  refusal->status = status;
+  snprintf(refusal->sentence, sizeof refusal->sentence, "%s", sentence);
+  return API_REFUSED;
+}
+
+/* An Authorization header counts before a cookie. */
+static api_verdict identify(api *a, const http_request *r, bool on_loop, api_user *found,
+                            http_refusal *refusal) {
+  const char *bad = "the token is not valid, or no longer; log in again";
+  char secret[SECRET_TEXT];
+  credential c;
+  const char *text = http_header(r, "authorization");
+  if (text) {
+    if (strncmp(text, "Bearer ", 7) != 0) return refuse(refusal, 401, bad);
+    c = bearer(text + 7);
+  } else if (!api_cookie_of(r, secret))
+    return refuse(refusal, 401, "log in first: this needs a token (Authorization: Bearer ...)");
+  else if (!api_is_same_origin(r))
+    return refuse(refusal, 403, "the cookie counts only for pages of this server");
+  else {
+    c = (credential){'c', secret, read_cookie};
+    bad = "the log-in has ended; log in again";
+  }
+  api_verdict v = find_user(a, &c, on_loop, found);
+  return v == API_REFUSED ? refuse(refusal, 401, bad) : v;
+}
+
+bool api_user_of(api *a, const http_request *r, api_user *user, http_refusal *refusal) {
+  return identify(a, r, false, user, refusal) == API_PASSED;
 }
 
 /* What an account of its kind may not do. */
@@ -101,16 +164,25 @@ static api_verdict check_role(api_call *call) {
   return API_REFUSED;
 }
 
+/* Of a path that is for anybody: another origin's page is nobody there. */
+static bool has_good_cookie(const http_request *r) {
+  char secret[SECRET_TEXT];
+  return api_cookie_of(r, secret) && api_is_same_origin(r);
+}
+
 api_verdict api_authenticate(api_call *call, bool on_loop) {
+  http_refusal refusal;
+  const http_request *r = call->request;
   if (call->knows_user || call->route->right == API_ANYONE) return API_PASSED;
-  const char *text = http_header(call->request, "authorization");
-  if (!text && call->route->right == API_OPTIONAL) return API_PASSED;
-  api_verdict v = text ? find_user(call->api, text, on_loop, &call->user) : API_REFUSED;
+  bool is_nobody = call->route->right == API_OPTIONAL && !http_header(r, "authorization");
+  if (is_nobody && !has_good_cookie(r)) return API_PASSED;
+  api_verdict v = !api_has_ticket(call) ? identify(call->api, r, on_loop, &call->user, &refusal)
+                  : on_loop             ? API_UNKNOWN
+                  : api_use_ticket(call, &refusal) ? API_PASSED
+                                                   : API_REFUSED;
   if (v == API_UNKNOWN) return v;
   if (v == API_REFUSED)
-    api_fail(call, 401,
-             text ? "the token is not valid, or no longer; log in again"
-                  : "log in first: this needs a token (Authorization: Bearer ...)");
+    api_fail(call, refusal.status, "%s", refusal.sentence);
   else
     v = check_role(call);
   if (v == API_PASSED) call->knows_user = true; /* else the answer has freed the call */
@@ -144,14 +216,17 @@ bool api_may_go_on(const api *a, const api_user *u, int64_t now) {
 
 /* ---- before the body has come; on the loop ---- */
 
-int api_may_send(const char *method, const char *path, const char *authorization, void *user) {
+int api_may_send(const char *method, const char *path, const char *authorization,
+                 const char *cookie, void *user) {
   api *a = user;
   api_call call = {0};
   token t;
   const api_route *r = api_find_route(method, path, &call);
   if (!r || r->right == API_ANYONE || r->right == API_OPTIONAL) return 0;
-  if (!authorization || strncmp(authorization, "Bearer ", 7) != 0) return 401;
-  /* The loop does not ask the store for API tokens: they are checked when the call runs. */
+  /* The loop does not ask the store for cookies and API tokens: they are checked when the call
+   * runs. */
+  if (!authorization) return cookie && api_has_cookie(cookie) ? 0 : 401;
+  if (strncmp(authorization, "Bearer ", 7) != 0) return 401;
   if (is_api_token(authorization + 7))
     return strlen(authorization + 7) == API_TOKEN_TEXT - 1 ? 0 : 401;
   return token_read(a->key, authorization + 7, context_now(), &t) ? 0 : 401;

@@ -221,6 +221,7 @@ static const api_route routes[] = {
      .right = API_ADMIN,
      .about = "the backup as a zip file",
      .run = download,
+     .how = API_TICKET,
      .content = "application/zip"},
     {.id = "restoreBackup",
      .method = "POST",

@@ -312,6 +312,7 @@ static const api_route routes[] = {
      .right = API_USER,
      .about = "the file as it was uploaded",
      .run = download,
+     .how = API_TICKET,
      .content = "application/octet-stream"},
     {.id = "previewDataset",
      .method = "GET",

@@ -24,26 +24,53 @@ static json_t *find(api_call *call) {
   return found;
 }
 
+/* By which the store knows it. */
+static const char *key_of(const json_t *device) {
+  const char *uuid = store_text(device, "uuid");
+  return uuid ? uuid : "cpu";
+}
+
+/* If-Match compares the version alone; the rest of the tag is never the same twice, as load and
+ * memory are not. Whether the device is closed the store knows before the monitor's next look. */
+static void reply_with(api_call *call, json_t *device) {
+  api_add_header(call, "etag", "\"%lld.%lld\"",
+                 (long long)settings_version(call->store, key_of(device)),
+                 (long long)(context_monotonic() * 1e6));
+  json_object_set_new(device, "closed",
+                      json_boolean(device_is_closed(call->store, key_of(device))));
+  api_reply(call, 200, device);
+}
+
 static void one(api_call *call) {
   json_t *device = find(call);
-  if (device) api_reply(call, 200, device);
+  if (device) reply_with(call, device);
+}
+
+/* 1; 0: If-Match does not allow for it; STORE_FAILED. */
+static int64_t set_closed(const api_call *call, const json_t *device, bool closed) {
+  int64_t version = settings_version(call->store, key_of(device));
+  if (!api_is_version(call, version)) return 0;
+  bool any = !http_header(call->request, "if-match");
+  return device_set_closed(call->store, key_of(device), closed, any ? 0 : version);
 }
 
 /* Trainings that run on it go on; no new one gets it. */
 static void change(api_call *call) {
   json_t *device = find(call);
   if (!device) return;
-  const char *uuid = store_text(device, "uuid");
   bool closed = api_boolean(call, "closed", true);
-  if (!device_set_closed(call->store, uuid ? uuid : "cpu", closed)) {
+  int64_t done = set_closed(call, device, closed);
+  if (done <= 0) {
     json_decref(device);
-    api_fail_store(call);
+    if (done == 0)
+      api_fail_version(call);
+    else
+      api_fail_store(call);
     return;
   }
   api_log("device", call, call->user.id, call->name, closed ? "closed" : "opened");
   monitor_wake(call->api->monitor);
-  json_object_set_new(device, "closed", json_boolean(closed)); /* the next look sees it, too */
-  api_reply(call, 200, device);
+  reply_with(call, device);
 }
 
 static json_t *device_json(const device_state *d, const training_need *need) {

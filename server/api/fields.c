@@ -70,6 +70,11 @@ static bool ignores_unknown(const api_call *call) {
   return strncmp(path, "/v2", 3) == 0 || strncmp(path, "/v1/", 4) == 0;
 }
 
+/* It was looked at before. */
+static bool is_ticket(const api_call *call, const char *name) {
+  return call->route->how & API_TICKET && strcmp(name, "ticket") == 0;
+}
+
 static bool read_query(api_call *call) {
   char *copy = strdup(http_query(call->request)), *rest = copy, *part;
   bool ok = copy != NULL;
@@ -83,7 +88,7 @@ static bool read_query(api_call *call) {
       break;
     }
     const api_field *f = find_field(call->route, part, true);
-    if (!f && ignores_unknown(call)) continue;
+    if (!f && (ignores_unknown(call) || is_ticket(call, part))) continue;
     ok = f != NULL;
     if (!ok)
       api_fail(call, 400, "the query has no parameter \"%.100s\" here", part);

@@ -29,7 +29,7 @@ struct api_keeper {
 };
 
 static void purge(api *a) {
-  logins_purge(a->context.store, context_now());
+  logins_purge(a->context.store, context_now(), context_now() - API_COOKIE_SECONDS);
   resets_purge(a->context.store, context_now());
   idempotency_purge(a->context.store, context_now() - API_KEY_SECONDS);
   tokens_purge(a->context.store, context_now() - TOKEN_SECONDS);

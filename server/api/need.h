@@ -1,4 +1,5 @@
-/* What a training needs, computed before it starts; and whether the limits allow the model. */
+/* What a training, or an evaluation with batches of the same size, needs at most, computed before
+ * it starts; and whether the limits allow the model. */
 #ifndef SERVER_API_NEED_H
 #define SERVER_API_NEED_H
 

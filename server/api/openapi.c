@@ -2,6 +2,8 @@
  * are written by. */
 #include "api.h"
 
+#include "examples.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,8 +71,9 @@ static json_t *read_fields(const api_route *r, json_t *parameters) {
 
 /* ---- answers ---- */
 
-static json_t *content(const char *type, json_t *schema) {
-  return json_pack("{s:{s:o}}", type, "schema", schema);
+/* example: NULL: there is none. */
+static json_t *content(const char *type, json_t *schema, json_t *example) {
+  return json_pack("{s:{s:o, s:o*}}", type, "schema", schema, "example", example);
 }
 
 static bool has_own_form(const api_route *r) {
@@ -80,15 +83,26 @@ static bool has_own_form(const api_route *r) {
 static json_t *responses_of(const api_route *r, json_t *schemas) {
   json_t *good = json_pack("{s:s}", "description", "done");
   if (r->answer)
-    json_object_set_new(good, "content",
-                        content("application/json", shape_reference(r->answer, schemas)));
+    json_object_set_new(
+        good, "content",
+        content("application/json", shape_reference(r->answer, schemas), example_answer(r->id)));
   else if (r->content)
-    json_object_set_new(good, "content", content(r->content, json_pack("{s:s}", "type", "string")));
+    json_object_set_new(good, "content",
+                        content(r->content, json_pack("{s:s}", "type", "string"), NULL));
   json_t *bad =
       shape_reference(has_own_form(r) ? &api_protocol_error_shape : &api_problem_shape, schemas);
-  return json_pack("{s:o, s:{s:s, s:o}}", "2XX", good, "default", "description",
-                   "refused or failed; the sentence says why", "content",
-                   content(has_own_form(r) ? "application/json" : "application/problem+json", bad));
+  return json_pack(
+      "{s:o, s:{s:s, s:o}}", "2XX", good, "default", "description",
+      "refused or failed; the sentence says why", "content",
+      content(has_own_form(r) ? "application/json" : "application/problem+json", bad, NULL));
+}
+
+/* Any one of these will do. */
+static json_t *security_of(const api_route *r) {
+  json_t *ways = json_pack("[{s:[]}, {s:[]}]", "token", "cookie");
+  if (r->right == API_OPTIONAL) json_array_insert_new(ways, 0, json_object());
+  if (r->how & API_TICKET) json_array_append_new(ways, json_pack("{s:[]}", "ticket"));
+  return ways;
 }
 
 static json_t *operation_of(const api_resource *resource, const api_route *r, json_t *schemas) {
@@ -110,12 +124,9 @@ static json_t *operation_of(const api_resource *resource, const api_route *r, js
     bool required = json_array_size(json_object_get(body, "required")) > 0;
     json_object_set_new(operation, "requestBody",
                         json_pack("{s:b, s:o}", "required", required, "content",
-                                  content("application/json", body)));
+                                  content("application/json", body, example_request(r->id))));
   }
-  if (r->right != API_ANYONE && r->right != API_OPTIONAL)
-    json_object_set_new(operation, "security", json_pack("[{s:[]}]", "token"));
-  else if (r->right == API_OPTIONAL)
-    json_object_set_new(operation, "security", json_pack("[{}, {s:[]}]", "token"));
+  if (r->right != API_ANYONE) json_object_set_new(operation, "security", security_of(r));
   return operation;
 }
 
@@ -135,6 +146,15 @@ static json_t *events_of(json_t *schemas) {
   return events;
 }
 
+static json_t *security_schemes(void) {
+  return json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:s, s:s, s:s}, s:{s:s, s:s, s:s, s:s}}", "token",
+                   "type", "http", "scheme", "bearer", "bearerFormat",
+                   "JWT, or " API_TOKEN_PREFIX "...", "cookie", "type", "apiKey", "in", "cookie",
+                   "name", API_COOKIE, "description", "over TLS, and for pages of this server",
+                   "ticket", "type", "apiKey", "in", "query", "name", "ticket", "description",
+                   "of POST /api/v1/tickets");
+}
+
 json_t *api_openapi(const api *a) {
   json_t *paths = json_object(), *tags = json_array(), *schemas = json_object();
   for (int i = 0; api_resources[i]; i++) {
@@ -149,9 +169,8 @@ json_t *api_openapi(const api *a) {
     }
   }
   json_t *events = events_of(schemas);
-  return json_pack("{s:s, s:{s:s, s:s}, s:[{s:s}], s:o, s:o, s:o, s:{s:o, s:{s:{s:s, s:s, s:s}}}}",
-                   "openapi", "3.1.0", "info", "title", "webml-server", "version", "1", "servers",
-                   "url", a->address, "tags", tags, "paths", paths, "x-events", events,
-                   "components", "schemas", schemas, "securitySchemes", "token", "type", "http",
-                   "scheme", "bearer", "bearerFormat", "JWT, or " API_TOKEN_PREFIX "...");
+  return json_pack("{s:s, s:{s:s, s:s}, s:[{s:s}], s:o, s:o, s:o, s:{s:o, s:o}}", "openapi",
+                   "3.1.0", "info", "title", "webml-server", "version", "1", "servers", "url",
+                   a->address, "tags", tags, "paths", paths, "x-events", events, "components",
+                   "schemas", schemas, "securitySchemes", security_schemes());
 }

@@ -292,14 +292,26 @@ json_t *api_tool_json(api_call *call, const tool_request *request) {
 
 /* ---- versions ---- */
 
-bool api_check_version(api_call *call, const json_t *row) {
+/* A tag is "<version>", or "<version>.<more>" of what also changes by itself. */
+bool api_is_version(const api_call *call, int64_t version) {
   char mine[32];
   const char *wanted = http_header(call->request, "if-match");
   if (!wanted || strcmp(wanted, "*") == 0) return true;
-  snprintf(mine, sizeof mine, "\"%lld\"", (long long)store_integer(row, "version"));
+  int n = snprintf(mine, sizeof mine, "\"%lld", (long long)version);
   for (const char *at = wanted; (at = strstr(at, mine)); at++)
-    if (at == wanted || strchr(" ,/", at[-1])) return true; /* W/"3": the answer was compressed */
+    if ((at[n] == '"' || at[n] == '.') &&
+        (at == wanted || strchr(" ,/", at[-1]))) /* W/"3": the answer was compressed */
+      return true;
+  return false;
+}
+
+void api_fail_version(api_call *call) {
   api_fail(call, 412, "it has changed since you read it; read it again");
+}
+
+bool api_check_version(api_call *call, const json_t *row) {
+  if (api_is_version(call, store_integer(row, "version"))) return true;
+  api_fail_version(call);
   return false;
 }
 

@@ -2,6 +2,7 @@
 #include "api.h"
 
 #include "downloads.h"
+#include "tickets.h"
 
 #include "store/idempotency.h"
 
@@ -88,7 +89,7 @@ bool api_start(api *a) {
   api_events_prepare(a);
   idempotency_recover(a->context.store);
   return api_backups_start(a) && api_checker_start(a) && api_downloads_start(a) &&
-         api_workers_start(a) && api_waits_start(a) && api_keeper_start(a);
+         api_tickets_start(a) && api_workers_start(a) && api_waits_start(a) && api_keeper_start(a);
 }
 
 void api_stop(api *a) {
@@ -98,5 +99,6 @@ void api_stop(api *a) {
   api_checker_stop(a);
   api_waits_free(a);
   api_backups_stop(a);
+  api_tickets_stop(a);
   free(a->document);
 }

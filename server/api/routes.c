@@ -8,10 +8,10 @@
 
 /* Those of which thousands are asked a second come first. */
 const api_resource *const api_resources[] = {
-    &api_inference, &api_tensorflow, &api_auth,    &api_users,   &api_datasets, &api_uploads,
-    &api_models,    &api_sessions,   &api_weights, &api_predict, &api_devices,  &api_history,
-    &api_events,    &api_settings,   &api_backups, &api_state,   &api_check,    &api_system,
-    &api_tokens,    &api_account,    NULL};
+    &api_inference, &api_tensorflow, &api_auth,    &api_users,       &api_datasets, &api_uploads,
+    &api_models,    &api_sessions,   &api_weights, &api_predict,     &api_devices,  &api_history,
+    &api_events,    &api_settings,   &api_backups, &api_state,       &api_check,    &api_system,
+    &api_tokens,    &api_account,    &api_tickets, &api_evaluations, NULL};
 
 static const char key_letters[] =
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";

@@ -16,6 +16,7 @@ static const struct {
     {"GET", "/api/v1/auth/me", API_SCOPE_READ},
     {NULL, "/api/v1/auth/", 0},
     {NULL, "/api/v1/tokens", 0},
+    {NULL, "/api/v1/tickets", 0},
     {NULL, "/api/v1/users/{id}/tokens", 0},
     {"POST", "/api/v1/users/keys", 0},
     {NULL, "/api/v1/users/{id}/password", 0},

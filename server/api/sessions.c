@@ -1,10 +1,11 @@
-/* Training sessions: a model, a data set, parameters, a device. */
-#include "store/sessions.h"
+/* Sessions: jobs of the queue that train a model. Those that evaluate weights are begun by
+ * evaluations.c, and the rest of their life is here. */
+#include "sessions.h"
 #include "context/settings.h"
-#include "need.h"
 #include "waits.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,7 +88,7 @@ static bool has_device(api_call *call, const device_need *need) {
       at += (size_t)snprintf(reasons + at, sizeof reasons - at, "%s%s: %s", at ? "; " : "",
                              list[i].name, why);
   if (at)
-    api_fail(call, 422, "no device can take this training: %s", reasons);
+    api_fail(call, 422, "no device can take this: %s", reasons);
   else
     api_fail(call, 422, "there is no device \"%s\"; see /api/v1/devices", need->wanted);
   return false;
@@ -155,6 +156,42 @@ static bool link_first_weights(api_call *call, int64_t session, const char *from
   return false;
 }
 
+bool session_is_allowed(api_call *call, session_new *n) {
+  if (!call->user.admin) {
+    n->most_sessions = (int64_t)setting(call->store, "sessions_per_user");
+    if (!n->evaluates) n->most_weights = (int64_t)setting(call->store, "weights_per_model");
+  }
+  int64_t why = session_check(call->store, n);
+  if (why < 0) refuse_new(call, why, n);
+  return why >= 0;
+}
+
+void session_begin(api_call *call, session_new *n, const training_need *need, json_t *parameters,
+                   const char *first) {
+  char *text = json_dumps(parameters, JSON_COMPACT);
+  json_decref(parameters);
+  if (!has_device(call, &need->device)) {
+    free(text);
+    return;
+  }
+  n->device = need->device.wanted;
+  n->paused = first[0] != '\0';
+  n->parameters = text;
+  n->need_cpu = need->device.on_cpu;
+  n->need_gpu = need->device.on_gpu;
+  int64_t id = text ? session_add(call->store, n) : STORE_FAILED;
+  free(text);
+  if (id < 0) {
+    refuse_new(call, id, n);
+    return;
+  }
+  if (n->paused && !link_first_weights(call, id, first)) return;
+  jobs_wake(call->api->jobs);
+  api_add_header(call, "location", "/api/v1/sessions/%lld", (long long)id);
+  call->ids[0] = id;
+  reply_with(call, 201);
+}
+
 static void start(api_call *call) {
   training_need need;
   char first[CONTEXT_PATH];
@@ -162,45 +199,31 @@ static void start(api_call *call) {
                    .model = api_integer(call, "model", 0),
                    .dataset = api_integer(call, "dataset", 0),
                    .created = context_now()};
-  if (!call->user.admin) {
-    n.most_sessions = (int64_t)setting(call->store, "sessions_per_user");
-    n.most_weights = (int64_t)setting(call->store, "weights_per_model");
-  }
   /* What is known at once comes first: the need takes a process. */
-  int64_t why = session_check(call->store, &n);
-  if (why < 0) {
-    refuse_new(call, why, &n);
-    return;
-  }
-  if (!check_limits(call) || !find_first_weights(call, first, sizeof first) ||
-      !need_is_possible(call) || !need_compute(call, n.model, n.dataset, &need) ||
-      !need_is_allowed(call, &need) || !has_device(call, &need.device))
-    return;
-  json_t *parameters = parameters_of(call);
-  char *text = json_dumps(parameters, JSON_COMPACT);
-  json_decref(parameters);
-  n.device = need.device.wanted;
-  n.paused = first[0] != '\0';
-  n.parameters = text;
-  n.need_cpu = need.device.on_cpu;
-  n.need_gpu = need.device.on_gpu;
-  int64_t id = text ? session_add(call->store, &n) : STORE_FAILED;
-  free(text);
-  if (id < 0) {
-    refuse_new(call, id, &n);
-    return;
-  }
-  if (n.paused && !link_first_weights(call, id, first)) return;
-  jobs_wake(call->api->jobs);
-  api_add_header(call, "location", "/api/v1/sessions/%lld", (long long)id);
-  call->ids[0] = id;
-  reply_with(call, 201);
+  if (session_is_allowed(call, &n) && check_limits(call) &&
+      find_first_weights(call, first, sizeof first) && need_is_possible(call) &&
+      need_compute(call, n.model, n.dataset, &need) && need_is_allowed(call, &need))
+    session_begin(call, &n, &need, parameters_of(call), first);
+}
+
+static void add_progress(api_call *call, json_t *row) {
+  bool runs = strcmp(store_text(row, "state"), "running") == 0; /* its process may end later */
+  double share = runs ? jobs_progress(call->api->jobs, store_integer(row, "id")) : NAN;
+  json_object_set_new(row, "progress", isnan(share) ? json_null() : json_real(share));
+}
+
+json_t *session_rows(api_call *call, json_t *rows) {
+  json_t *row;
+  size_t i;
+  json_array_foreach(rows, i, row) add_progress(call, row);
+  return rows;
 }
 
 static void list(api_call *call) {
   enum { MOST = 100000 };
-  api_reply_page(call, "sessions",
-                 sessions_list(call->store, call->user.id, call->user.admin, MOST));
+  api_reply_page(
+      call, "sessions",
+      session_rows(call, sessions_list(call->store, call->user.id, call->user.admin, MOST)));
 }
 
 static json_t *find(api_call *call) {
@@ -289,6 +312,9 @@ static void show_confusion(api_call *call) {
 static void reply_with(api_call *call, int status) {
   json_t *row = find(call);
   if (!row) return;
+  json_t *report = session_report(call->store, call->ids[0]);
+  add_progress(call, row);
+  json_object_set_new(row, "report", report ? report : json_null());
   json_object_set_new(row, "history", history(&call->api->context, call->ids[0]));
   api_reply(call, status, row);
 }
@@ -402,12 +428,14 @@ static void cancel(api_call *call) {
 
 static void stop(api_call *call) {
   if (is_own(call))
-    answer_wish(call, session_wish(call->store, call->ids[0], "stop"), "the session does not run");
+    answer_wish(call, session_wish(call->store, call->ids[0], "stop"),
+                "the session does not run, or is an evaluation");
 }
 
 static void pause_session(api_call *call) {
   if (is_own(call))
-    answer_wish(call, session_wish(call->store, call->ids[0], "pause"), "the session does not run");
+    answer_wish(call, session_wish(call->store, call->ids[0], "pause"),
+                "the session does not run, or is an evaluation");
 }
 
 static void resume(api_call *call) {
@@ -419,10 +447,13 @@ static void resume(api_call *call) {
 
 const char *const api_session_states[] = {"waiting", "running",   "paused", "finished",
                                           "failed",  "cancelled", NULL};
+static const char *const session_kinds[] = {"training", "evaluation", NULL};
 static const shape_member session_shape_members[] = {
     {"id", SHAPE_INTEGER, 0, NULL, NULL, NULL},
     {"owner", SHAPE_INTEGER, 0, NULL, NULL, NULL},
     {"owner_name", SHAPE_TEXT, 0, NULL, NULL, NULL},
+    {"kind", SHAPE_TEXT, 0, NULL, NULL, session_kinds},
+    {"evaluates", SHAPE_INTEGER, SHAPE_NULLABLE, "the weights, which may be gone", NULL, NULL},
     {"model", SHAPE_INTEGER, 0, NULL, NULL, NULL},
     {"model_name", SHAPE_TEXT, 0, NULL, NULL, NULL},
     {"dataset", SHAPE_INTEGER, SHAPE_NULLABLE, "null: it was deleted", NULL, NULL},
@@ -435,6 +466,8 @@ static const shape_member session_shape_members[] = {
     {"need_gpu", SHAPE_BYTES, SHAPE_NULLABLE, "memory that it needs on a GPU", NULL, NULL},
     {"parameters", SHAPE_JSON, 0, NULL, NULL, NULL},
     {"state", SHAPE_TEXT, 0, NULL, NULL, api_session_states},
+    {"progress", SHAPE_NUMBER, SHAPE_NULLABLE, "the share of its work that is done, while it runs",
+     NULL, NULL},
     {"error", SHAPE_TEXT, SHAPE_NULLABLE, NULL, NULL, NULL},
     {"created", SHAPE_TIME, 0, NULL, NULL, NULL},
     {"started", SHAPE_TIME, SHAPE_NULLABLE, NULL, NULL, NULL},
@@ -447,11 +480,13 @@ static const shape_member sessions_shape_members[] = {
     {"sessions", SHAPE_LIST, 0, NULL, &api_session_shape, NULL},
     {"next", SHAPE_INTEGER, SHAPE_NULLABLE, "cursor of the next page", NULL, NULL},
     {0}};
-static const answer_shape sessions_shape = {"Sessions", sessions_shape_members, NULL, NULL};
+const answer_shape api_sessions_shape = {"Sessions", sessions_shape_members, NULL, NULL};
 static const shape_member whole_shape_members[] = {
-    {"history", SHAPE_JSON, 0, "one object for each epoch, with its figures", NULL, NULL}, {0}};
-static const answer_shape whole_shape = {"SessionWhole", whole_shape_members, NULL,
-                                         &api_session_shape};
+    {"history", SHAPE_JSON, 0, "one object for each epoch, with its figures", NULL, NULL},
+    {"report", SHAPE_JSON, SHAPE_NULLABLE, "what an evaluation has found", NULL, NULL},
+    {0}};
+const answer_shape api_whole_session_shape = {"SessionWhole", whole_shape_members, NULL,
+                                              &api_session_shape};
 
 static const api_route routes[] = {
     {.id = "startSession",
@@ -462,7 +497,7 @@ static const api_route routes[] = {
      .fields = fields,
      .run = start,
      .how = API_TOOL | API_IDEMPOTENT,
-     .answer = &whole_shape},
+     .answer = &api_whole_session_shape},
     {.id = "listSessions",
      .method = "GET",
      .path = "/api/v1/sessions",
@@ -470,7 +505,7 @@ static const api_route routes[] = {
      .about = "your sessions, the newest first",
      .fields = api_page_fields,
      .run = list,
-     .answer = &sessions_shape},
+     .answer = &api_sessions_shape},
     {.id = "getSession",
      .method = "GET",
      .path = "/api/v1/sessions/{id}",
@@ -478,7 +513,7 @@ static const api_route routes[] = {
      .about = "one session with its history",
      .fields = one_fields,
      .run = one,
-     .answer = &whole_shape},
+     .answer = &api_whole_session_shape},
     {.id = "getConfusion",
      .method = "GET",
      .path = "/api/v1/sessions/{id}/confusion",
@@ -508,21 +543,21 @@ static const api_route routes[] = {
      .right = API_USER,
      .about = "end a running one now; the weights of its best epoch are kept",
      .run = stop,
-     .answer = &whole_shape},
+     .answer = &api_whole_session_shape},
     {.id = "pauseSession",
      .method = "POST",
      .path = "/api/v1/sessions/{id}/pause",
      .right = API_USER,
      .about = "a running one gives its device back, and keeps a checkpoint",
      .run = pause_session,
-     .answer = &whole_shape},
+     .answer = &api_whole_session_shape},
     {.id = "resumeSession",
      .method = "POST",
      .path = "/api/v1/sessions/{id}/resume",
      .right = API_USER,
      .about = "a paused one waits for its device, and goes on to the same bits",
      .run = resume,
-     .answer = &whole_shape},
+     .answer = &api_whole_session_shape},
     {.id = "cancelSession",
      .method = "POST",
      .path = "/api/v1/sessions/{id}/cancel",
@@ -530,7 +565,8 @@ static const api_route routes[] = {
      .about = "end it; a running one keeps no weights",
      .run = cancel,
      .how = API_ESSENTIAL,
-     .answer = &whole_shape},
+     .answer = &api_whole_session_shape},
     {0}};
 
-const api_resource api_sessions = {"sessions", "Trainings, live through /api/v1/events.", routes};
+const api_resource api_sessions = {
+    "sessions", "Trainings and evaluations, live through /api/v1/events.", routes};

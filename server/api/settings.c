@@ -22,16 +22,28 @@ json_t *api_all_settings(store *s) {
 }
 
 static void list(api_call *call) {
+  /* First: a change while the values are read makes the tag an old one. Another start may have
+   * other defaults. */
+  api_add_header(call, "etag", "\"%lld.%lld\"", (long long)settings_version(call->store, NULL),
+                 (long long)call->api->started);
   api_reply(call, 200, api_all_settings(call->store));
 }
 
 static void save(api_call *call) {
+  int64_t version = settings_version(call->store, NULL);
+  if (!api_is_version(call, version)) {
+    api_fail_version(call);
+    return;
+  }
+  if (!http_header(call->request, "if-match")) version = 0;
   json_t *before = api_all_settings(call->store);
-  bool ok = settings_set(call->store, call->input);
-  if (ok) api_log_change("setting", call, before, call->input);
+  int64_t done = settings_set(call->store, call->input, version);
+  if (done > 0) api_log_change("setting", call, before, call->input);
   json_decref(before);
-  if (ok)
+  if (done > 0)
     list(call);
+  else if (done == 0)
+    api_fail_version(call);
   else
     api_fail_store(call);
 }

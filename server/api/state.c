@@ -1,8 +1,8 @@
 /* Everything that the first view of a page needs, in one answer. */
 #include "api.h"
 #include "context/events.h"
+#include "sessions.h"
 #include "store/datasets.h"
-#include "store/sessions.h"
 
 enum { MOST_SESSIONS = 100 };
 
@@ -19,7 +19,7 @@ static void state(api_call *call) {
       "{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "event", (json_int_t)event, "me", api_me(u),
       "settings", api_all_settings(s), "models", or_empty(api_rows_of_models(call)), "datasets",
       or_empty(datasets_list(s, u->id, u->admin)), "sessions",
-      or_empty(sessions_list(s, u->id, u->admin, MOST_SESSIONS)), "weights",
+      or_empty(session_rows(call, sessions_list(s, u->id, u->admin, MOST_SESSIONS))), "weights",
       or_empty(weights_list(s, u->id, u->admin)), "uploads", or_empty(api_rows_of_uploads(call)),
       "devices", monitor_json(call->api->monitor));
   api_reply(call, 200, answer);

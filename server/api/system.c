@@ -293,6 +293,7 @@ static const api_route routes[] = {
      .about = "lines of the system log, the newest first",
      .fields = log_fields,
      .run = read_log,
+     .how = API_TICKET,
      .answer = &log_shape},
     {0}};
 

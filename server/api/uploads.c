@@ -417,8 +417,7 @@ static bool begin_piece(piece *p, const http_request *r, uint64_t size, http_ref
   bool found;
   const char *key = http_path(r) + strlen("/api/v1/uploads/"),
              *sum = http_header(r, "upload-checksum");
-  if (!api_user_of(p->api, http_header(r, "authorization"), &u))
-    return refuse(refusal, 401, "the token is not valid, or no longer; log in again");
+  if (!api_user_of(p->api, r, &u, refusal)) return false;
   if (u.node) return refuse(refusal, 403, "this is for people; the account is a machine's");
   if (u.token && !(u.scopes & API_SCOPE_WRITE))
     return refuse(refusal, 403, "this needs an API token with the scope write");

@@ -10,22 +10,19 @@ bool http_same_name(const char *a, size_t n, const char *b) {
   return b[n] == '\0';
 }
 
-enum { MOST_VALUES = 16 };
-
-/* Values of a field of the request, in their order, of which the last count. Returns how many. */
-static int values_of(const http_request *r, const char *name, http_text values[MOST_VALUES]) {
+int http_values_of(const http_request *r, const char *name, http_text values[HTTP_MOST_VALUES]) {
   int n = 0;
   if (!r->detached) {
     for (size_t i = 0; i < r->req->headers.size; i++) {
       const h2o_header_t *h = &r->req->headers.entries[i];
       if (http_same_name(h->name->base, h->name->len, name))
-        values[n++ % MOST_VALUES] = (http_text){h->value.base, h->value.len};
+        values[n++ % HTTP_MOST_VALUES] = (http_text){h->value.base, h->value.len};
     }
   } else
     for (const char *p = r->copies, *value; *p; p = value + strlen(value) + 1) {
       value = p + strlen(p) + 1;
       if (http_same_name(p, strlen(p), name))
-        values[n++ % MOST_VALUES] = (http_text){value, strlen(value)};
+        values[n++ % HTTP_MOST_VALUES] = (http_text){value, strlen(value)};
     }
   return n;
 }
@@ -33,14 +30,14 @@ static int values_of(const http_request *r, const char *name, http_text values[M
 /* Whose request it is, when a proxy has passed it on. False: the proxy has said two things: one of
  * them is the client's own. */
 bool http_find_client(http_request *r) {
-  http_text values[MOST_VALUES];
+  http_text values[HTTP_MOST_VALUES];
   char first[48], second[48];
   const http_networks *proxies = &r->loop->server->proxies;
-  int n = values_of(r, "x-forwarded-for", values);
-  if (n > MOST_VALUES) return false;
+  int n = http_values_of(r, "x-forwarded-for", values);
+  if (n > HTTP_MOST_VALUES) return false;
   bool has_first = http_forwarded_client(proxies, values, n, false, first);
-  n = values_of(r, "forwarded", values);
-  if (n > MOST_VALUES) return false;
+  n = http_values_of(r, "forwarded", values);
+  if (n > HTTP_MOST_VALUES) return false;
   bool has_second = http_forwarded_client(proxies, values, n, true, second);
   if (has_first && has_second && strcmp(first, second) != 0) return false;
   if (has_first || has_second) memcpy(r->peer, has_first ? first : second, sizeof r->peer);

@@ -87,6 +87,7 @@ static bool note_field(http_head *h, http_text name, http_text value, bool *has_
   switch (name.size) { /* most names are told apart by their lengths */
   case 4: return !is_name(name, "host") || check_host(h, value, has_host);
   case 6:
+    if (is_name(name, "cookie")) h->cookie = value;
     if (!is_name(name, "expect")) return true;
     h->expect_field = name;
     return is_name(value, "100-continue") || refuse(h, 417, "Expect may be 100-continue") > 0;

@@ -14,7 +14,7 @@ typedef struct http_text { /* not terminated */
 } http_text;
 
 typedef struct http_head {
-  http_text method, target, authorization;
+  http_text method, target, authorization, cookie;
   http_text length_field, coding_field, expect_field; /* names, in the bytes that were parsed */
   uint64_t length;                                    /* Content-Length */
   int minor, fields;

@@ -70,9 +70,10 @@ typedef struct http_options {
   /* The most bytes that the body of such a request may have, in place of max_body; NULL: max_body
    * for all. And who may send one at all: 0, or the status of a refusal (401, 403). Both are asked
    * on the loop when a body is larger than 64 KiB, before more of it is taken, and must not block.
-   * path is decoded, without the query; authorization: that header field, or NULL. */
+   * path is decoded, without the query; authorization, cookie: these header fields, or NULL. */
   size_t (*body_limit)(const char *method, const char *path, void *user);
-  int (*may_send)(const char *method, const char *path, const char *authorization, void *user);
+  int (*may_send)(const char *method, const char *path, const char *authorization,
+                  const char *cookie, void *user);
   /* Bytes of requests and of answers that clients have not taken: of one address (0: 512 MiB), and
    * of all (0: 2 GiB). Beyond them what would need more gets 503. Bodies in files count, too. */
   size_t max_held_per_address, max_held;
@@ -114,6 +115,10 @@ const char *http_path(const http_request *request);  /* decoded, without "." and
 const char *http_query(const http_request *request); /* behind the "?", as sent; "" */
 /* Case does not matter; NULL when there is none. Bytes below 32 never occur in it. */
 const char *http_header(const http_request *request, const char *name);
+/* The value of a cookie of the request; false: there is none, or it is longer than `size` - 1. */
+bool http_cookie(const http_request *request, const char *name, char *value, size_t size);
+/* The same from the text of a Cookie field. */
+bool http_cookie_in(const char *field, size_t n, const char *name, char *value, size_t size);
 const void *http_body(const http_request *request, size_t *size);
 /* The body unpacked, where it came with Content-Encoding gzip or deflate; free(). NULL: *status 0:
  * it did not; else why not: 400 it is broken, 413 it unpacks to more than `most` bytes, 415 another

@@ -410,7 +410,8 @@ static void begin(http_connection *c, size_t n_head) {
     return;
   }
   o->state = HTTP1_BODY;
-  if (!http_call_make(&o->call, o->head.method, o->head.target, o->head.authorization)) {
+  const http_credentials credentials = {o->head.authorization, o->head.cookie};
+  if (!http_call_make(&o->call, o->head.method, o->head.target, &credentials)) {
     refuse(c, 503, "out of memory");
     return;
   }

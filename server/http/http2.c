@@ -262,9 +262,20 @@ static http_text text_of(h2o_iovec_t v) {
   return (http_text){v.base, v.len};
 }
 
-static http_text authorization_of(const h2o_req_t *req) {
+/* Cookies may come in several fields (RFC 9113, 8.2.3). */
+static http_text cookies_of(h2o_req_t *req) {
+  h2o_iovec_t all = {NULL, 0};
+  for (ssize_t i = -1; (i = h2o_find_header(&req->headers, H2O_TOKEN_COOKIE, i)) >= 0;) {
+    h2o_iovec_t value = req->headers.entries[i].value;
+    all = all.base ? h2o_concat(&req->pool, all, h2o_iovec_init(H2O_STRLIT("; ")), value) : value;
+  }
+  return text_of(all);
+}
+
+static http_credentials credentials_of(h2o_req_t *req) {
   ssize_t i = h2o_find_header(&req->headers, H2O_TOKEN_AUTHORIZATION, -1);
-  return i < 0 ? (http_text){NULL, 0} : text_of(req->headers.entries[i].value);
+  return (http_credentials){i < 0 ? (http_text){NULL, 0} : text_of(req->headers.entries[i].value),
+                            cookies_of(req)};
 }
 
 /* The body had `before` bytes and has `size`; `expected` is what the client has announced, or 0. */
@@ -279,8 +290,9 @@ static void check_body(http_connection *c, h2o_http2_stream_t *stream, size_t be
     return;
   bool crossed =
       (expected > HTTP_UNASKED && before == 0) || (before <= HTTP_UNASKED && size > HTTP_UNASKED);
+  const http_credentials credentials = credentials_of(&stream->req);
   if (!http_call_make(&call, text_of(stream->req.input.method), text_of(stream->req.input.path),
-                      authorization_of(&stream->req))) {
+                      &credentials)) {
     refuse(c, stream, 503, "out of memory");
     return;
   }
@@ -422,7 +434,7 @@ static bool wants_stream(http_connection *c, const h2o_http2_stream_t *stream) {
   http_call call;
   if (!c->loop->server->options.body.wants ||
       !http_call_make(&call, text_of(stream->req.input.method), text_of(stream->req.input.path),
-                      (http_text){NULL, 0}))
+                      &(http_credentials){0}))
     return false;
   bool wants = http_wants_stream(c->loop->server, &call);
   http_call_free(&call);

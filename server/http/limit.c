@@ -11,8 +11,9 @@ size_t http_body_limit(http_server *s, const http_call *call) {
 
 int http_may_send(http_server *s, const http_call *call, const char **problem) {
   const http_options *o = &s->options;
-  int status =
-      o->may_send ? o->may_send(call->method, call->path, call->authorization, o->user) : 0;
+  int status = o->may_send ? o->may_send(call->method, call->path, call->authorization,
+                                         call->cookie, o->user)
+                           : 0;
   *problem = status == 401   ? "log in first: a body of this size needs a token"
              : status == 403 ? "this account may not send this"
                              : "this may not be sent";
@@ -33,14 +34,15 @@ static char *put(char **at, http_text text) {
 }
 
 /* False: no memory. */
-static bool fill(http_call *call, http_text method, http_text path, http_text authorization) {
-  size_t size = method.size + path.size + authorization.size + 3;
+static bool fill(http_call *call, http_text method, http_text path, const http_credentials *c) {
+  size_t size = method.size + path.size + c->authorization.size + c->cookie.size + 4;
   call->block = size > sizeof call->small ? malloc(size) : NULL;
   char *at = call->block ? call->block : call->small;
   if (size > sizeof call->small && !call->block) return false;
   call->method = put(&at, method);
   call->path = put(&at, path);
-  call->authorization = authorization.bytes ? put(&at, authorization) : NULL;
+  call->authorization = c->authorization.bytes ? put(&at, c->authorization) : NULL;
+  call->cookie = c->cookie.bytes ? put(&at, c->cookie) : NULL;
   return true;
 }
 
@@ -53,17 +55,18 @@ static bool is_plain(http_text target) {
   return true;
 }
 
-bool http_call_make(http_call *call, http_text method, http_text target, http_text authorization) {
+bool http_call_make(http_call *call, http_text method, http_text target,
+                    const http_credentials *credentials) {
   const char *query = memchr(target.bytes, '?', target.size);
   h2o_mem_pool_t pool;
   size_t at, *indexes = NULL;
   if (is_plain(target)) {
     if (query) target.size = (size_t)(query - target.bytes);
-    return fill(call, method, target, authorization);
+    return fill(call, method, target, credentials);
   }
   h2o_mem_init_pool(&pool);
   h2o_iovec_t normal = h2o_url_normalize_path(&pool, target.bytes, target.size, &at, &indexes);
-  bool ok = fill(call, method, (http_text){normal.base, normal.len}, authorization);
+  bool ok = fill(call, method, (http_text){normal.base, normal.len}, credentials);
   h2o_mem_clear_pool(&pool);
   return ok;
 }

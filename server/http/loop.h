@@ -96,7 +96,7 @@ struct http_server {
 
 /* What the callbacks of http_options get: texts as http_method() and http_path() have them. */
 typedef struct http_call {
-  const char *method, *path, *authorization;
+  const char *method, *path, *authorization, *cookie;
   char *block; /* NULL: they lie in `small` */
   char small[256];
 } http_call;
@@ -221,6 +221,9 @@ http_request *http_request_early(http_connection *c, http_text method, http_text
 bool http_same_name(const char *a, size_t n, const char *b);
 /* Makes r->peer the client whom the proxy has named. False: it has said two things. */
 bool http_find_client(http_request *r);
+enum { HTTP_MOST_VALUES = 16 };
+/* Values of a field of the request, in their order, of which the last count. Returns how many. */
+int http_values_of(const http_request *r, const char *name, http_text values[HTTP_MOST_VALUES]);
 /* And counts the request as that client's. NULL, or why not, with the status of the refusal. */
 const char *http_check_client(http_request *r, int *status);
 
@@ -276,8 +279,13 @@ enum { HTTP_UNASKED = 64 << 10 }; /* bytes of a body that are taken from anybody
 int http_may_send(http_server *server, const http_call *call, const char **problem);
 size_t http_body_limit(http_server *server, const http_call *call);
 bool http_wants_stream(http_server *server, const http_call *call);
-/* False: no memory. authorization: bytes are NULL where there is none. */
-bool http_call_make(http_call *call, http_text method, http_text target, http_text authorization);
+/* What says whose request it is; bytes are NULL where there is none. */
+typedef struct http_credentials {
+  http_text authorization, cookie;
+} http_credentials;
+/* False: no memory. */
+bool http_call_make(http_call *call, http_text method, http_text target,
+                    const http_credentials *credentials);
 void http_call_free(http_call *call);
 
 /* accept.c */

@@ -212,8 +212,15 @@ bool http_is_secure(const http_request *r) {
   return r->loop->server->tls != NULL;
 }
 
+/* The text of the last header is the request's own. */
+static const char *keep_header(http_request *r, const char *bytes, size_t size) {
+  if (!is_clean(bytes, size)) return NULL;
+  free(r->header);
+  return r->header = copy_text(bytes, size);
+}
+
 const char *http_header(const http_request *request, const char *name) {
-  http_request *r = (http_request *)(uintptr_t)request; /* the text of the last header is its own */
+  http_request *r = (http_request *)(uintptr_t)request;
   if (r->detached) {
     for (const char *p = r->copies; *p;) {
       const char *value = p + strlen(p) + 1;
@@ -222,12 +229,12 @@ const char *http_header(const http_request *request, const char *name) {
     }
     return NULL;
   }
+  if (strcmp(name, "host") == 0) /* libh2o keeps it apart */
+    return keep_header(r, r->req->input.authority.base, r->req->input.authority.len);
   for (size_t i = 0; i < r->req->headers.size; i++) {
     const h2o_header_t *h = &r->req->headers.entries[i];
-    if (!http_same_name(h->name->base, h->name->len, name)) continue;
-    if (!is_clean(h->value.base, h->value.len)) return NULL;
-    free(r->header);
-    return r->header = copy_text(h->value.base, h->value.len);
+    if (http_same_name(h->name->base, h->name->len, name))
+      return keep_header(r, h->value.base, h->value.len);
   }
   return NULL;
 }
@@ -271,11 +278,17 @@ static bool keep_body(http_request *r) {
 }
 
 char *http_copy_fields(const h2o_req_t *req) {
-  size_t size = 1;
+  static const char host[] = "host";
+  h2o_iovec_t authority = req->input.authority;
+  size_t size = sizeof host + authority.len + 2;
   for (size_t i = 0; i < req->headers.size; i++)
     size += req->headers.entries[i].name->len + req->headers.entries[i].value.len + 2;
   char *copies = malloc(size), *at = copies;
   if (!copies) return NULL;
+  if (authority.len && is_clean(authority.base, authority.len)) {
+    put_bytes(&at, host, sizeof host - 1);
+    put_bytes(&at, authority.base, authority.len);
+  }
   for (size_t i = 0; i < req->headers.size; i++) {
     const h2o_header_t *h = &req->headers.entries[i];
     if (!h->name->len || !is_clean(h->value.base, h->value.len)) continue;

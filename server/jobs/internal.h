@@ -25,7 +25,7 @@ struct jobs {
 void job_tell(const context *c, int64_t session, int64_t owner, const char *state,
               const char *error);
 
-/* spawn.c: starts the training of a row of sessions_waiting() on the device that it is placed on;
+/* spawn.c: starts the program of a row of sessions_waiting() on the device that it is placed on;
  * the session has failed where that does not work. */
 void job_start(jobs *j, const json_t *session);
 /* The session's lock, not taken; -1 with errno. */

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* One that was interrupted goes on where it was: elsewhere it would not come to the same bits. */
 static device_need need_of(const json_t *session) {
@@ -119,11 +120,17 @@ bool queue_start_waiting(jobs *j) {
   return n_blocked > 0;
 }
 
+/* They are over: the weights that they would have begun with need not be kept for them. */
 static void tell_rows(const jobs *j, json_t *rows, const char *state, const char *error) {
   json_t *row;
   size_t i;
-  json_array_foreach(rows, i, row)
-      job_tell(j->context, store_integer(row, "id"), store_integer(row, "owner"), state, error);
+  json_array_foreach(rows, i, row) {
+    char path[CONTEXT_PATH];
+    int64_t id = store_integer(row, "id");
+    path_of_job(j->context, id, JOB_FIRST_WEIGHTS, path, sizeof path);
+    unlink(path);
+    job_tell(j->context, id, store_integer(row, "owner"), state, error);
+  }
   json_decref(rows);
 }
 

@@ -1,4 +1,4 @@
-/* Starting trainings: `webml train` in a folder and a process of its own. */
+/* Starting jobs: `webml train` or `webml evaluate` in a folder and a process of its own. */
 #include "bounds.h"
 #include "context/log.h"
 #include "internal.h"
@@ -26,7 +26,7 @@ static bool write_text(const char *path, const char *text) {
   return ok;
 }
 
-/* The parameters are options of `webml train` by their names; the API has checked them. */
+/* The parameters are options of `webml` by their names; the API has checked them. */
 static int add_parameters(const json_t *parameters, char *const *fixed, char **arguments,
                           char texts[][48], int most) {
   int n = 0, k = 0;
@@ -34,7 +34,7 @@ static int add_parameters(const json_t *parameters, char *const *fixed, char **a
   json_t *value;
   while (fixed[n]) arguments[n] = fixed[n], n++;
   json_object_foreach((json_t *)(uintptr_t)parameters, name, value) {
-    bool own = strcmp(name, "weights") == 0; /* a number of the server's, see spawn() */
+    bool own = strcmp(name, "weights") == 0; /* a number of the server's, see train() */
     if (n + 3 >= most || k + 2 >= most || json_is_false(value) || own) continue;
     snprintf(texts[k], 48, "--%.40s", name);
     for (char *c = texts[k]; *c; c++)
@@ -53,46 +53,83 @@ static int add_parameters(const json_t *parameters, char *const *fixed, char **a
   return n;
 }
 
+enum { MOST = 64 };
+
+/* The words of a program with the texts that they point to. */
+typedef struct command {
+  char program[CONTEXT_PATH], model[CONTEXT_PATH], data[CONTEXT_PATH], out[CONTEXT_PATH],
+      first[CONTEXT_PATH], device[96], texts[MOST][48];
+  char *words[MOST];
+} command;
+
+static void train(command *c, const json_t *parameters) {
+  char *const fixed[] = {c->program,
+                         "train",
+                         c->model,
+                         "--data",
+                         c->data,
+                         "--out",
+                         c->out,
+                         "--device",
+                         c->device,
+                         "--progress",
+                         "json",
+                         "--resume",
+                         "--progress-detail",
+                         NULL};
+  int n = add_parameters(parameters, fixed, c->words, c->texts, MOST - 2);
+  static char from[] = "--weights";
+  if (json_object_get(parameters, "weights")) c->words[n++] = from, c->words[n++] = c->first;
+  c->words[n] = NULL;
+}
+
+static void evaluate(command *c, const json_t *parameters) {
+  char *const fixed[] = {c->program, "evaluate", c->first,     "--data", c->data,
+                         "--device", c->device,  "--progress", "json",   NULL};
+  add_parameters(parameters, fixed, c->words, c->texts, MOST);
+}
+
+/* False with a sentence: a file of the job cannot be written, or the program is not there. */
+static bool prepare(jobs *j, const json_t *session, command *c, char *error, size_t size) {
+  int64_t id = store_integer(session, "id");
+  bool trains = !store_integer(session, "evaluates");
+  path_of_job(j->context, id, "model.json", c->model, sizeof c->model);
+  path_of_job(j->context, id, "weights.safetensors", c->out, sizeof c->out);
+  path_of_job(j->context, id, JOB_FIRST_WEIGHTS, c->first, sizeof c->first);
+  path_of_dataset(j->context, store_integer(session, "dataset"), store_text(session, "file"),
+                  c->data, sizeof c->data);
+  snprintf(c->device, sizeof c->device, "%s", store_text(session, "placed"));
+  if (!process_beside("webml", c->program, sizeof c->program)) {
+    snprintf(error, size, "the program webml is not beside the server");
+    return false;
+  }
+  if (trains && !write_text(c->model, store_text(session, "description"))) {
+    snprintf(error, size, "the job's files cannot be written: %s", strerror(errno));
+    return false;
+  }
+  json_t *parameters = json_loads(store_text(session, "parameters"), 0, NULL);
+  (trains ? train : evaluate)(c, parameters);
+  json_decref(parameters);
+  return true;
+}
+
 static pid_t spawn(jobs *j, const json_t *session, int lock, char *error, size_t size) {
-  enum { MOST = 64 };
-  char program[4096], model[4096], data[4096], out[4096], progress[4096], errors[4096], device[96],
-      folder[4096], first[4096], texts[MOST][48];
-  char *arguments[MOST];
-  int64_t id = store_integer(session, "id"), dataset = store_integer(session, "dataset");
+  char folder[CONTEXT_PATH], progress[CONTEXT_PATH], errors[CONTEXT_PATH];
+  int64_t id = store_integer(session, "id");
+  command c;
+  if (!prepare(j, session, &c, error, size)) return -1;
   path_of_job(j->context, id, "", folder, sizeof folder);
-  path_of_job(j->context, id, "model.json", model, sizeof model);
-  path_of_job(j->context, id, "weights.safetensors", out, sizeof out);
   path_of_job(j->context, id, "progress", progress, sizeof progress);
   path_of_job(j->context, id, "errors", errors, sizeof errors);
-  path_of_dataset(j->context, dataset, store_text(session, "file"), data, sizeof data);
-  snprintf(device, sizeof device, "%s", store_text(session, "placed"));
-  if (!process_beside("webml", program, sizeof program)) {
-    snprintf(error, size, "the program webml is not beside the server");
-    return -1;
-  }
-  if (!write_text(model, store_text(session, "description"))) {
-    snprintf(error, size, "the job's files cannot be written: %s", strerror(errno));
-    return -1;
-  }
-  char *const fixed[] = {program,    "train", model,        "--data", data,       "--out", out,
-                         "--device", device,  "--progress", "json",   "--resume", NULL};
-  json_t *parameters = json_loads(store_text(session, "parameters"), 0, NULL);
-  int n = add_parameters(parameters, fixed, arguments, texts, MOST - 3);
-  bool wants_first = json_object_get(parameters, "weights") != NULL;
-  json_decref(parameters);
-  static char detail[] = "--progress-detail", from[] = "--weights";
-  path_of_job(j->context, id, JOB_FIRST_WEIGHTS, first, sizeof first);
-  arguments[n++] = detail;
-  if (wants_first) arguments[n++] = from, arguments[n++] = first;
-  arguments[n] = NULL;
-  process_spec spec = {.arguments = arguments,
+  process_spec spec = {.arguments = c.words,
                        .output = progress,
                        .appends = true,
                        .errors = errors,
                        .background = true,
                        .kept = lock};
   bounds b;
-  bounds_of_training(j->context, dataset, folder, strcmp(device, "cpu") != 0, &b);
+  bounds_of_training(j->context, store_integer(session, "dataset"), folder,
+                     strcmp(c.device, "cpu") != 0, &b);
   bounds_apply(j->context, &b, &spec);
   return process_start(&spec, error, size);
 }

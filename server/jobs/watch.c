@@ -1,4 +1,4 @@
-/* Watching trainings: passing on what they say, and accounting for what they left. */
+/* Watching jobs: passing on what they say, and accounting for what they left. */
 #include "context/events.h"
 #include "context/log.h"
 #include "internal.h"
@@ -7,6 +7,7 @@
 #include "store/sessions.h"
 
 #include <dirent.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,13 +25,15 @@ typedef struct watcher {
   device_run run;
   jobs *jobs;
   const context *context;
-  int64_t id, owner, model;
-  pid_t pid; /* our child, or 0: started by a server before this one */
+  int64_t id, owner, model, evaluates; /* evaluates: 0: it is a training */
+  pid_t pid;                           /* our child, or 0: started by a server before this one */
   int lock;
   FILE *progress;
   long told; /* up to here the file is of earlier runs: listeners have heard it */
   bool done; /* its last event says that it ended well */
   char metrics[2048];
+  char *report; /* JSON; of an evaluation */
+  double share; /* of its work, that is done; NAN: not known. The jobs' mutex is its */
 } watcher;
 
 /* The figures of the last epoch, as the weights will have them; without what is about its progress.
@@ -46,12 +49,40 @@ static void keep_figures(watcher *w, const json_t *event) {
   free(text);
 }
 
+static void keep_report(watcher *w, const json_t *event) {
+  free(w->report);
+  w->report =
+      json_dumps(json_object_get(event, "evaluation"), JSON_COMPACT | JSON_REAL_PRECISION(9));
+}
+
+static double part(const json_t *event, const char *done, const char *all) {
+  double of = (double)store_integer(event, all);
+  return of > 0 ? (double)store_integer(event, done) / of : 0;
+}
+
+static void keep_share(watcher *w, const json_t *event) {
+  double epochs = (double)store_integer(event, "epochs"),
+         before = epochs > 0 ? (double)(store_integer(event, "epoch") - 1) / epochs : 0;
+  double share = w->evaluates ? part(event, "done", "samples")
+                 : epochs > 0 ? before + part(event, "step", "steps") / epochs
+                              : NAN;
+  pthread_mutex_lock(&w->jobs->mutex);
+  w->share = share;
+  pthread_mutex_unlock(&w->jobs->mutex);
+}
+
+static bool is_kind(const char *kind, const char *wanted) {
+  return kind && strcmp(kind, wanted) == 0;
+}
+
 /* What listeners need not hear: the whole record of a long training is a line of megabytes. */
 static void pass_on(watcher *w, const char *line, bool is_new) {
   json_t *event = json_loads(line, 0, NULL);
   const char *kind = store_text(event, "event");
-  if (kind && strcmp(kind, "done") == 0) w->done = is_new;
-  if (kind && strcmp(kind, "epoch") == 0) keep_figures(w, event);
+  if (is_kind(kind, w->evaluates ? "evaluation" : "done")) w->done = is_new;
+  if (is_kind(kind, "epoch")) keep_figures(w, event);
+  if (is_kind(kind, "evaluation") && w->evaluates) keep_report(w, event);
+  if (is_kind(kind, "epoch") || is_kind(kind, "progress")) keep_share(w, event);
   if (kind && is_new) {
     json_object_del(event, "record");
     json_object_set_new(event, "session", json_integer(w->id));
@@ -152,7 +183,20 @@ static bool keep_weights(watcher *w) {
   return true;
 }
 
+static bool keep_result(watcher *w) {
+  if (!w->evaluates) return keep_weights(w);
+  return w->report && session_set_report(w->context->store, w->id, w->report) == 1;
+}
+
+/* Weights that were evaluated need not outlive their own row. */
+static void drop_evaluated(const watcher *w) {
+  char path[CONTEXT_PATH];
+  path_of_job(w->context, w->id, JOB_FIRST_WEIGHTS, path, sizeof path);
+  if (w->evaluates) unlink(path);
+}
+
 static void set_state(watcher *w, const char *state, const char *error) {
+  drop_evaluated(w);
   if (session_set_ended(w->context->store, w->id, state, error, context_now()) < 0)
     log_event("session", w->owner, NULL, store_error());
   job_tell(w->context, w->id, w->owner, state, error);
@@ -170,7 +214,7 @@ static void account(watcher *w) {
     jobs_remove(w->jobs, w->id); /* deleted meanwhile */
     return;
   }
-  if (w->done && keep_weights(w))
+  if (w->done && keep_result(w))
     set_state(w, "finished", NULL);
   else if (wished == CANCEL)
     set_state(w, "cancelled", NULL);
@@ -186,7 +230,8 @@ static void account(watcher *w) {
   else {
     session_set_waiting(w->context->store, w->id);
     job_tell(w->context, w->id, w->owner, "waiting",
-             "it was interrupted and resumes from its checkpoint");
+             w->evaluates ? "it was interrupted and starts again"
+                          : "it was interrupted and resumes from its checkpoint");
   }
 }
 
@@ -224,8 +269,18 @@ leave:
   j->again = true;
   pthread_cond_broadcast(&j->changed);
   pthread_mutex_unlock(&j->mutex);
+  free(w->report);
   free(w);
   return NULL;
+}
+
+double jobs_progress(jobs *j, int64_t session) {
+  double share = NAN;
+  pthread_mutex_lock(&j->mutex);
+  for (const watcher *w = j->list; w; w = w->next)
+    if (w->id == session) share = w->share;
+  pthread_mutex_unlock(&j->mutex);
+  return share;
 }
 
 int job_list(jobs *j, device_run *list, int most) {
@@ -247,6 +302,8 @@ bool job_watch(jobs *j, const json_t *session, int lock, pid_t pid, long told) {
                    .id = store_integer(session, "id"),
                    .owner = store_integer(session, "owner"),
                    .model = store_integer(session, "model"),
+                   .evaluates = store_integer(session, "evaluates"),
+                   .share = NAN,
                    .pid = pid,
                    .told = told,
                    .lock = lock};

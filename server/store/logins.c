@@ -62,10 +62,30 @@ renewal_verdict renewal_use(store *s, const char *hash, int64_t now, int64_t gra
   return v;
 }
 
-int64_t logins_purge(store *s, int64_t now) {
+int64_t login_set_cookie(store *s, int64_t login, const char *hash) {
+  return store_run(s, "UPDATE logins SET cookie = ? WHERE id = ?", "si", hash, login);
+}
+
+json_t *login_of_cookie(store *s, const char *hash, int64_t since, bool *found) {
+  return store_row(s, found,
+                   "SELECT l.id AS login, l.used AS used, u.id AS id, u.name AS name,"
+                   " u.role AS role, u.generation AS generation"
+                   " FROM logins l JOIN users u ON u.id = l.user"
+                   " WHERE l.cookie = ? AND l.used > ? AND u.enabled",
+                   "si", hash, since);
+}
+
+int64_t login_touch(store *s, int64_t login, int64_t now) {
+  return store_run(s, "UPDATE logins SET used = ? WHERE id = ?", "ii", now, login);
+}
+
+int64_t logins_purge(store *s, int64_t now, int64_t since) {
   int64_t gone = store_run(s, "DELETE FROM renewals WHERE expires <= ?", "i", now);
   if (gone < 0) return gone;
-  return store_run(s, "DELETE FROM logins WHERE id NOT IN (SELECT login FROM renewals)", "");
+  return store_run(s,
+                   "DELETE FROM logins WHERE CASE WHEN cookie IS NULL"
+                   " THEN id NOT IN (SELECT login FROM renewals) ELSE used <= ? END",
+                   "i", since);
 }
 
 json_t *failure_find(store *s, const char *key) {

@@ -1,6 +1,7 @@
 /* Log-ins: one row for each browser or script that has logged in, with the renewals that it was
  * given, one after the other. A renewal is good for one use; the one before counts for a short
- * while, since two tabs of a browser may renew at once, and later its reuse is a theft. */
+ * while, since two tabs of a browser may renew at once, and later its reuse is a theft. A log-in by
+ * cookie has no renewals: it counts until it has not been used for a while. */
 #ifndef SERVER_STORE_LOGINS_H
 #define SERVER_STORE_LOGINS_H
 
@@ -28,8 +29,17 @@ typedef enum renewal_verdict {
 renewal_verdict renewal_use(store *s, const char *hash, int64_t now, int64_t grace, int64_t *user,
                             int64_t *login);
 
-/* Renewals that are over, and log-ins without one, go. */
-int64_t logins_purge(store *s, int64_t now);
+/* The log-in is one by cookie from here on. */
+int64_t login_set_cookie(store *s, int64_t login, const char *hash);
+/* login, used, and of its account id, name, role, generation; where it is enabled, and the log-in
+ * was used after `since`. */
+json_t *login_of_cookie(store *s, const char *hash, int64_t since, bool *found);
+/* It is used. */
+int64_t login_touch(store *s, int64_t login, int64_t now);
+
+/* Renewals that are over, log-ins without one, and log-ins by cookie that were last used before
+ * `since`, are deleted. */
+int64_t logins_purge(store *s, int64_t now, int64_t since);
 
 /* ---- log-ins that failed; key: a hash ---- */
 

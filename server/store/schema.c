@@ -171,5 +171,14 @@ const schema_step schema[] = {
       "CREATE TABLE samples_of_people (device TEXT NOT NULL, level INTEGER NOT NULL,"
       " time INTEGER NOT NULL, user INTEGER NOT NULL, seconds REAL NOT NULL, memory REAL NOT NULL,"
       " PRIMARY KEY (device, level, time, user)) WITHOUT ROWID;"}},
+    /* 6 */
+    /* The hash of a log-in's cookie; NULL: it has a token and renewals. */
+    {{"ALTER TABLE logins ADD COLUMN cookie TEXT;"
+      "CREATE UNIQUE INDEX logins_of_cookie ON logins (cookie) WHERE cookie IS NOT NULL;"}},
+    /* 7: jobs of the queue that measure weights. */
+    /* evaluates: the weights, which may be gone; NULL: it is a training. report: JSON */
+    {{"ALTER TABLE sessions ADD COLUMN evaluates INTEGER;"
+      "ALTER TABLE sessions ADD COLUMN report TEXT;"
+      "CREATE INDEX sessions_of_evaluates ON sessions (evaluates) WHERE evaluates IS NOT NULL;"}},
 };
 const int schema_steps = sizeof schema / sizeof *schema;

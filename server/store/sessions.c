@@ -4,7 +4,9 @@
 #include <string.h>
 
 #define SEEN                                                                                       \
-  "SELECT s.id AS id, s.owner AS owner, u.name AS owner_name, s.model AS model, m.name AS"         \
+  "SELECT s.id AS id, s.owner AS owner, u.name AS owner_name, CASE WHEN s.evaluates IS NULL THEN"  \
+  " 'training' ELSE 'evaluation' END AS kind, s.evaluates AS evaluates, s.model AS model, m.name " \
+  "AS"                                                                                             \
   " model_name, s.dataset AS dataset, COALESCE(d.name, s.dataset_name) AS dataset_name,"           \
   " s.device AS device, s.placed AS placed, s.waits_for AS waits_for, s.need_cpu AS need_cpu,"     \
   " s.need_gpu AS need_gpu, s.parameters AS parameters, s.state AS state, s.error AS error,"       \
@@ -15,6 +17,23 @@
 json_t *sessions_list(store *s, int64_t owner, bool all, int most) {
   return store_rows(s, SEEN "WHERE s.owner = ? OR ? ORDER BY s.id DESC LIMIT ?", "iii", owner,
                     (int64_t)all, (int64_t)most);
+}
+
+json_t *sessions_evaluating(store *s, int64_t weights) {
+  return store_rows(s, SEEN "WHERE s.evaluates = ? ORDER BY s.id DESC", "i", weights);
+}
+
+json_t *session_report(store *s, int64_t id) {
+  bool found;
+  json_t *row = store_row(s, &found, "SELECT report FROM sessions WHERE id = ?", "i", id);
+  const char *text = store_text(row, "report");
+  json_t *report = text ? json_loads(text, 0, NULL) : NULL;
+  json_decref(row);
+  return report;
+}
+
+int64_t session_set_report(store *s, int64_t id, const char *report) {
+  return store_run(s, "UPDATE sessions SET report = ? WHERE id = ?", "si", report, id);
 }
 
 json_t *session_find(store *s, int64_t id, int64_t user, bool all, bool *found) {
@@ -55,7 +74,7 @@ int64_t session_check(store *s, const session_new *n) {
       " (SELECT COUNT(*) FROM sessions WHERE owner = ?1 AND state IN ('waiting', 'running',"
       " 'paused')) AS sessions,"
       " (SELECT COUNT(*) FROM weights WHERE model = ?2) + (SELECT COUNT(*) FROM sessions WHERE"
-      " model = ?2 AND state IN ('waiting', 'running', 'paused')) AS weights",
+      " model = ?2 AND evaluates IS NULL AND state IN ('waiting', 'running', 'paused')) AS weights",
       "iii", n->owner, n->model, n->dataset);
   int64_t result = !row                             ? STORE_FAILED
                    : !store_integer(row, "model")   ? SESSION_NO_MODEL
@@ -75,11 +94,12 @@ int64_t session_add(store *s, const session_new *n) {
   if (id > 0)
     id = store_insert(s,
                       "INSERT INTO sessions (owner, model, dataset, dataset_name, device,"
-                      " parameters, state, created, need_cpu, need_gpu)"
+                      " parameters, state, created, need_cpu, need_gpu, evaluates)"
                       " VALUES (?1, ?2, ?3, (SELECT name FROM datasets WHERE id = ?3), ?4, ?5,"
-                      " ?9, ?6, ?7, ?8)",
-                      "iiissiiis", n->owner, n->model, n->dataset, n->device, n->parameters,
-                      n->created, n->need_cpu, n->need_gpu, n->paused ? "paused" : "waiting");
+                      " ?9, ?6, ?7, ?8, NULLIF(?10, 0))",
+                      "iiissiiisi", n->owner, n->model, n->dataset, n->device, n->parameters,
+                      n->created, n->need_cpu, n->need_gpu, n->paused ? "paused" : "waiting",
+                      n->evaluates);
   if (id > 0) return store_commit(s) ? id : STORE_FAILED;
   store_rollback(s);
   return id;
@@ -87,8 +107,9 @@ int64_t session_add(store *s, const session_new *n) {
 
 int64_t session_wish(store *s, int64_t id, const char *wish) {
   return store_run(s,
-                   "UPDATE sessions SET wish = ?1 WHERE id = ?2 AND (state = 'running' OR"
-                   " (?1 = 'cancel' AND state IN ('waiting', 'paused')))",
+                   "UPDATE sessions SET wish = ?1 WHERE id = ?2 AND"
+                   " (?1 <> 'cancel' AND state = 'running' AND evaluates IS NULL OR"
+                   " ?1 = 'cancel' AND state IN ('waiting', 'running', 'paused'))",
                    "si", wish, id);
 }
 
@@ -107,7 +128,8 @@ int64_t sessions_cancel_of(store *s, int64_t owner) {
 /* ---- for the queue ---- */
 
 #define QUEUED                                                                                     \
-  "SELECT s.id AS id, s.owner AS owner, s.model AS model, s.dataset AS dataset, s.device AS"       \
+  "SELECT s.id AS id, s.owner AS owner, s.evaluates AS evaluates, s.model AS model, s.dataset AS"  \
+  " dataset, s.device AS"                                                                          \
   " device, s.placed AS placed, s.waits_for AS waits_for, s.need_cpu AS need_cpu, s.need_gpu AS"   \
   " need_gpu, s.parameters AS parameters, json_extract(s.parameters, '$.precision') AS precision," \
   " m.description AS description, d.file AS file"                                                  \

@@ -1,14 +1,20 @@
-/* Training sessions and the weights that come of them. */
+/* Sessions, which train a model or evaluate weights, and the weights that come of them. */
 #ifndef SERVER_STORE_SESSIONS_H
 #define SERVER_STORE_SESSIONS_H
 
 #include "store.h"
 
-/* Rows: id, owner, owner_name, model, model_name, dataset (null: it was deleted), dataset_name,
- * device, placed, waits_for, need_cpu, need_gpu, parameters (a JSON text), state (waiting, running,
- * paused, finished, failed, cancelled), error, created, started, ended, weights (their id). */
+/* Rows: id, owner, owner_name, kind (training, evaluation), evaluates (weights; null: none), model,
+ * model_name, dataset (null: it was deleted), dataset_name, device, placed, waits_for, need_cpu,
+ * need_gpu, parameters (a JSON text), state (waiting, running, paused, finished, failed,
+ * cancelled), error, created, started, ended, weights (their id). */
 json_t *sessions_list(store *s, int64_t owner, bool all, int most);
+/* Those that evaluate the weights. */
+json_t *sessions_evaluating(store *s, int64_t weights);
 json_t *session_find(store *s, int64_t id, int64_t user, bool all, bool *found);
+/* What an evaluation has found, JSON; NULL: nothing yet, or it is a training. */
+json_t *session_report(store *s, int64_t id);
+int64_t session_set_report(store *s, int64_t id, const char *report);
 /* Whether it is there and in that state; true also where the store cannot be read just now. */
 bool session_is_in_state(store *s, int64_t id, const char *state);
 /* Deletes one that is over; its weights stay. 0: it waits or runs. */
@@ -18,6 +24,7 @@ bool session_is_needed(store *s, int64_t id);
 
 typedef struct session_new {
   int64_t owner, model, dataset;
+  int64_t evaluates; /* weights; 0: it is a training */
   const char *device, *parameters;
   int64_t need_cpu, need_gpu, created;
   bool paused; /* it does not start before session_resume() */
@@ -37,7 +44,7 @@ int64_t session_check(store *s, const session_new *n);
 /* The new session's id; checked in the same transaction. */
 int64_t session_add(store *s, const session_new *n);
 /* What its owner wishes: "cancel", "stop" (and keep the best weights) or "pause". 0: it is over
- * already, or, but for "cancel", it does not run. */
+ * already, or, but for "cancel", it does not run or is an evaluation. */
 int64_t session_wish(store *s, int64_t id, const char *wish);
 /* One that is paused waits again. 0: it is not. */
 int64_t session_resume(store *s, int64_t id);
@@ -46,9 +53,9 @@ int64_t sessions_cancel_of(store *s, int64_t owner);
 
 /* ---- for the queue ---- */
 
-/* Rows: id, owner, model, dataset, device, placed, waits_for, need_cpu, need_gpu, parameters,
- * precision, description, file. Those that wait: everybody's first, beginning behind the user whose
- * turn it was last, then everybody's second, ... */
+/* Rows: id, owner, evaluates, model, dataset, device, placed, waits_for, need_cpu, need_gpu,
+ * parameters, precision, description, file. Those that wait: everybody's first, beginning behind
+ * the user whose turn it was last, then everybody's second, ... */
 json_t *sessions_waiting(store *s, int64_t last_owner);
 json_t *sessions_running(store *s);
 /* Cancels those that wait and were wished to be; those rows: id, owner. */

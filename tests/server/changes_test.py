@@ -78,6 +78,76 @@ def test_an_account_of_a_version_that_is_no_more_is_not_changed(admin, user):
     assert admin.call("PATCH", url, {"enabled": True}, headers=seen)[0] == 412
 
 
+SETTINGS, DEVICE = "/api/v1/system/settings", "/api/v1/devices/cpu"
+
+
+@pytest.fixture(params=[(SETTINGS, {"epochs": 21}, {"epochs": 22}), (DEVICE, {"closed": True}, {"closed": False})],
+                ids=["settings", "device"])
+def of_machine(request, admin):
+    """Of what administrators change: url and two changes; it is as before afterwards."""
+    url, first, _ = request.param
+    before = admin.get(url)
+    yield request.param
+    assert admin.call("PATCH", url, {name: before[name] for name in first})[0] == 200
+
+
+def test_a_change_of_the_machine_answers_with_another_version(admin, of_machine):
+    url, first, _ = of_machine
+    admin.get(url)
+    seen = admin.last.headers["etag"]
+    status, answer = admin.call("PATCH", url, first)
+    assert status == 200 and first.items() <= answer.items()
+    assert admin.last.headers["etag"].split(".")[0] != seen.split(".")[0]
+
+
+def test_a_version_of_the_machine_that_is_no_more_is_not_changed(admin, of_machine):
+    url, first, second = of_machine
+    admin.get(url)
+    seen = {"If-Match": admin.last.headers["etag"]}
+    assert admin.call("PATCH", url, first, headers=seen)[0] == 200, admin.last.text
+    assert admin.call("PATCH", url, second, headers=seen)[0] == 412, admin.last.text
+    assert first.items() <= admin.get(url).items()
+
+
+def test_the_version_that_a_change_answers_with_can_be_changed(admin, of_machine):
+    url, first, second = of_machine
+    assert admin.call("PATCH", url, first)[0] == 200
+    seen = {"If-Match": admin.last.headers["etag"]}
+    assert admin.call("PATCH", url, second, headers=seen)[0] == 200, admin.last.text
+
+
+@pytest.mark.parametrize("seen", [None, "*"])
+def test_the_machine_is_changed_unseen_where_nothing_is_compared(admin, of_machine, seen):
+    url, first, second = of_machine
+    headers = {"If-Match": seen} if seen else {}
+    assert admin.call("PATCH", url, first, headers=headers)[0] == 200
+    assert admin.call("PATCH", url, second, headers=headers)[0] == 200
+
+
+@pytest.mark.parametrize("seen", ['"0"', '"none"', '"1"extra', "1"])
+def test_a_tag_that_was_never_given_changes_nothing(admin, of_machine, seen):
+    url, first, _ = of_machine
+    assert admin.call("PATCH", url, first)[0] == 200  # 1 is no version any more
+    assert admin.call("PATCH", url, first, headers={"If-Match": seen})[0] == 412
+
+
+def test_settings_that_have_not_changed_are_not_sent_again(admin):
+    admin.get(SETTINGS)
+    assert admin.call("GET", SETTINGS, headers={"If-None-Match": admin.last.headers["etag"]})[0] == 304
+
+
+def test_a_device_is_always_sent_again(admin):
+    admin.get(DEVICE)
+    assert admin.call("GET", DEVICE, headers={"If-None-Match": admin.last.headers["etag"]})[0] == 200
+
+
+def test_versions_of_devices_are_their_own(admin, of_machine):
+    admin.get(SETTINGS)
+    seen = {"If-Match": admin.last.headers["etag"]}
+    assert admin.call("PATCH", DEVICE, {"closed": False})[0] == 200
+    assert admin.call("PATCH", SETTINGS, {"epochs": 23}, headers=seen)[0] == 200
+
+
 def test_others_change_nothing(admin, user, other, things):
     for url, first, _ in things:
         assert other.call("PATCH", url, first)[0] == 404, url

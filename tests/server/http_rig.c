@@ -161,7 +161,9 @@ static size_t body_limit(const char *method, const char *path, void *user) {
   return (size_t)64 << 20;
 }
 
-static int may_send(const char *method, const char *path, const char *authorization, void *user) {
+static int may_send(const char *method, const char *path, const char *authorization,
+                    const char *cookie, void *user) {
+  (void)cookie;
   (void)method, (void)user;
   if (strncmp(path, "/private/", 9) != 0) return 0;
   if (!authorization) return 401;

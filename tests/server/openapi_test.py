@@ -1,5 +1,6 @@
 """The OpenAPI document: every operation and event has a name and schemas, and clients can be generated from it. That
 answers are as it says is checked with every call of every test (client.Document)."""
+import os
 import re
 
 import httpx
@@ -30,6 +31,33 @@ def test_every_operation_says_what_it_answers(operations):
         good = o["responses"]["2XX"].get("content")
         if good is None:
             assert re.match("DELETE|OPTIONS|HEAD|PATCH /api/v1/uploads|POST /api/v1/(auth/(logout|reset)|events)", name), name
+
+
+def with_json(operations):
+    """(name, what it is about, its content) of every request and answer in JSON."""
+    for name, o in operations:
+        for what, place in (("request", o.get("requestBody", {})), ("answer", o["responses"]["2XX"])):
+            content = place.get("content", {}).get("application/json")
+            if content:
+                yield name, what, content
+
+
+def test_every_request_and_answer_in_json_has_an_example(operations):
+    assert not [(name, what) for name, what, content in with_json(operations) if "example" not in content]
+    assert len(list(with_json(operations))) > 100
+
+
+def test_examples_are_as_the_schemas_say(server, operations):
+    document = Document.of(server)
+    for name, what, content in with_json(operations):
+        document.check(content["schema"], content["example"], f"the example of {name} ({what})")
+
+
+def test_no_example_is_of_an_operation_that_is_not_there(document, operations):
+    with open(os.path.join(os.path.dirname(__file__), "../../server/api/examples.c"), encoding="utf-8") as f:
+        named = re.findall(r'^  \{"(\w+)",$', f.read(), re.M)
+    assert sorted(named) == sorted({o["operationId"] for name, o in operations
+                                    if any(n == name for n, _, _ in with_json(operations))})
 
 
 def test_every_reference_leads_to_a_schema(document):

@@ -48,8 +48,9 @@ typedef struct wml_samples {
   const int32_t *input_widths, *target_widths;
 } wml_samples;
 
-/* How their arrays lie, for a step. */
-void wml_samples_feeds(const wml_samples *s, wml_feed_spec *inputs, wml_feed_spec *targets);
+/* How they lie for a step of the model: each of its inputs and outputs as a range of the rows. */
+void wml_samples_feeds(const wml_samples *s, const webml_model *model, const wml_pipeline *pipeline,
+                       wml_feed_spec *inputs, wml_feed_spec *targets);
 
 static inline int64_t wml_sample_row(const wml_samples *s, int64_t i) {
   return s->rows ? s->rows[i] : i;

@@ -86,7 +86,7 @@ static inline webml_status encode_cell(encoding *e, const reader *r, bool output
     if (k->missing == WML_MISSING_REFUSE) return refuse(e, r, row, x);
     bool fill = k->missing == WML_MISSING_FILL;
     if (one_hot)
-      out[0] = fill ? (float)k->fill : (float)(k->width - 1);
+      out[0] = fill ? (float)k->fill : (float)(k->places - 1);
     else
       out[0] = fill ? (float)wml_encoder_scale(k, k->fill) : 0.0f;
     if (r->cells > 1) out[1] = 1.0f;
@@ -238,7 +238,7 @@ static webml_status list_widths(encoding *e) {
   for (int i = 0; i < e->n_inputs + e->n_outputs; i++) {
     const reader *r = &e->readers[i];
     if (r->encoder->encoding == WML_ENCODE_ONE_HOT)
-      *w++ = r->encoder->width;
+      *w++ = r->encoder->width; /* 1 where the index itself is wanted */
     else
       for (int k = 0; k < r->cells; k++) *w++ = 1;
   }

@@ -14,7 +14,8 @@ typedef struct fitting {
 } fitting;
 
 static bool is_one_hot(const fitting *f, int column) {
-  return f->selection->one_hot[column] || f->table->columns[column].type == WML_COLUMN_LABEL;
+  return f->selection->one_hot[column] || f->selection->index[column] ||
+         f->table->columns[column].type == WML_COLUMN_LABEL;
 }
 
 static webml_status check_column(const fitting *f, int column, const wml_facts *facts,
@@ -57,7 +58,8 @@ static webml_status choose_fill(const fitting *f, int column, const wml_facts *f
   if (choice == WML_CHOOSE_REFUSE || choice == WML_CHOOSE_DROP) return WEBML_OK;
   if (choice == WML_CHOOSE_CATEGORY) {
     e->missing = WML_MISSING_CATEGORY;
-    e->width++;
+    e->places++;
+    e->width += !e->as_index;
     return WEBML_OK;
   }
   e->missing = WML_MISSING_FILL;
@@ -96,7 +98,9 @@ static webml_status fit_one_hot(const fitting *f, const wml_column *col, const w
                                 wml_encoder *e) {
   size_t n = (size_t)facts->n_values;
   e->encoding = WML_ENCODE_ONE_HOT;
-  e->width = (int)n;
+  e->places = (int)n;
+  e->as_index = f->selection->index[col - f->table->columns];
+  e->width = e->as_index ? 1 : e->places;
   if (e->type != WML_COLUMN_LABEL) {
     e->numbers = wml_arena_alloc(f->arena, (n + 1) * sizeof *e->numbers);
     if (!e->numbers) return wml_no_memory(n, "one-hot encoding");
@@ -128,7 +132,7 @@ static webml_status fit_column(const fitting *f, int column, const wml_facts *fa
               output && col->type == WML_COLUMN_BINARY ? WML_ENCODE_AS_IS
                                                        : (wml_encoding)f->selection->scale[column],
               e);
-  if (output && e->encoding == WML_ENCODE_ONE_HOT && e->width < 2)
+  if (output && e->encoding == WML_ENCODE_ONE_HOT && e->places < 2)
     return wml_fail(
         WEBML_ERROR_DATA,
         "output \"%s\" has only one value; at least two classes are needed to learn anything",

@@ -23,7 +23,7 @@ webml_status wml_pipeline_classes(const char *const *classes, int n,
 /* ---- encoding ---- */
 
 int wml_encoder_values(const wml_encoder *e) {
-  return e->width - (e->missing == WML_MISSING_CATEGORY);
+  return e->places - (e->missing == WML_MISSING_CATEGORY);
 }
 
 bool wml_encoder_is_binary(const wml_encoder *e) {
@@ -60,8 +60,11 @@ double wml_encoder_scale(const wml_encoder *e, double value) {
   return e->encoding == WML_ENCODE_AS_IS ? value : (value - e->mean) / e->scale;
 }
 
-static void set_one(float *out, int width, int at) {
-  for (int i = 0; i < width; i++) out[i] = i == at ? 1.0f : 0.0f;
+static void set_place(const wml_encoder *e, float *out, int at) {
+  if (e->as_index)
+    out[0] = (float)at;
+  else
+    for (int i = 0; i < e->width; i++) out[i] = i == at ? 1.0f : 0.0f;
 }
 
 webml_status wml_encode_label(const wml_encoder *e, const char *text, float *out) {
@@ -73,7 +76,7 @@ webml_status wml_encode_label(const wml_encoder *e, const char *text, float *out
   }
   int found = wml_encoder_find_label(e, text), n = wml_encoder_values(e);
   if (found >= 0) {
-    set_one(out, e->width, found);
+    set_place(e, out, found);
     return WEBML_OK;
   }
   const char *meant = wml_suggest(text, e->labels, (size_t)n);
@@ -103,7 +106,7 @@ webml_status wml_encode_number(const wml_encoder *e, double value, float *out) {
   if (found < 0)
     return wml_fail(WEBML_ERROR_DATA, "column \"%s\" had no value %g in training", e->column,
                     value);
-  set_one(out, e->width, found);
+  set_place(e, out, found);
   return WEBML_OK;
 }
 
@@ -111,7 +114,7 @@ webml_status wml_encode_missing(const wml_encoder *e, float *out) {
   if (e->missing == WML_MISSING_REFUSE)
     return wml_fail(WEBML_ERROR_DATA, "there is no value for the column \"%s\"", e->column);
   if (e->encoding == WML_ENCODE_ONE_HOT)
-    set_one(out, e->width, e->missing == WML_MISSING_FILL ? (int)e->fill : e->width - 1);
+    set_place(e, out, e->missing == WML_MISSING_FILL ? (int)e->fill : e->places - 1);
   else if (e->missing == WML_MISSING_FILL)
     out[0] = (float)wml_encoder_scale(e, e->fill);
   else
@@ -174,6 +177,7 @@ static void write_encoder(wml_text *t, const wml_encoder *e) {
     wml_json_key(t, "scale");
     wml_json_number(t, e->scale);
   }
+  if (e->as_index) wml_json_key(t, "as_index"), wml_json_bool(t, true);
   if (e->encoding == WML_ENCODE_ONE_HOT) {
     wml_json_key(t, "values");
     wml_json_open(t, '[');
@@ -251,7 +255,9 @@ static webml_status read_encoder(wml_arena *arena, const wml_json *json, wml_enc
   if (!values || values->kind != WML_JSON_ARRAY || values->count < 1)
     return damaged("a one-hot encoder without values");
   size_t n = (size_t)values->count;
-  e->width = values->count + (e->missing == WML_MISSING_CATEGORY);
+  e->places = values->count + (e->missing == WML_MISSING_CATEGORY);
+  e->as_index = wml_json_get_bool(json, "as_index", false);
+  e->width = e->as_index ? 1 : e->places;
   if (e->missing == WML_MISSING_FILL && !(e->fill >= 0 && e->fill < (double)n))
     return damaged("a value for missing cells that is none of the column's");
   if (label)

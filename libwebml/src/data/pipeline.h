@@ -30,6 +30,8 @@ typedef struct wml_encoder {
   wml_encoding encoding;
   wml_missing missing;
   int width;           /* values it becomes */
+  int places;          /* of a one-hot: its values, and one for missing ones where they have one */
+  bool as_index;       /* the place itself is the one value: for an Embedding */
   const char **labels; /* [wml_encoder_values()] of a one-hot label */
   double *numbers;     /* [wml_encoder_values()] of a one-hot number, rising */
   double mean, scale;

@@ -8,6 +8,7 @@ void wml_selection_free(wml_selection *s) {
   wml_free(s->inputs);
   wml_free(s->outputs);
   wml_free(s->one_hot);
+  wml_free(s->index);
   wml_free(s->missing);
   wml_free(s->scale);
   *s = (wml_selection){0};
@@ -47,9 +48,7 @@ static bool contains(const int *list, int n, int column) {
 }
 
 /* A binary output of a network that ends in softmax is a choice between two classes. */
-static bool wants_classes(const webml_model *m) {
-  if (!m || !m->n_outputs) return false;
-  const wml_model_output *out = &m->outputs[0];
+static bool wants_classes(const webml_model *m, const wml_model_output *out) {
   const wml_layer *last = out->node < 0 ? NULL : wml_node_layer(m, wml_node_source(m, out->node));
   return (last && wml_layer_activation(last).kind == WML_SOFTMAX) ||
          (!out->loss_open && (out->loss.kind == WML_CATEGORICAL_CROSSENTROPY ||
@@ -101,42 +100,106 @@ static webml_status choose(const webml_dataset *d, const wml_table *t, wml_selec
   return d->scale ? parse_choices(t, d->scale, "scale", scales, 4, s->scale) : WEBML_OK;
 }
 
-static webml_status select_columns(const webml_dataset *d, const webml_model *m, wml_selection *s) {
+/* ---- the model's choice ---- */
+
+static webml_status say_columns(const char *what, const char *name) {
+  return wml_fail(WEBML_ERROR_DATA,
+                  "%s \"%s\" of the model must say its columns: \"columns\": [...]", what, name);
+}
+
+/* The columns of all inputs, one input behind the other; those of whole numbers are marked. */
+static webml_status take_inputs(const wml_table *t, const webml_model *m, wml_selection *s) {
+  for (int i = 0; i < m->n_inputs; i++) {
+    int first = s->n_inputs;
+    if (m->inputs[i].columns.n <= 0) return say_columns("input", m->inputs[i].name);
+    WML_TRY(take_list(t, &m->inputs[i].columns, m->names_inputs ? "columns" : "inputArray",
+                      s->inputs, &s->n_inputs));
+    for (int k = first; k < s->n_inputs; k++)
+      s->index[s->inputs[k]] |= m->nodes[i].dtype == WML_I32;
+  }
+  return WEBML_OK;
+}
+
+static webml_status take_outputs(const wml_table *t, const webml_model *m, wml_selection *s) {
+  for (int i = 0; i < m->n_outputs; i++) {
+    if (m->outputs[i].columns.n <= 0) return say_columns("output", m->outputs[i].name);
+    WML_TRY(take_list(t, &m->outputs[i].columns, m->names_outputs ? "columns" : "outputArray",
+                      s->outputs, &s->n_outputs));
+  }
+  return WEBML_OK;
+}
+
+static bool inputs_are_named(const webml_model *m) {
+  return m && m->n_inputs && (m->n_inputs > 1 || m->inputs[0].columns.n > 0);
+}
+static bool outputs_are_named(const webml_model *m) {
+  return m && m->n_outputs && (m->n_outputs > 1 || m->outputs[0].columns.n > 0);
+}
+
+/* ---- the choice ---- */
+
+static webml_status select_outputs(const webml_dataset *d, const webml_model *m, wml_selection *s) {
+  if (d->outputs && m && m->n_outputs > 1)
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "the model says the columns of its outputs; outputs cannot be chosen again");
+  if (d->outputs) return parse_list(&d->table, d->outputs, "outputs", s->outputs, &s->n_outputs);
+  if (outputs_are_named(m)) return take_outputs(&d->table, m, s);
+  s->outputs[s->n_outputs++] = d->table.n_columns - 1;
+  return WEBML_OK;
+}
+
+static webml_status select_inputs(const webml_dataset *d, const webml_model *m, wml_selection *s) {
+  const wml_table *t = &d->table;
+  if (d->inputs && m && m->n_inputs > 1)
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "the model says the columns of its inputs; inputs cannot be chosen again");
+  if (d->inputs)
+    WML_TRY(parse_list(t, d->inputs, "inputs", s->inputs, &s->n_inputs));
+  else if (inputs_are_named(m))
+    return take_inputs(t, m, s);
+  else
+    for (int i = 0; i < t->n_columns; i++)
+      if (!t->columns[i].blocked && !contains(s->outputs, s->n_outputs, i))
+        s->inputs[s->n_inputs++] = i;
+  for (int i = 0; i < s->n_inputs; i++)
+    s->index[s->inputs[i]] = m && m->n_nodes && m->nodes[0].dtype == WML_I32;
+  return WEBML_OK;
+}
+
+static webml_status select_one_hot(const webml_dataset *d, const webml_model *m, wml_selection *s) {
   const wml_table *t = &d->table;
   int n = t->n_columns, *list = wml_alloc((size_t)n * sizeof *list), count = 0;
   if (!list) return wml_no_memory((size_t)n * sizeof *list, "columns");
   webml_status status = WEBML_OK;
-  if (d->outputs)
-    status = parse_list(t, d->outputs, "outputs", s->outputs, &s->n_outputs);
-  else if (m && m->n_outputs && m->outputs[0].columns.n > 0)
-    status = take_list(t, &m->outputs[0].columns, "outputArray", s->outputs, &s->n_outputs);
-  else
-    s->outputs[s->n_outputs++] = n - 1;
-  if (status == WEBML_OK) {
-    if (d->inputs)
-      status = parse_list(t, d->inputs, "inputs", s->inputs, &s->n_inputs);
-    else if (m && m->n_inputs && m->inputs[0].columns.n > 0)
-      status = take_list(t, &m->inputs[0].columns, "inputArray", s->inputs, &s->n_inputs);
-    else
-      for (int i = 0; i < n; i++)
-        if (!t->columns[i].blocked && !contains(s->outputs, s->n_outputs, i))
-          s->inputs[s->n_inputs++] = i;
-  }
-  if (status == WEBML_OK) {
-    if (d->one_hot)
-      status = parse_list(t, d->one_hot, "one-hot", list, &count);
-    else if (m && m->one_hot_columns.n > 0)
-      status = take_list(t, &m->one_hot_columns, "oneHotEncoding", list, &count);
-  }
+  if (d->one_hot)
+    status = parse_list(t, d->one_hot, "one-hot", list, &count);
+  else if (m && m->one_hot_columns.n > 0)
+    status = take_list(t, &m->one_hot_columns, "oneHotEncoding", list, &count);
   for (int i = 0; i < count; i++) s->one_hot[list[i]] = true;
   for (int i = 0; i < n; i++) s->one_hot[i] |= t->columns[i].type == WML_COLUMN_LABEL;
-  int last = s->n_outputs ? s->outputs[0] : 0;
-  if (s->n_outputs == 1 && t->columns[last].type == WML_COLUMN_BINARY && wants_classes(m))
-    s->one_hot[last] = true;
   wml_free(list);
-  if (status == WEBML_OK && s->n_inputs == 0)
-    return wml_fail(WEBML_ERROR_DATA, "no column is left as an input");
-  return status == WEBML_OK ? choose(d, t, s) : status;
+  return status;
+}
+
+/* Outputs that are one yes or no each, where the model picks one of two classes. */
+static void settle_binary(const wml_table *t, const webml_model *m, wml_selection *s) {
+  int at = 0;
+  for (int i = 0; m && i < m->n_outputs; i++) {
+    int n = m->n_outputs > 1 ? m->outputs[i].columns.n : s->n_outputs;
+    if (n == 1 && at < s->n_outputs && t->columns[s->outputs[at]].type == WML_COLUMN_BINARY &&
+        wants_classes(m, &m->outputs[i]))
+      s->one_hot[s->outputs[at]] = true;
+    at += n;
+  }
+}
+
+static webml_status select_columns(const webml_dataset *d, const webml_model *m, wml_selection *s) {
+  WML_TRY(select_outputs(d, m, s));
+  WML_TRY(select_inputs(d, m, s));
+  WML_TRY(select_one_hot(d, m, s));
+  settle_binary(&d->table, m, s);
+  if (s->n_inputs == 0) return wml_fail(WEBML_ERROR_DATA, "no column is left as an input");
+  return choose(d, &d->table, s);
 }
 
 static webml_status allocate(const wml_table *t, wml_selection *s) {
@@ -144,11 +207,12 @@ static webml_status allocate(const wml_table *t, wml_selection *s) {
   *s = (wml_selection){.inputs = wml_calloc(n, sizeof(int)),
                        .outputs = wml_calloc(n, sizeof(int)),
                        .one_hot = wml_calloc(n, 1),
+                       .index = wml_calloc(n, 1),
                        .missing = wml_calloc(n, 1),
                        .scale = wml_calloc(n, 1)};
-  if (s->inputs && s->outputs && s->one_hot && s->missing && s->scale) return WEBML_OK;
+  if (s->inputs && s->outputs && s->one_hot && s->index && s->missing && s->scale) return WEBML_OK;
   wml_selection_free(s);
-  return wml_no_memory(n * 11, "columns");
+  return wml_no_memory(n * 12, "columns");
 }
 
 webml_status wml_dataset_select(const webml_dataset *d, const webml_model *m, wml_selection *s) {

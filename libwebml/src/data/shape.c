@@ -30,14 +30,14 @@ int wml_data_outputs(const webml_model *m, const wml_data_shape *d) {
   return is_yes_or_no(m, d) ? 1 : d->n_classes;
 }
 
-static webml_status set_units(fit *f, int64_t width, const char *what) {
-  int *units = wml_output_units(f->changed, 0);
+static webml_status set_units(fit *f, int output, int64_t width, const char *what) {
+  int *units = wml_output_units(f->changed, output);
   char text[160];
   if (!units)
     return wml_fail(WEBML_ERROR_MODEL,
                     "the model has no Dense layer whose units could be shaped to the %lld outputs",
                     (long long)width);
-  const char *name = wml_node_layer(f->changed, wml_output_dense(f->changed, 0))->name;
+  const char *name = wml_node_layer(f->changed, wml_output_dense(f->changed, output))->name;
   if (*units == width) return WEBML_OK;
   if (*units && !f->changed->dynamic)
     return wml_fail(WEBML_ERROR_MODEL,
@@ -50,13 +50,16 @@ static webml_status set_units(fit *f, int64_t width, const char *what) {
   return WEBML_OK;
 }
 
-static void choose_compile(fit *f, wml_loss_kind loss) {
-  char text[96];
-  wml_model_output *out = &f->changed->outputs[0];
+static void choose_compile(fit *f, int output, wml_loss_kind loss) {
+  char text[160];
+  wml_model_output *out = &f->changed->outputs[output];
   if (out->loss_open) {
     out->loss = (wml_loss){.kind = loss, .delta = 1.0f};
     out->loss_open = false;
-    snprintf(text, sizeof text, "loss: %s", wml_loss_name(loss));
+    if (f->changed->n_outputs > 1)
+      snprintf(text, sizeof text, "loss of \"%.60s\": %s", out->name, wml_loss_name(loss));
+    else
+      snprintf(text, sizeof text, "loss: %s", wml_loss_name(loss));
     say(f, text);
   }
   if (f->changed->optimizer_open) {
@@ -78,35 +81,69 @@ static webml_status shape_images(fit *f, const wml_data_shape *d) {
                     "%s has only one class%s%s%s; at least two are needed to learn anything",
                     d->path, d->first_class ? ", \"" : "", d->first_class ? d->first_class : "",
                     d->first_class ? "\"" : "");
-  if (!sigmoid) WML_TRY(set_units(f, d->n_classes, "the number of classes"));
-  choose_compile(f, sigmoid ? WML_BINARY_CROSSENTROPY : WML_CATEGORICAL_CROSSENTROPY);
+  if (!sigmoid) WML_TRY(set_units(f, 0, d->n_classes, "the number of classes"));
+  choose_compile(f, 0, sigmoid ? WML_BINARY_CROSSENTROPY : WML_CATEGORICAL_CROSSENTROPY);
   return WEBML_OK;
 }
 
-static webml_status set_input(fit *f, int64_t width) {
-  char text[96];
-  wml_shape *in = &f->changed->nodes[0].out;
+/* Rows of an Embedding's table: one for each value of the column. */
+static webml_status set_places(fit *f, int input, int places) {
+  webml_model *m = f->changed;
+  char text[160];
+  for (int i = m->n_inputs; i < m->n_nodes; i++) {
+    int *rows = wml_layer_option(&m->layers[m->nodes[i].layer], "input_dim");
+    if (!rows || m->nodes[i].inputs[0] != input || *rows >= places) continue;
+    const char *name = m->layers[m->nodes[i].layer].name;
+    if (*rows && !m->dynamic)
+      return wml_fail(
+          WEBML_ERROR_MODEL,
+          "layer \"%s\" has vectors for %d values, but the column has %d; set input_dim "
+          "to %d or to null",
+          name, *rows, places, places);
+    snprintf(text, sizeof text, "input_dim of \"%.60s\": %d (the values of its column)", name,
+             places);
+    say(f, text);
+    *rows = places;
+  }
+  return WEBML_OK;
+}
+
+static webml_status set_input(fit *f, int input, int64_t width) {
+  webml_model *m = f->changed;
+  char text[160];
+  wml_shape *in = &m->nodes[input].out;
   if (in->rank != 1)
     return wml_fail(WEBML_ERROR_MODEL, "size: a model for tables has one dimension, [features]");
   if (in->dim[0] == width) return WEBML_OK;
-  if (in->dim[0] >= 0 && !f->changed->dynamic)
+  if (in->dim[0] >= 0 && !m->dynamic)
     return wml_fail(WEBML_ERROR_MODEL,
                     "size: the model takes %lld features, but the chosen input columns give %lld; "
                     "set size to [%lld] or [null]",
                     (long long)in->dim[0], (long long)width, (long long)width);
-  snprintf(text, sizeof text, "size: %lld features after encoding", (long long)width);
+  if (m->n_inputs > 1)
+    snprintf(text, sizeof text, "size of \"%.60s\": %lld features after encoding",
+             m->inputs[input].name, (long long)width);
+  else
+    snprintf(text, sizeof text, "size: %lld features after encoding", (long long)width);
   say(f, text);
   in->dim[0] = width;
   return WEBML_OK;
 }
 
 static webml_status shape_rows(fit *f, const wml_data_shape *d) {
-  WML_TRY(set_input(f, d->input_width));
-  WML_TRY(set_units(f, d->output_width,
-                    d->is_classes ? "the labels of the output" : "the outputs after encoding"));
-  choose_compile(f, d->is_classes  ? WML_CATEGORICAL_CROSSENTROPY
-                    : d->is_binary ? WML_BINARY_CROSSENTROPY
-                                   : WML_MEAN_SQUARED_ERROR);
+  for (int i = 0; i < f->changed->n_inputs; i++) {
+    WML_TRY(set_input(f, i, d->inputs[i].width));
+    if (f->changed->nodes[i].dtype == WML_I32) WML_TRY(set_places(f, i, d->inputs[i].places));
+  }
+  for (int i = 0; i < f->changed->n_outputs; i++) {
+    const wml_end_shape *out = &d->outputs[i];
+    WML_TRY(set_units(f, i, out->width,
+                      out->is_classes ? "the labels of the output" : "the outputs after encoding"));
+    choose_compile(f, i,
+                   out->is_classes  ? WML_CATEGORICAL_CROSSENTROPY
+                   : out->is_binary ? WML_BINARY_CROSSENTROPY
+                                    : WML_MEAN_SQUARED_ERROR);
+  }
   return WEBML_OK;
 }
 
@@ -146,14 +183,37 @@ webml_status wml_model_shape(const webml_model *model, const wml_data_shape *d,
 
 /* ---- an opened data set ---- */
 
+/* The end of the model that the i-th chosen column belongs to. */
+static wml_end_shape *end_of(const webml_model *m, wml_data_shape *d, bool output, int i) {
+  int n = m ? (output ? m->n_outputs : m->n_inputs) : 1, end = 0;
+  if (n <= 1) return output ? d->outputs : d->inputs;
+  for (; end < n - 1; end++) {
+    int columns = output ? m->outputs[end].columns.n : m->inputs[end].columns.n;
+    if (i < columns) break;
+    i -= columns;
+  }
+  return output ? &d->outputs[end] : &d->inputs[end];
+}
+
+static void add_column(wml_end_shape *end, int width, int places, bool one_hot, bool binary) {
+  end->is_classes = one_hot && end->columns == 0;
+  end->is_binary = (one_hot || binary) && (end->is_binary || end->columns == 0);
+  end->columns++;
+  end->width += width;
+  if (places > end->places) end->places = places;
+}
+
 static webml_status fill_from_pipeline(fit *f, const wml_pipeline *p, const char *path) {
   wml_data_shape d = {.path = path,
                       .format = WML_FORMAT_CSV,
                       .input_width = p->input_width,
-                      .output_width = p->output_width,
-                      .is_classes = wml_pipeline_is_classes(p),
-                      .is_binary = true};
-  for (int i = 0; i < p->n_outputs; i++) d.is_binary &= !wml_encoder_is_number(&p->outputs[i]);
+                      .output_width = p->output_width};
+  for (int i = 0; i < p->n_inputs + p->n_outputs; i++) {
+    bool output = i >= p->n_inputs;
+    const wml_encoder *e = output ? &p->outputs[i - p->n_inputs] : &p->inputs[i];
+    add_column(end_of(f->changed, &d, output, output ? i - p->n_inputs : i), e->width, e->places,
+               e->encoding == WML_ENCODE_ONE_HOT, wml_encoder_is_binary(e));
+  }
   return fill(f, &d);
 }
 
@@ -166,16 +226,18 @@ static webml_status keep_columns(fit *f, const int *items, int n, wml_index_list
   return WEBML_OK;
 }
 
-/* The chosen columns are kept in the model. */
+/* The chosen columns are kept in the model; where it has several ends, it says them itself. */
 static webml_status keep_selection(fit *f, const wml_selection *s, int n_columns) {
+  webml_model *m = f->changed;
   int n = 0, *one_hot = wml_alloc(((size_t)n_columns + 1) * sizeof *one_hot);
   if (!one_hot) return wml_no_memory((size_t)n_columns * sizeof *one_hot, "columns");
   for (int i = 0; i < n_columns; i++)
     if (s->one_hot[i]) one_hot[n++] = i;
-  webml_status status = keep_columns(f, s->inputs, s->n_inputs, &f->changed->inputs[0].columns);
-  if (status == WEBML_OK)
-    status = keep_columns(f, s->outputs, s->n_outputs, &f->changed->outputs[0].columns);
-  if (status == WEBML_OK) status = keep_columns(f, one_hot, n, &f->changed->one_hot_columns);
+  webml_status status = WEBML_OK;
+  if (m->n_inputs == 1) status = keep_columns(f, s->inputs, s->n_inputs, &m->inputs[0].columns);
+  if (status == WEBML_OK && m->n_outputs == 1)
+    status = keep_columns(f, s->outputs, s->n_outputs, &m->outputs[0].columns);
+  if (status == WEBML_OK) status = keep_columns(f, one_hot, n, &m->one_hot_columns);
   wml_free(one_hot);
   return status;
 }
@@ -255,24 +317,23 @@ static webml_status read_columns(const wml_json *features, webml_dataset *d) {
   return WEBML_OK;
 }
 
-static int width_of(const wml_table *t, const wml_selection *s, int column) {
-  const wml_column *c = &t->columns[column];
-  return s->one_hot[column] && c->unique < 1 << 24 ? (int)c->unique : 1;
-}
-
-static webml_status add_widths(const wml_table *t, const wml_selection *s, wml_data_shape *d) {
+static webml_status add_widths(const wml_table *t, const wml_selection *s, const webml_model *m,
+                               wml_data_shape *d) {
   for (int i = 0; i < s->n_inputs + s->n_outputs; i++) {
     bool output = i >= s->n_inputs;
-    int column = output ? s->outputs[i - s->n_inputs] : s->inputs[i];
+    int at = output ? i - s->n_inputs : i, column = output ? s->outputs[at] : s->inputs[at];
     const wml_column *c = &t->columns[column];
     if (c->blocked)
       return wml_fail(WEBML_ERROR_DATA,
                       "column \"%.100s\" has %lld different labels: too many to encode", c->name,
                       (long long)c->unique);
-    *(output ? &d->output_width : &d->input_width) += width_of(t, s, column);
-    if (output) d->is_binary &= s->one_hot[column] || c->type == WML_COLUMN_BINARY;
+    bool one_hot = s->one_hot[column], index = s->index[column];
+    int places = c->unique < 1 << 24 ? (int)c->unique : 1, width = one_hot && !index ? places : 1;
+    *(output ? &d->output_width : &d->input_width) += width;
+    add_column(end_of(m, d, output, at), width, places, one_hot, c->type == WML_COLUMN_BINARY);
   }
-  d->is_classes = s->n_outputs == 1 && s->one_hot[s->outputs[0]];
+  d->is_classes = d->outputs[0].is_classes;
+  d->is_binary = d->outputs[0].is_binary;
   return WEBML_OK;
 }
 
@@ -285,8 +346,7 @@ static webml_status read_table(const wml_json *p, const webml_model *model, wml_
   webml_status status = read_columns(features, &set);
   if (status == WEBML_OK) status = wml_dataset_select(&set, model, &s);
   if (status == WEBML_OK) {
-    d->is_binary = true;
-    status = add_widths(&set.table, &s, d);
+    status = add_widths(&set.table, &s, model, d);
     wml_selection_free(&s);
   }
   wml_arena_free(&set.arena);

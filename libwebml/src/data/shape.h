@@ -5,6 +5,14 @@
 #include "base/json.h"
 #include "model/model.h"
 
+/* What one input or output of the model gets from the columns of a table. */
+typedef struct wml_end_shape {
+  int columns, width;
+  int places;      /* of its column with the most values, where they are read by their index */
+  bool is_classes; /* one class out of several */
+  bool is_binary;  /* each column is a class, or yes or no */
+} wml_end_shape;
+
 typedef struct wml_data_shape {
   const char *path; /* how messages name the data set */
   wml_format format;
@@ -13,7 +21,8 @@ typedef struct wml_data_shape {
   int input_width, output_width; /* tables, after encoding */
   bool is_classes;               /* tables: the output is one class out of several */
   bool is_binary;                /* tables: every output is a class, or yes or no */
-  int64_t training, validation;  /* samples; -1: not known */
+  wml_end_shape inputs[WML_MAX_ENDS], outputs[WML_MAX_ENDS]; /* tables, as the model's */
+  int64_t training, validation;                              /* samples; -1: not known */
 } wml_data_shape;
 
 /* From properties.json. Of tables the columns are those that the model names, or the usual ones; a

@@ -20,6 +20,7 @@ typedef struct wml_selection {
   int n_inputs, n_outputs;
   int *inputs, *outputs; /* [n] */
   bool *one_hot;         /* [columns] */
+  bool *index;           /* [columns] read as whole numbers: the place of the value */
   uint8_t *missing;      /* [columns] wml_missing_choice */
   uint8_t *scale;        /* [columns] wml_encoding */
 } wml_selection;

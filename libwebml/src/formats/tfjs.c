@@ -1,6 +1,6 @@
-/* TensorFlow.js layers-model: model.json with a Keras-2 style topology and one file of raw
- * little-endian floats. Roles and layouts of weights are Keras's, which are ours; layers whose
- * names TensorFlow.js refuses are renamed. */
+/* TensorFlow.js layers-model: model.json with a Keras-2 style topology, Sequential for a chain and
+ * Functional for other graphs, and one file of raw little-endian floats. Roles and layouts of
+ * weights are Keras's, which are ours; layers whose names TensorFlow.js refuses are renamed. */
 #include "formats/tfjs.h"
 #include "base/file.h"
 #include "formats/export.h"
@@ -59,14 +59,15 @@ static bool is_taken(const char *name, const webml_model *m, const char *const *
   return first && strncmp(name, first, n) == 0 && strcmp(name + n, "_input") == 0;
 }
 
-/* names: [n_layers], in the arena: a layer's own name where TensorFlow.js takes it, else one like
- * it that no other layer has. */
+/* names: [n_layers + n_inputs], in the arena: a layer's own name where TensorFlow.js takes it, else
+ * one like it that no other layer has; inputs are layers there. */
 static webml_status name_layers(const webml_model *m, wml_arena *arena, const char **names) {
-  for (int i = 0; i < m->n_layers; i++) {
-    size_t size = strlen(m->layers[i].name) + 32;
+  for (int i = 0; i < m->n_layers + m->n_inputs; i++) {
+    const char *own = i < m->n_layers ? m->layers[i].name : m->inputs[i - m->n_layers].name;
+    size_t size = strlen(own) + 32;
     char *clean = wml_arena_alloc(arena, size), *name = wml_arena_alloc(arena, size);
     if (!clean || !name) return wml_no_memory(size, "a name");
-    clean_name(m->layers[i].name, clean);
+    clean_name(own, clean);
     snprintf(name, size, "%s", clean);
     for (int k = 1; is_taken(name, m, names, i); k++) snprintf(name, size, "%s_%d", clean, k);
     names[i] = name;
@@ -154,20 +155,59 @@ webml_status wml_tfjs_nothing(wml_tfjs_call *c) {
 
 /* ---- layers ---- */
 
-static void write_input_shape(wml_text *t, const webml_model *m) {
-  const wml_shape *in = &m->nodes[0].out;
+static void write_input_shape(wml_text *t, const wml_node *input) {
   wml_json_key(t, "batch_input_shape");
   wml_json_open(t, '[');
   wml_json_null(t);
-  for (int d = 0; d < in->rank; d++) wml_json_int(t, in->dim[d]);
+  for (int d = 0; d < input->out.rank; d++) wml_json_int(t, input->out.dim[d]);
   wml_json_close(t, ']');
-  word(t, "dtype", "float32");
+  word(t, "dtype", input->dtype == WML_I32 ? "int32" : "float32");
+}
+
+/* Where the layers of a model stand in a topology. */
+typedef struct topology {
+  const webml_model *m;
+  const char *const *names; /* [n_layers], then [n_inputs] */
+  bool is_chain;
+} topology;
+
+/* [[name, use, 0, {}], ...] of what a node reads, inside the list of a layer's uses. Pictures are
+ * read through their rescaling. */
+static void write_reference(wml_text *t, const topology *g, int node, bool is_inbound) {
+  const webml_model *m = g->m;
+  int layer = m->nodes[node].layer, use = 0;
+  for (int i = m->n_inputs; i < node; i++) use += layer >= 0 && m->nodes[i].layer == layer;
+  wml_json_open(t, '[');
+  if (layer < 0)
+    wml_json_string(t, is_inbound && m->format == WML_FORMAT_IMAGES ? rescaling
+                                                                    : g->names[m->n_layers + node]);
+  else
+    wml_json_string(t, g->names[layer]);
+  wml_json_int(t, use);
+  wml_json_int(t, 0);
+  if (is_inbound) wml_json_open(t, '{'), wml_json_close(t, '}');
+  wml_json_close(t, ']');
+}
+
+static void write_inbound(wml_text *t, const topology *g, int layer) {
+  const webml_model *m = g->m;
+  wml_json_key(t, "inbound_nodes");
+  wml_json_open(t, '[');
+  for (int i = m->n_inputs; i < m->n_nodes; i++) {
+    if (m->nodes[i].layer != layer) continue;
+    wml_json_open(t, '[');
+    for (int k = 0; k < m->nodes[i].n_inputs; k++)
+      write_reference(t, g, m->nodes[i].inputs[k], true);
+    wml_json_close(t, ']');
+  }
+  wml_json_close(t, ']');
 }
 
 /* Images come in as 0..255, as they do everywhere else. */
-static void write_rescaling(wml_text *t, const webml_model *m) {
+static void write_rescaling(wml_text *t, const topology *g) {
   wml_json_open(t, '{');
   word(t, "class_name", "Rescaling");
+  if (!g->is_chain) word(t, "name", rescaling);
   wml_json_key(t, "config");
   wml_json_open(t, '{');
   word(t, "name", rescaling);
@@ -175,15 +215,53 @@ static void write_rescaling(wml_text *t, const webml_model *m) {
   wml_json_number(t, 1.0 / 255.0);
   wml_json_key(t, "offset");
   wml_json_int(t, 0);
-  write_input_shape(t, m);
+  if (g->is_chain) write_input_shape(t, &g->m->nodes[0]);
   wml_json_close(t, '}');
+  if (!g->is_chain) {
+    wml_json_key(t, "inbound_nodes");
+    wml_json_open(t, '[');
+    wml_json_open(t, '[');
+    wml_json_open(t, '[');
+    wml_json_string(t, g->names[g->m->n_layers]);
+    wml_json_int(t, 0);
+    wml_json_int(t, 0);
+    wml_json_open(t, '{');
+    wml_json_close(t, '}');
+    wml_json_close(t, ']');
+    wml_json_close(t, ']');
+    wml_json_close(t, ']');
+  }
   wml_json_close(t, '}');
 }
 
-/* name: in the export */
-static webml_status write_layer(wml_text *t, const webml_model *m, int i, const char *name) {
+static void write_input_layer(wml_text *t, const topology *g, int i) {
+  const char *name = g->names[g->m->n_layers + i];
+  wml_json_open(t, '{');
+  word(t, "class_name", "InputLayer");
+  word(t, "name", name);
+  wml_json_key(t, "config");
+  wml_json_open(t, '{');
+  word(t, "name", name);
+  write_input_shape(t, &g->m->nodes[i]);
+  flag(t, "sparse", false);
+  wml_json_close(t, '}');
+  wml_json_key(t, "inbound_nodes");
+  wml_json_open(t, '[');
+  wml_json_close(t, ']');
+  wml_json_close(t, '}');
+}
+
+/* The first use of a layer. */
+static const wml_node *first_use(const webml_model *m, int layer) {
+  const wml_node *node = &m->nodes[m->n_inputs];
+  while (node->layer != layer) node++;
+  return node;
+}
+
+static webml_status write_layer(wml_text *t, const topology *g, int i) {
+  const webml_model *m = g->m;
   const wml_layer *l = &m->layers[i];
-  const wml_node *node = &m->nodes[m->n_inputs + i]; /* of a chain */
+  const wml_node *node = first_use(m, i);
   wml_text config = {0};
   wml_tfjs_call call = {.text = &config,
                         .layer = l,
@@ -192,19 +270,33 @@ static webml_status write_layer(wml_text *t, const webml_model *m, int i, const 
                         .in = wml_node_in(m, node, 0)};
   if (!l->class->tfjs) return wml_tfjs_refuse(&call, "layer like it");
   wml_json_open(&config, '{');
-  word(&config, "name", name);
+  word(&config, "name", g->names[i]);
   flag(&config, "trainable", l->trainable);
-  if (i == 0 && m->format == WML_FORMAT_CSV) write_input_shape(&config, m);
+  if (g->is_chain && i == 0 && m->format == WML_FORMAT_CSV)
+    write_input_shape(&config, &m->nodes[0]);
   webml_status status = l->class->tfjs(&call);
   wml_json_close(&config, '}');
   wml_json_open(t, '{');
   word(t, "class_name", call.class_name ? call.class_name : l->class->name);
+  if (!g->is_chain) word(t, "name", g->names[i]);
   wml_json_key(t, "config");
   if (status == WEBML_OK && config.failed) status = wml_no_memory(config.length, "a layer");
   if (status == WEBML_OK) wml_json_raw(t, config.data);
+  if (!g->is_chain) write_inbound(t, g, i);
   wml_json_close(t, '}');
   wml_text_free(&config);
   return status;
+}
+
+static void write_ends(wml_text *t, const topology *g) {
+  wml_json_key(t, "input_layers");
+  wml_json_open(t, '[');
+  for (int i = 0; i < g->m->n_inputs; i++) write_reference(t, g, i, false);
+  wml_json_close(t, ']');
+  wml_json_key(t, "output_layers");
+  wml_json_open(t, '[');
+  for (int i = 0; i < g->m->n_outputs; i++) write_reference(t, g, g->m->outputs[i].node, false);
+  wml_json_close(t, ']');
 }
 
 /* Named by its layer's name in the export, a slash and its role. */
@@ -238,7 +330,28 @@ static void write_manifest(wml_text *t, const webml_model *m, const char *const 
   wml_json_close(t, ']');
 }
 
+static webml_status write_layers(wml_text *t, const topology *g) {
+  const webml_model *m = g->m;
+  wml_json_key(t, "layers");
+  wml_json_open(t, '[');
+  for (int i = 0; i < m->n_inputs && !g->is_chain; i++) write_input_layer(t, g, i);
+  if (m->format == WML_FORMAT_IMAGES) write_rescaling(t, g);
+  for (int i = 0; i < m->n_layers; i++) WML_TRY(write_layer(t, g, i));
+  wml_json_close(t, ']');
+  if (!g->is_chain) write_ends(t, g);
+  return WEBML_OK;
+}
+
+/* One input, one output, and each layer reads the one before. */
+static bool is_chain(const webml_model *m) {
+  bool chain = m->n_inputs == 1 && m->n_outputs == 1 && m->outputs[0].node == m->n_nodes - 1;
+  for (int i = 1; i < m->n_nodes && chain; i++)
+    chain = m->nodes[i].n_inputs == 1 && m->nodes[i].inputs[0] == i - 1 && !m->nodes[i].is_use;
+  return chain;
+}
+
 static webml_status write_topology(wml_text *t, const webml_model *m, const char *const *names) {
+  const topology g = {m, names, is_chain(m)};
   wml_json_open(t, '{');
   word(t, "format", "layers-model");
   word(t, "generatedBy", "webml");
@@ -250,15 +363,11 @@ static webml_status write_topology(wml_text *t, const webml_model *m, const char
   word(t, "backend", "tensorflow");
   wml_json_key(t, "model_config");
   wml_json_open(t, '{');
-  word(t, "class_name", "Sequential");
+  word(t, "class_name", g.is_chain ? "Sequential" : "Functional");
   wml_json_key(t, "config");
   wml_json_open(t, '{');
   word(t, "name", m->name ? m->name : "model");
-  wml_json_key(t, "layers");
-  wml_json_open(t, '[');
-  if (m->format == WML_FORMAT_IMAGES) write_rescaling(t, m);
-  for (int i = 0; i < m->n_layers; i++) WML_TRY(write_layer(t, m, i, names[i]));
-  wml_json_close(t, ']');
+  WML_TRY(write_layers(t, &g));
   wml_json_close(t, '}');
   wml_json_close(t, '}');
   wml_json_close(t, '}');
@@ -285,7 +394,7 @@ static webml_status write_floats(const wml_weights *w, const char *path) {
 webml_status wml_export_tfjs(const wml_weights *w, const char *folder) {
   wml_text t = {0};
   wml_arena arena = {0};
-  size_t size = (size_t)w->model->n_layers * sizeof(char *);
+  size_t size = (size_t)(w->model->n_layers + w->model->n_inputs) * sizeof(char *);
   const char **names = wml_arena_alloc(&arena, size);
   webml_status status =
       names ? name_layers(w->model, &arena, names) : wml_no_memory(size, "the names of layers");
@@ -294,13 +403,13 @@ webml_status wml_export_tfjs(const wml_weights *w, const char *folder) {
   if (status == WEBML_OK && mkdir(folder, 0777) != 0 && errno != EEXIST)
     status = wml_fail(WEBML_ERROR_IO, "cannot make the folder %s: %s", folder, strerror(errno));
   char *floats = wml_path_join(folder, "model.weights.bin");
-  char *topology = wml_path_join(folder, "model.json");
-  if (status == WEBML_OK && (!floats || !topology)) status = wml_no_memory(1, "a path");
+  char *description = wml_path_join(folder, "model.json");
+  if (status == WEBML_OK && (!floats || !description)) status = wml_no_memory(1, "a path");
   if (status == WEBML_OK) status = write_floats(w, floats);
   if (status == WEBML_OK)
-    status = wml_file_write(topology, t.data, t.length); /* last: it makes the export whole */
+    status = wml_file_write(description, t.data, t.length); /* last: it makes the export whole */
   wml_free(floats);
-  wml_free(topology);
+  wml_free(description);
   wml_text_free(&t);
   wml_arena_free(&arena);
   return status;

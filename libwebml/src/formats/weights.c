@@ -130,15 +130,20 @@ static webml_status read_parts(const char *path, wml_weights *w) {
   WML_TRY(wml_pipeline_read(pipeline, &w->pipeline));
   WML_TRY(part(w, path, "record", false, &w->record));
   WML_TRY(part(w, path, "checkpoint", false, &w->checkpoint));
-  wml_shape in = wml_model_input_shape(w->model);
-  if (w->model->dynamic || wml_shape_elements(&in) < 0)
-    return wml_fail(WEBML_ERROR_PARSE, "%s: its model has open sizes", path);
+  int64_t in = 0;
+  bool open = w->model->dynamic;
+  for (int i = 0; i < w->model->n_inputs; i++) {
+    int64_t n = wml_shape_elements(&w->model->nodes[i].out);
+    open |= n < 0;
+    in += n;
+  }
+  if (open) return wml_fail(WEBML_ERROR_PARSE, "%s: its model has open sizes", path);
   if (w->model->format != w->pipeline.format)
     return wml_fail(WEBML_ERROR_PARSE, "%s: its model and its pipeline are of different formats",
                     path);
-  if (w->pipeline.format == WML_FORMAT_CSV && w->pipeline.input_width != in.dim[0])
+  if (w->pipeline.format == WML_FORMAT_CSV && w->pipeline.input_width != in)
     return wml_fail(WEBML_ERROR_PARSE, "%s: its pipeline gives %d values, its model takes %lld",
-                    path, w->pipeline.input_width, (long long)in.dim[0]);
+                    path, w->pipeline.input_width, (long long)in);
   const wml_json *quantization = NULL;
   WML_TRY(part(w, path, "quantization", false, &quantization));
   WML_TRY(check_tensors(w, path));
@@ -148,10 +153,10 @@ static webml_status read_parts(const char *path, wml_weights *w) {
 
 /* The pipeline's outputs must be the model's, or decoding would read past the end. */
 static webml_status check_outputs(const wml_weights *w, const char *path) {
-  wml_shape out = wml_model_output_shape(w->model);
-  int64_t n = wml_shape_elements(&out), want = w->pipeline.format == WML_FORMAT_IMAGES
-                                                   ? w->pipeline.n_classes
-                                                   : w->pipeline.output_width;
+  int64_t n = 0, want = w->pipeline.format == WML_FORMAT_IMAGES ? w->pipeline.n_classes
+                                                                : w->pipeline.output_width;
+  for (int i = 0; i < w->model->n_outputs; i++)
+    n += wml_shape_elements(&w->model->nodes[w->model->outputs[i].node].out);
   bool binary = w->pipeline.format == WML_FORMAT_IMAGES && want == 2 && n == 1;
   if (n == want || binary) return WEBML_OK;
   return wml_fail(WEBML_ERROR_PARSE, "%s: its model has %lld outputs, its pipeline names %lld",

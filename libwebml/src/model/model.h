@@ -109,6 +109,10 @@ typedef struct wml_feed_spec {
   const int32_t *widths; /* of rows in compact form (kernels/common/expand.h): [n_cells] widths
                             that outlive the plan */
   int n_cells;           /* 0: not compact */
+  /* Where several inputs, or several targets, lie behind each other in rows of one array of
+   * float32: rows of so many cells, of which this one has n_cells from `first` on. 0: it has an
+   * array of its own. */
+  int row_cells, first;
 } wml_feed_spec;
 
 /* ---- the model ---- */

@@ -623,6 +623,16 @@ static webml_status read_outputs(wml_wiring *w, const wml_json *root) {
   return WEBML_OK;
 }
 
+/* A history has room for so many. */
+static void check_metrics(const wml_wiring *w) {
+  const webml_model *m = w->m;
+  int n = m->n_outputs > 1 ? m->n_outputs : 0;
+  for (int i = 0; i < m->n_outputs; i++) n += m->outputs[i].n_metrics;
+  if (n > WEBML_MAX_METRICS)
+    wml_issue(w->issues, &outputs_place,
+              "%d losses and metrics over all outputs; at most %d are kept", n, WEBML_MAX_METRICS);
+}
+
 /* Whole numbers are what nothing but layers for indices reads. */
 static void settle_types(webml_model *m) {
   for (int i = 0; i < m->n_inputs; i++) {
@@ -662,6 +672,7 @@ webml_status wml_read_graph(webml_model *m, const wml_json *root, wml_issues *is
   int before = issues->count;
   WML_TRY(read_outputs(&w, root));
   settle_types(m);
+  check_metrics(&w);
   if (m->n_nodes > m->n_inputs && issues->count == before) check_ends(&w);
   return WEBML_OK;
 }

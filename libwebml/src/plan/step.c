@@ -3,27 +3,45 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A feed with the operation that gathers its rows; returns the gathered value. */
-static int add_feed(wml_builder *b, const char *name, const wml_feed_spec *spec,
-                    const wml_shape *shape, int *feed) {
+/* The feed of an input or a target; `shared`: that of those before it in the same rows, or -1. */
+static int feed_of(wml_builder *b, const char *name, const wml_feed_spec *spec,
+                   const wml_shape *shape, int shared) {
   wml_tensor t = {.dtype = spec->type,
                   .role = WML_ROLE_FEED,
                   .rank = shape->rank + 1,
                   .dim = {b->spec->batch},
                   .like = -1};
+  if (spec->row_cells && shared >= 0) return shared;
   for (int i = 0; i < shape->rank; i++) t.dim[i + 1] = shape->dim[i];
-  int64_t width = t.dim[1];
   if (spec->n_cells) t.dim[1] = spec->n_cells;
-  *feed = wml_build_tensor(b, t, "feed/", name);
-  t.dim[1] = width;
-  t.role = WML_ROLE_VALUE;
-  if (spec->type == WML_U8) t.dtype = WML_F32;
+  if (spec->row_cells) {
+    t.dtype = WML_F32;
+    t.rank = 2;
+    t.dim[1] = spec->row_cells;
+  }
+  return wml_build_tensor(b, t, "feed/", name);
+}
+
+/* A feed with the operation that gathers its rows; returns the gathered value. */
+static int add_feed(wml_builder *b, const char *name, const wml_feed_spec *spec,
+                    const wml_shape *shape, int shared, int *feed) {
+  wml_tensor t = {.dtype = spec->type == WML_U8 ? WML_F32 : spec->type,
+                  .role = WML_ROLE_VALUE,
+                  .rank = shape->rank + 1,
+                  .dim = {b->spec->batch},
+                  .like = -1};
+  for (int i = 0; i < shape->rank; i++) t.dim[i + 1] = shape->dim[i];
+  *feed = feed_of(b, name, spec, shape, shared);
   int value = wml_build_tensor(b, t, "batch/", name);
   wml_op *op = wml_build_op(b, WML_OP_GATHER, name);
   op->in[0] = *feed;
   op->out[0] = value;
   op->u.gather.scale = 1.0f / 255.0f;
   op->u.gather.widths = spec->n_cells ? spec->widths : NULL;
+  if (spec->row_cells) {
+    op->u.gather.first = spec->first;
+    op->u.gather.cells = spec->n_cells;
+  }
   return value;
 }
 
@@ -69,8 +87,8 @@ static void add_inputs(wml_builder *b) {
   const wml_step_spec *spec = b->spec;
   const webml_model *m = spec->model;
   for (int i = 0; i < m->n_inputs; i++) {
-    b->value[i] =
-        add_feed(b, m->inputs[i].name, &spec->inputs[i], &m->nodes[i].out, &b->step->inputs[i]);
+    b->value[i] = add_feed(b, m->inputs[i].name, &spec->inputs[i], &m->nodes[i].out,
+                           i ? b->step->inputs[0] : -1, &b->step->inputs[i]);
     if (spec->mode == WML_MODE_TRAIN && spec->inputs[i].type == WML_U8)
       b->ops[b->n_ops - 1].u.gather.augment = spec->augment;
   }
@@ -149,6 +167,19 @@ static void join_gradient(wml_builder *b, int node, bool logits, int dp) {
   e->logit_gradient = dp;
 }
 
+/* Of one of several outputs: "<output>_<name>". */
+static const char *full_name(wml_builder *b, int output, const char *name) {
+  const webml_model *m = b->spec->model;
+  if (m->n_outputs < 2) return name;
+  size_t n = strlen(m->outputs[output].name) + strlen(name) + 2;
+  char *text = wml_arena_alloc(&b->step->arena, n);
+  if (text)
+    snprintf(text, n, "%s_%s", m->outputs[output].name, name);
+  else
+    b->failed = true;
+  return text ? text : "";
+}
+
 static void add_loss(wml_builder *b, int output, int target, int weight) {
   const webml_model *m = b->spec->model;
   const wml_model_output *out = &m->outputs[output];
@@ -171,9 +202,13 @@ static void add_loss(wml_builder *b, int output, int target, int weight) {
   op->u.loss.class_weight = output == 0 ? b->spec->class_weight : NULL;
   op->u.loss.n_classes = b->spec->n_classes;
   op->u.loss.result = -1;
-  b->step->loss_result[output] = -1;
-  if (m->n_outputs > 1)
-    op->u.loss.result = b->step->loss_result[output] = b->step->graph.n_results++;
+  if (m->n_outputs > 1) {
+    op->u.loss.result = b->step->graph.n_results++;
+    b->step->metrics[b->step->n_metrics++] = (wml_step_metric){.is_loss = true,
+                                                               .name = full_name(b, output, "loss"),
+                                                               .output = output,
+                                                               .result = op->u.loss.result};
+  }
   if (dp >= 0) join_gradient(b, out->node, logits, dp);
 }
 
@@ -197,8 +232,10 @@ static void add_metrics(wml_builder *b, int output, int target, int weight) {
   int64_t width = b->tensors[p].dim[b->tensors[p].rank - 1];
   for (int i = 0; i < out->n_metrics; i++) {
     wml_step_metric *metric = &step->metrics[step->n_metrics++];
-    *metric = (wml_step_metric){resolve(b, output, &out->metrics[i], width), out->metrics[i].name,
-                                output, step->graph.n_results};
+    *metric = (wml_step_metric){.metric = resolve(b, output, &out->metrics[i], width),
+                                .name = full_name(b, output, out->metrics[i].name),
+                                .output = output,
+                                .result = step->graph.n_results};
     step->graph.n_results += (int)wml_metric_state_size(metric->metric.kind, (long)width);
     wml_op *op = wml_build_op(b, WML_OP_METRIC, metric->name);
     op->in[0] = p;
@@ -270,10 +307,10 @@ static void add_targets(wml_builder *b) {
   for (int o = 0; o < m->n_outputs; o++) {
     wml_shape shape = target_shape(b, o);
     target[o] = add_feed(b, m->names_outputs ? m->outputs[o].name : "target", &b->spec->targets[o],
-                         &shape, &b->step->targets[o]);
+                         &shape, o ? b->step->targets[0] : -1, &b->step->targets[o]);
   }
   int weight =
-      b->spec->sample_weight ? add_feed(b, "weight", &number, &scalar, &b->step->weight) : -1;
+      b->spec->sample_weight ? add_feed(b, "weight", &number, &scalar, -1, &b->step->weight) : -1;
   b->step->graph.n_results = WML_RESULT_METRICS;
   for (int o = 0; o < m->n_outputs; o++) add_loss(b, o, target[o], weight);
   for (int o = 0; o < m->n_outputs; o++) add_metrics(b, o, target[o], weight);
@@ -325,12 +362,27 @@ static webml_status build(wml_builder *b) {
   return WEBML_OK;
 }
 
+void wml_step_rows(wml_step_spec *spec, wml_dtype type) {
+  const webml_model *m = spec->model;
+  int64_t at = 0;
+  for (int i = 0; i < m->n_inputs; i++) {
+    int64_t n = wml_shape_elements(&m->nodes[i].out);
+    spec->inputs[i] = (wml_feed_spec){.type = type};
+    if (m->n_inputs > 1 || m->nodes[i].dtype == WML_I32)
+      spec->inputs[i] =
+          (wml_feed_spec){.type = m->nodes[i].dtype, .n_cells = (int)n, .first = (int)at};
+    at += n;
+  }
+  for (int i = 0; i < m->n_inputs; i++)
+    if (spec->inputs[i].n_cells) spec->inputs[i].row_cells = (int)at;
+}
+
 /* Arrays whose size is known before. */
 static bool allocate(wml_builder *b) {
   const webml_model *m = b->spec->model;
   wml_arena *arena = &b->step->arena;
   size_t nodes = (size_t)m->n_nodes, params = (size_t)m->n_layers * WML_MAX_PARAMS, metrics = 0;
-  for (int o = 0; o < m->n_outputs; o++) metrics += (size_t)m->outputs[o].n_metrics;
+  for (int o = 0; o < m->n_outputs; o++) metrics += 1 + (size_t)m->outputs[o].n_metrics;
   b->items = wml_arena_alloc(arena, params * sizeof *b->items);
   b->params = wml_arena_alloc(arena, params * sizeof *b->params);
   b->emissions = wml_arena_alloc(arena, nodes * sizeof *b->emissions);
@@ -348,8 +400,7 @@ static bool allocate(wml_builder *b) {
 
 webml_status wml_step_build(const wml_step_spec *spec, wml_step *step) {
   *step = (wml_step){.weight = -1};
-  for (int i = 0; i < WML_MAX_ENDS; i++)
-    step->inputs[i] = step->targets[i] = step->outputs[i] = step->loss_result[i] = -1;
+  for (int i = 0; i < WML_MAX_ENDS; i++) step->inputs[i] = step->targets[i] = step->outputs[i] = -1;
   wml_builder b = {.spec = spec, .step = step};
   webml_status status = allocate(&b)
                             ? build(&b)
@@ -367,7 +418,10 @@ void wml_step_metrics(const wml_step *step, const double *results, double *value
   for (int i = 0; i < step->n_metrics; i++) {
     const wml_step_metric *m = &step->metrics[i];
     const wml_tensor *t = &step->graph.tensors[step->outputs[m->output]];
-    values[i] = wml_metric_value(&m->metric, results + m->result, (long)t->dim[t->rank - 1]);
+    if (m->is_loss)
+      values[i] = results[m->result] / results[WML_RESULT_COUNT];
+    else
+      values[i] = wml_metric_value(&m->metric, results + m->result, (long)t->dim[t->rank - 1]);
   }
 }
 

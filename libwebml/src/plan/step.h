@@ -26,12 +26,14 @@ typedef struct wml_step_spec {
   int n_classes;
 } wml_step_spec;
 
-/* A metric of an output, as decided by shapes. */
+/* A metric of an output, as decided by shapes; or, where there are several outputs, the loss of
+ * one. */
 typedef struct wml_step_metric {
+  bool is_loss;
   wml_metric metric;
-  const char *name;
-  int output; /* of the model */
-  int result; /* where its state begins in the results */
+  const char *name; /* as the history has it: of several outputs "<output>_<name>" */
+  int output;       /* of the model */
+  int result;       /* where its state begins in the results */
 } wml_step_metric;
 
 typedef struct wml_step {
@@ -42,12 +44,14 @@ typedef struct wml_step {
   int weight;                /* -1 when absent */
   int outputs[WML_MAX_ENDS]; /* predictions: outputs of the graph unless it trains */
   int n_outputs;
-  int loss_result[WML_MAX_ENDS]; /* where each output's own loss is, where there are several */
-  int *node_input;               /* [nodes] what each reads first; -1 for inputs of the model */
-  int n_metrics;
+  int *node_input; /* [nodes] what each reads first; -1 for inputs of the model */
+  int n_metrics;   /* of several outputs the losses come first */
   wml_step_metric *metrics;
 } wml_step;
 
+/* The inputs of predictions: rows of `type`, in which the inputs of the model lie behind each other
+ * where there are several. */
+void wml_step_rows(wml_step_spec *spec, wml_dtype type);
 webml_status wml_step_build(const wml_step_spec *spec, wml_step *step);
 void wml_step_free(wml_step *step);
 /* Values of the metrics from accumulated results. */

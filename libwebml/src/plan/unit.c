@@ -76,8 +76,7 @@ webml_status webml_predictor_memory(const webml_model *model, webml_device *devi
                         .mode = WML_MODE_PREDICT,
                         .batch = batch,
                         .precision = (wml_precision)precision};
-  for (int i = 0; i < model->n_inputs; i++)
-    spec.inputs[i].type = model->format == WML_FORMAT_IMAGES ? WML_U8 : model->nodes[i].dtype;
+  wml_step_rows(&spec, model->format == WML_FORMAT_IMAGES ? WML_U8 : WML_F32);
   wml_unit unit;
   webml_status status = wml_unit_create(device, store, &spec, &unit);
   if (status == WEBML_OK) wml_unit_memory(&unit, false, memory), wml_unit_destroy(&unit);

@@ -16,7 +16,7 @@ static webml_status make_unit(webml_predictor *p, wml_dtype type, int64_t batch,
                         .batch = batch,
                         .precision = p->precision,
                         .quantization = p->quantization};
-  for (int i = 0; i < spec.model->n_inputs; i++) spec.inputs[i].type = type;
+  wml_step_rows(&spec, type);
   webml_status status = wml_unit_create(p->device, p->store, &spec, unit);
   if (status != WEBML_ERROR_UNSUPPORTED || !p->may_fall_back) return status;
   spec.precision = p->precision = WML_FLOAT32;
@@ -78,20 +78,22 @@ static webml_status settle_precision(webml_predictor *p, const char *path,
 static webml_status load(webml_predictor *p, const char *path,
                          webml_inference_precision precision) {
   WML_TRY(wml_weights_read(path, &p->weights));
-  wml_shape in = wml_model_input_shape(p->weights.model),
-            out = wml_model_output_shape(p->weights.model);
+  const webml_model *m = p->weights.model;
   bool images = p->weights.model->format == WML_FORMAT_IMAGES;
-  p->input_width = wml_shape_elements(&in);
-  p->output_width = wml_shape_elements(&out);
+  for (int i = 0; i < m->n_inputs; i++) p->input_width += wml_shape_elements(&m->nodes[i].out);
+  for (int i = 0; i < m->n_outputs; i++)
+    p->output_width += wml_shape_elements(&m->nodes[m->outputs[i].node].out);
   WML_TRY(settle_precision(p, path, precision));
   WML_TRY(wml_from_result(p->device->backend->store_create(p->device->handle, &p->store)));
   WML_TRY(make_buckets(p, images ? WML_U8 : WML_F32, images ? &p->bytes : &p->floats));
   WML_TRY(put_weights(p));
   p->rows = wml_alloc((size_t)p->max_batch * sizeof *p->rows);
-  p->outputs = wml_alloc((size_t)p->max_batch * (size_t)p->output_width * sizeof *p->outputs);
-  return p->rows && p->outputs
+  size_t outputs = (size_t)p->max_batch * (size_t)p->output_width * sizeof *p->outputs;
+  p->outputs = wml_alloc(outputs);
+  if (m->n_outputs > 1) p->one_output = wml_alloc(outputs);
+  return p->rows && p->outputs && (p->one_output || m->n_outputs == 1)
              ? WEBML_OK
-             : wml_no_memory((size_t)p->max_batch * (size_t)p->output_width * 4, "predictions");
+             : wml_no_memory(outputs, "predictions");
 }
 
 /* Small networks take less than a microsecond: waiting for another thread's row is then done by
@@ -159,6 +161,7 @@ void webml_predictor_destroy(webml_predictor *p) {
   wml_weights_free(&p->weights);
   wml_free(p->rows);
   wml_free(p->outputs);
+  wml_free(p->one_output);
   pthread_mutex_destroy(&p->mutex);
   wml_free(p);
 }
@@ -187,6 +190,20 @@ static wml_unit *pick(wml_buckets *b, int64_t n) {
   return &b->units[again ? i : i - 1];
 }
 
+webml_status wml_predictor_read(webml_predictor *p, const wml_unit *unit, float *rows) {
+  const wml_step *step = &unit->step;
+  int64_t batch = step->graph.batch, at = 0;
+  for (int o = 0; o < step->n_outputs; o++) {
+    int64_t width = wml_row_elements(&step->graph.tensors[step->outputs[o]]);
+    float *to = step->n_outputs == 1 ? rows : p->one_output;
+    WML_TRY(wml_from_result(p->device->backend->read(unit->plan, step->outputs[o], to)));
+    for (int64_t i = 0; i < batch && to != rows; i++)
+      memcpy(rows + i * p->output_width + at, to + i * width, (size_t)width * sizeof *rows);
+    at += width;
+  }
+  return WEBML_OK;
+}
+
 static webml_status run_rows(webml_predictor *p, wml_buckets *b, const void *inputs, int64_t n,
                              float *outputs) {
   for (int64_t at = 0; at < n;) {
@@ -197,7 +214,7 @@ static webml_status run_rows(webml_predictor *p, wml_buckets *b, const void *inp
     wml_run run = {.n_steps = 1, .rows = p->rows, .n_feeds = 1, .feeds = &feed};
     WML_TRY(wml_from_result(p->device->backend->run(unit->plan, &run)));
     float *to = here == batch ? outputs + at * p->output_width : p->outputs;
-    WML_TRY(wml_from_result(p->device->backend->read(unit->plan, unit->step.outputs[0], to)));
+    WML_TRY(wml_predictor_read(p, unit, to));
     if (here != batch)
       memcpy(outputs + at * p->output_width, p->outputs,
              (size_t)(here * p->output_width) * sizeof *outputs);
@@ -349,10 +366,14 @@ static webml_status encode_row(const webml_predictor *p, const wml_json *row, fl
 }
 
 static bool gives_probabilities(const webml_model *m) {
-  int node = wml_node_source(m, m->outputs[0].node);
-  if (node < m->n_inputs) return false;
-  wml_activation_kind last = wml_layer_activation(wml_node_layer(m, node)).kind;
-  return last == WML_SOFTMAX || last == WML_SIGMOID;
+  bool all = true;
+  for (int o = 0; o < m->n_outputs; o++) {
+    int node = wml_node_source(m, m->outputs[o].node);
+    if (node < m->n_inputs) return false;
+    wml_activation_kind last = wml_layer_activation(wml_node_layer(m, node)).kind;
+    all &= last == WML_SOFTMAX || last == WML_SIGMOID || (m->n_outputs > 1 && last == WML_LINEAR);
+  }
+  return all;
 }
 
 static void write_outputs(const webml_predictor *p, wml_text *t, const float *y) {

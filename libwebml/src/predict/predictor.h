@@ -28,7 +28,12 @@ struct webml_predictor {
   wml_buckets floats, bytes; /* bytes: images only; floats of images are made on first use */
   int64_t *rows;             /* [max_batch] */
   float *outputs;            /* [max_batch, output_width] */
+  float *one_output;         /* the same room for one of several outputs; or NULL */
 };
+
+/* The outputs of a batch: [batch, output_width], where there are several one behind the other in
+ * each row. */
+webml_status wml_predictor_read(webml_predictor *p, const wml_unit *unit, float *rows);
 
 /* report.c */
 webml_status wml_evaluate(webml_predictor *p, const webml_dataset *dataset,

@@ -144,7 +144,7 @@ static webml_status run_batches(quantizer *q, const wml_layer_quantization *quan
                         .batch = q->batch,
                         .quantization = quantization,
                         .node_inputs = inputs};
-  wml_samples_feeds(s, spec.inputs, spec.targets);
+  wml_samples_feeds(s, q->model, &q->predictor->weights.pipeline, spec.inputs, spec.targets);
   wml_unit unit;
   WML_TRY(wml_unit_create(q->device, q->predictor->store, &spec, &unit));
   webml_status status = wml_unit_prepare(&unit);
@@ -233,7 +233,7 @@ static webml_status calibrate(quantizer *q) {
 
 static webml_status read_outputs(quantizer *q, wml_unit *unit, int64_t first, void *arg) {
   float *to = (float *)arg + first * q->predictor->output_width;
-  return wml_from_result(q->device->backend->read(unit->plan, unit->step.outputs[0], to));
+  return wml_predictor_read(q->predictor, unit, to);
 }
 
 static webml_status put_kernel(quantizer *q, const quantized_layer *l, bool quantized) {

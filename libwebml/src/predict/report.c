@@ -13,6 +13,7 @@ enum { MOST_CLASSES = 4096 }; /* of a confusion matrix */
 typedef struct tally {
   wml_tally classes;                            /* of outputs that are classes */
   double *absolute, *square, *sum, *sum_square; /* per output, in its unit */
+  double *hits;                                 /* per output that is a class or a yes or no */
   double *results;
   float *predictions; /* of one batch */
   float *target;      /* one row, expanded */
@@ -39,6 +40,7 @@ static void count_row(const webml_predictor *p, const wml_samples *s, int64_t ro
   for (int i = 0; i < pipeline->n_outputs; i++) {
     const wml_encoder *e = &pipeline->outputs[i];
     double truth = wml_decode_number(e, target), said = wml_decode_number(e, y);
+    a->hits[i] += said == truth;
     a->absolute[i] += fabs(said - truth);
     a->square[i] += (said - truth) * (said - truth);
     a->sum[i] += truth;
@@ -76,8 +78,7 @@ static webml_status run_part(webml_predictor *p, wml_unit *unit, const wml_sampl
                    .feeds = feeds,
                    .results = a->results};
     WML_TRY(wml_from_result(p->device->backend->run(unit->plan, &run)));
-    WML_TRY(wml_from_result(
-        p->device->backend->read(unit->plan, unit->step.outputs[0], a->predictions)));
+    WML_TRY(wml_predictor_read(p, unit, a->predictions));
     for (int64_t r = 0; r < batch; r++)
       count_row(p, s, wml_sample_row(s, first + i * batch + r),
                 a->predictions + r * p->output_width, a);
@@ -147,20 +148,29 @@ static void write_mistakes(const webml_predictor *p, const tally *a, wml_text *t
   wml_json_close(t, ']');
 }
 
-static void write_numbers(const webml_predictor *p, const tally *a, double n, wml_text *t) {
+static void write_errors(const tally *a, int i, double n, wml_text *t) {
+  double total = a->sum_square[i] - a->sum[i] * a->sum[i] / n;
+  wml_json_key(t, "mae");
+  wml_json_number(t, a->absolute[i] / n);
+  wml_json_key(t, "rmse");
+  wml_json_number(t, sqrt(a->square[i] / n));
+  wml_json_key(t, "r2");
+  wml_json_number(t, total > 0.0 ? 1.0 - a->square[i] / total : 0.0);
+}
+
+static void write_outputs(const webml_predictor *p, const tally *a, double n, wml_text *t) {
   wml_json_key(t, "outputs");
   wml_json_open(t, '[');
   for (int i = 0; i < p->weights.pipeline.n_outputs; i++) {
-    double total = a->sum_square[i] - a->sum[i] * a->sum[i] / n;
+    const wml_encoder *e = &p->weights.pipeline.outputs[i];
     wml_json_open(t, '{');
     wml_json_key(t, "name");
-    wml_json_string(t, p->weights.pipeline.outputs[i].column);
-    wml_json_key(t, "mae");
-    wml_json_number(t, a->absolute[i] / n);
-    wml_json_key(t, "rmse");
-    wml_json_number(t, sqrt(a->square[i] / n));
-    wml_json_key(t, "r2");
-    wml_json_number(t, total > 0.0 ? 1.0 - a->square[i] / total : 0.0);
+    wml_json_string(t, e->column);
+    if (e->encoding == WML_ENCODE_ONE_HOT) {
+      wml_json_key(t, "accuracy");
+      wml_json_number(t, a->hits[i] / n);
+    } else
+      write_errors(a, i, n, t);
     wml_json_close(t, '}');
   }
   wml_json_close(t, ']');
@@ -187,7 +197,7 @@ static void write_report(const webml_predictor *p, const wml_step *step, const w
   if (a->classes.confusion)
     write_classes(p, a, t);
   else if (!a->classes.classes)
-    write_numbers(p, a, (double)s->n, t);
+    write_outputs(p, a, (double)s->n, t);
   if (p->weights.pipeline.format == WML_FORMAT_IMAGES) write_mistakes(p, a, t);
   wml_json_close(t, '}');
 }
@@ -199,7 +209,7 @@ static webml_status evaluate_samples(webml_predictor *p, const wml_samples *s, t
                         .mode = WML_MODE_EVALUATE,
                         .precision = p->precision,
                         .quantization = p->quantization};
-  wml_samples_feeds(s, spec.inputs, spec.targets);
+  wml_samples_feeds(s, p->weights.model, &p->weights.pipeline, spec.inputs, spec.targets);
   wml_unit units[2] = {{0}, {0}};
   webml_status status = WEBML_OK;
   for (int i = 0; i < 2 && status == WEBML_OK; i++) {
@@ -255,7 +265,7 @@ webml_status wml_evaluate(webml_predictor *p, const webml_dataset *dataset,
              .options = options};
   WML_TRY(load_part(p, dataset, options->part, &data, &s, &a.part));
   size_t outputs = (size_t)p->weights.pipeline.n_outputs, n = (size_t)classes;
-  double *sums = wml_calloc(4 * outputs + 1, sizeof *sums);
+  double *sums = wml_calloc(5 * outputs + 1, sizeof *sums);
   bool counts = classes > 0 && classes <= MOST_CLASSES;
   if (counts) a.classes.confusion = wml_calloc(n * n, sizeof *a.classes.confusion);
   a.samples = s->n;
@@ -263,10 +273,10 @@ webml_status wml_evaluate(webml_predictor *p, const webml_dataset *dataset,
   a.target = wml_alloc((size_t)p->output_width * sizeof *a.target);
   webml_status status = sums && (a.classes.confusion || !counts) && a.predictions && a.target
                             ? WEBML_OK
-                            : wml_no_memory(outputs * 32 + (counts ? n * n * 8 : 0), "the report");
+                            : wml_no_memory(outputs * 40 + (counts ? n * n * 8 : 0), "the report");
   if (status == WEBML_OK) {
     a.absolute = sums, a.square = sums + outputs, a.sum = sums + 2 * outputs,
-    a.sum_square = sums + 3 * outputs;
+    a.sum_square = sums + 3 * outputs, a.hits = sums + 4 * outputs;
     status = evaluate_samples(p, s, &a, text);
   }
   wml_free(sums);

@@ -11,6 +11,20 @@ static const size_t bookkeeping = (size_t)1 << 20;
 
 /* ---- plans ---- */
 
+/* Before there is a data set: rows of values, each input and output behind the one before. */
+static void assume_feeds(wml_step_spec *spec, const wml_samples *s) {
+  const webml_model *m = spec->model;
+  int64_t at = 0;
+  wml_step_rows(spec, s->input_type);
+  for (int i = 0; i < m->n_outputs; i++) {
+    int64_t n = wml_shape_elements(&m->nodes[m->outputs[i].node].out);
+    spec->targets[i] = (wml_feed_spec){.type = s->target_type, .width = n};
+    if (m->n_outputs > 1) spec->targets[i].n_cells = (int)n, spec->targets[i].first = (int)at;
+    at += n;
+  }
+  for (int i = 0; i < m->n_outputs && m->n_outputs > 1; i++) spec->targets[i].row_cells = (int)at;
+}
+
 static webml_status create_unit(webml_trainer *t, int which, int part, wml_mode mode,
                                 int64_t batch) {
   const wml_samples *s = &t->data.parts[part];
@@ -21,7 +35,10 @@ static webml_status create_unit(webml_trainer *t, int which, int part, wml_mode 
                         .precision = (wml_precision)t->options.precision,
                         .deterministic = t->options.deterministic,
                         .class_weight = mode == WML_MODE_TRAIN ? t->class_weight : NULL};
-  wml_samples_feeds(s, spec.inputs, spec.targets);
+  if (!t->data.pipeline.n_inputs && t->model->format == WML_FORMAT_CSV)
+    assume_feeds(&spec, s);
+  else
+    wml_samples_feeds(s, t->model, &t->data.pipeline, spec.inputs, spec.targets);
   spec.augment = wml_augmentation_of(&t->options.augmentation);
   spec.n_classes = wml_pipeline_label_count(&t->data.pipeline);
   if (!t->device) return wml_step_build(&spec, &t->units[which].step);
@@ -147,15 +164,25 @@ webml_status wml_trainer_prepare(webml_trainer *t) {
 webml_status wml_trainer_assume(webml_trainer *t, const webml_train_options *options,
                                 int64_t training, int64_t validation) {
   const webml_model *m = t->model;
-  wml_shape in = wml_model_input_shape(m), out = wml_model_output_shape(m);
-  int64_t width = out.rank == 1 ? out.dim[0] : -1;
-  if (m->dynamic || wml_shape_elements(&in) < 0 || width < 0)
+  int64_t in = 0, width = 0;
+  bool open = m->dynamic;
+  for (int i = 0; i < m->n_inputs; i++) {
+    int64_t n = wml_shape_elements(&m->nodes[i].out);
+    open |= n < 0;
+    in += n;
+  }
+  for (int i = 0; i < m->n_outputs; i++) {
+    const wml_shape *out = &m->nodes[m->outputs[i].node].out;
+    open |= out->rank != 1 || out->dim[0] < 0;
+    width += out->dim[0];
+  }
+  if (open)
     return wml_fail(WEBML_ERROR_MODEL, "the model has open sizes; shape it to a data set first");
   WML_TRY(wml_trainer_options(t, options));
   if (t->device) WML_TRY(webml_device_check(t->device, t->options.precision));
   bool images = m->format == WML_FORMAT_IMAGES, classes = images && width > 1;
   wml_samples like = {.input_type = images ? WML_U8 : WML_F32,
-                      .input_width = wml_shape_elements(&in),
+                      .input_width = in,
                       .target_type = classes ? WML_I32 : WML_F32,
                       .target_width = classes ? 1 : width};
   like.n = training;

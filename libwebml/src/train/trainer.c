@@ -62,27 +62,47 @@ webml_status wml_trainer_options(webml_trainer *t, const webml_train_options *gi
 
 /* ---- fit between model and data ---- */
 
+/* Values of the model's inputs, or of its outputs, together. */
+static int64_t count_inputs(const webml_model *m) {
+  int64_t n = 0;
+  for (int i = 0; i < m->n_inputs; i++) n += wml_shape_elements(&m->nodes[i].out);
+  return n;
+}
+static int64_t count_outputs(const webml_model *m) {
+  int64_t n = 0;
+  for (int i = 0; i < m->n_outputs; i++) n += wml_shape_elements(&m->nodes[m->outputs[i].node].out);
+  return n;
+}
+
+static webml_status check_ranks(const webml_model *m) {
+  char text[WML_SHAPE_TEXT];
+  for (int i = 0; i < m->n_outputs; i++) {
+    const wml_shape *out = &m->nodes[m->outputs[i].node].out;
+    if (out->rank != 1)
+      return wml_fail(WEBML_ERROR_MODEL, "the model's output is %s; end it with Flatten and Dense",
+                      wml_shape_text(out, text));
+  }
+  return WEBML_OK;
+}
+
 static webml_status check_fit(const webml_trainer *t) {
   const webml_model *m = t->model;
   const wml_samples *s = &t->data.parts[WML_PART_TRAINING];
   const wml_pipeline *p = &t->data.pipeline;
-  wml_shape in = wml_model_input_shape(m), out = wml_model_output_shape(m);
-  int64_t n = wml_shape_elements(&out),
+  int64_t n = count_outputs(m), in = count_inputs(m),
           classes = p->format == WML_FORMAT_IMAGES ? p->n_classes : p->output_width;
   int64_t want = s->target_type == WML_I32 ? classes : s->target_width;
-  char text[WML_SHAPE_TEXT];
-  if (out.rank != 1)
-    return wml_fail(WEBML_ERROR_MODEL, "the model's output is %s; end it with Flatten and Dense",
-                    wml_shape_text(&out, text));
+  WML_TRY(check_ranks(m));
   if (n != want)
     return wml_fail(
         WEBML_ERROR_MODEL,
         "the model has %lld outputs, the data set %lld; shape the model to the data set",
         (long long)n, (long long)want);
-  if (wml_shape_elements(&in) != s->input_width)
+  if (in != s->input_width)
     return wml_fail(WEBML_ERROR_MODEL, "the model takes %lld values, the data set gives %lld",
-                    (long long)wml_shape_elements(&in), (long long)s->input_width);
-  if (m->outputs[0].loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY && s->target_type != WML_I32)
+                    (long long)in, (long long)s->input_width);
+  if (m->n_outputs == 1 && m->outputs[0].loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY &&
+      s->target_type != WML_I32)
     return wml_fail(WEBML_ERROR_MODEL, "loss sparse_categorical_crossentropy needs one label as "
                                        "the output; use binary_crossentropy or mean_squared_error");
   return WEBML_OK;
@@ -231,16 +251,47 @@ static webml_status set_initial_weights(webml_trainer *t) {
 
 /* ---- history ---- */
 
-static webml_status add_series(webml_trainer *t, const char *prefix, const char *name) {
-  size_t n = strlen(prefix) + strlen(name) + 1;
+/* prefix: "val_" or ""; output: the name of one of several, or NULL. */
+static webml_status add_series(webml_trainer *t, const char *prefix, const char *output,
+                               const char *name) {
+  size_t n = strlen(prefix) + (output ? strlen(output) + 1 : 0) + strlen(name) + 1;
   char *text = wml_arena_alloc(&t->arena, n);
   double *values = wml_arena_alloc(&t->arena, (size_t)t->options.epochs * sizeof *values);
   if (!text || !values)
     return wml_no_memory((size_t)t->options.epochs * sizeof *values, "the history");
-  snprintf(text, n, "%s%s", prefix, name);
+  snprintf(text, n, "%s%s%s%s", prefix, output ? output : "", output ? "_" : "", name);
   t->series_name[t->n_series] = text;
   t->series[t->n_series++] = values;
   return WEBML_OK;
+}
+
+/* Keras's names: "loss", "val_loss"; of several outputs "<output>_loss" and "<output>_<metric>". */
+static webml_status add_part(webml_trainer *t, const char *prefix) {
+  const webml_model *m = t->model;
+  bool many = m->n_outputs > 1;
+  WML_TRY(add_series(t, prefix, NULL, "loss"));
+  for (int o = 0; o < m->n_outputs && many; o++)
+    WML_TRY(add_series(t, prefix, m->outputs[o].name, "loss"));
+  for (int o = 0; o < m->n_outputs; o++)
+    for (int i = 0; i < m->outputs[o].n_metrics; i++)
+      WML_TRY(
+          add_series(t, prefix, many ? m->outputs[o].name : NULL, m->outputs[o].metrics[i].name));
+  return WEBML_OK;
+}
+
+/* Whether more of a series, named without "val_", is better. */
+static bool more_is_better(const webml_model *m, const char *base) {
+  for (int o = 0; o < m->n_outputs; o++)
+    for (int i = 0; i < m->outputs[o].n_metrics; i++) {
+      const wml_metric_spec *metric = &m->outputs[o].metrics[i];
+      size_t n = strlen(m->outputs[o].name);
+      const char *name = base;
+      if (m->n_outputs > 1 && strncmp(base, m->outputs[o].name, n) == 0 && base[n] == '_')
+        name = base + n + 1;
+      if (strcmp(name, metric->name) == 0)
+        return metric->by_shape || wml_metric_more_is_better(metric->metric.kind);
+    }
+  return false;
 }
 
 static int find_series(const webml_trainer *t, const char *name) {
@@ -250,15 +301,11 @@ static int find_series(const webml_trainer *t, const char *name) {
 }
 
 static webml_status set_series(webml_trainer *t) {
-  const wml_model_output *out = &t->model->outputs[0];
   bool validates = t->data.parts[WML_PART_VALIDATION].n > 0;
-  for (int pass = 0; pass < (validates ? 2 : 1); pass++) {
-    const char *prefix = pass ? "val_" : "";
-    WML_TRY(add_series(t, prefix, "loss"));
-    for (int i = 0; i < out->n_metrics; i++) WML_TRY(add_series(t, prefix, out->metrics[i].name));
-  }
-  WML_TRY(add_series(t, "", "learning_rate"));
-  WML_TRY(add_series(t, "", "seconds"));
+  WML_TRY(add_part(t, ""));
+  if (validates) WML_TRY(add_part(t, "val_"));
+  WML_TRY(add_series(t, "", NULL, "learning_rate"));
+  WML_TRY(add_series(t, "", NULL, "seconds"));
   const char *name = t->options.monitor ? t->options.monitor : validates ? "val_loss" : "loss";
   t->monitor = find_series(t, name);
   if (t->monitor < 0) {
@@ -268,11 +315,7 @@ static webml_status set_series(webml_trainer *t) {
         meant ? ", did you mean \"" : "", meant ? meant : "", meant ? "\"?" : "",
         strncmp(name, "val_", 4) == 0 && !validates ? "; the data set has no validation part" : "");
   }
-  const char *base = strncmp(name, "val_", 4) == 0 ? name + 4 : name;
-  for (int i = 0; i < out->n_metrics; i++)
-    if (strcmp(base, out->metrics[i].name) == 0)
-      t->monitor_max =
-          out->metrics[i].by_shape || wml_metric_more_is_better(out->metrics[i].metric.kind);
+  t->monitor_max = more_is_better(t->model, strncmp(name, "val_", 4) == 0 ? name + 4 : name);
   return WEBML_OK;
 }
 
@@ -287,10 +330,9 @@ static webml_status keep_texts(webml_trainer *t) {
 
 webml_status wml_trainer_settle(webml_trainer *t, const webml_dataset *dataset,
                                 const webml_train_options *options, bool rows) {
-  if (t->model->n_inputs != 1 || t->model->n_outputs != 1)
-    return wml_fail(WEBML_ERROR_UNSUPPORTED,
-                    "a model with several inputs or outputs cannot be trained on a data set yet");
-  if (t->model->dynamic || t->model->outputs[0].loss_open || t->model->optimizer_open)
+  bool open = t->model->dynamic || t->model->optimizer_open;
+  for (int i = 0; i < t->model->n_outputs; i++) open |= t->model->outputs[i].loss_open;
+  if (open)
     return wml_fail(
         WEBML_ERROR_MODEL,
         "the model is still open; shape it to the data set first (webml_model_shape_to)");

@@ -37,7 +37,7 @@ enum {
   WML_UNIT_EVALUATE_REST,
   WML_N_UNITS
 };
-enum { WML_MAX_SERIES = 2 + 2 * WEBML_MAX_METRICS + 2 };
+enum { WML_MAX_SERIES = 2 + 2 * WEBML_MAX_METRICS + 2 }; /* metrics: and losses of outputs */
 
 typedef struct wml_writer { /* writes checkpoints beside the training */
   pthread_t thread;
