@@ -31,7 +31,8 @@ static __global__ void forward(pool p, cuda_view x, cuda_view y, int each) {
         cuda_float4 v = view_take(x, ((n * p.h + h) * p.w + w) * p.c + c, each);
         for (int k = 0; k < 4; k++) sum.v[k] += v.v[k];
       }
-    float count = (float)((h1 - h0) * (w1 - w0));
+    bool empty = h1 <= h0 || w1 <= w0; /* of padding alone: the sum stays 0 */
+    float count = empty ? 1.0f : (float)((h1 - h0) * (w1 - w0));
     for (int k = 0; k < 4; k++) sum.v[k] /= count;
     view_put(y, at, sum, each);
   }
