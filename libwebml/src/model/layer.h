@@ -114,11 +114,11 @@ struct wml_layer_class {
   int gives;                     /* rank of its result; 0: that of its first input */
   int least_inputs, most_inputs; /* 0: one; most -1: any number */
   bool takes_indices;            /* inputs are whole numbers */
-  bool hands_on;      /* in prediction it computes nothing: views, and what only training does */
-  const void *member; /* its row in the table of its file, where several classes share one; NULL */
+  bool hands_on; /* in prediction it computes nothing: views, and what only training does */
   size_t options_size;
   const wml_field *fields;
   int n_fields;
+  const void *member; /* its row in the table of its file, where several classes share one; NULL */
   /* Sets out, flops and parameters from in and options; issues under `place`. */
   webml_status (*shape)(wml_shaping *shaping);
   /* What is known of the result from the options alone: sets dimensions of out. NULL: nothing but
