@@ -19,8 +19,6 @@
   X(random_rotation)                                                                               \
   X(random_translation)                                                                            \
   X(random_zoom)                                                                                   \
-  X(random_brightness)                                                                             \
-  X(random_crop)                                                                                   \
   X(dropout)                                                                                       \
   X(batch_normalization)                                                                           \
   X(layer_normalization)                                                                           \

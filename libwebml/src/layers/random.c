@@ -26,7 +26,6 @@ typedef struct randomness {
   bool fills;                 /* shows what is beyond the edges */
   bool has_height, has_width; /* factors */
   bool one_range;             /* both axes have one */
-  const char *refused, *cure;
 } randomness;
 
 static const randomness flipping = {0}, rotating = {.fills = true, .has_height = true},
@@ -34,15 +33,7 @@ static const randomness flipping = {0}, rotating = {.fills = true, .has_height =
                         zooming = {.fills = true,
                                    .has_height = true,
                                    .has_width = true,
-                                   .one_range = true},
-                        brightening = {.refused =
-                                           "adds a number to all values, but the augmentation of "
-                                           "trainings multiplies them",
-                                       .cure =
-                                           "remove it and set the training's option brightness"},
-                        cropping = {.refused = "cuts a window out at random, but the augmentation "
-                                               "of trainings enlarges it to the whole size",
-                                    .cure = "remove it and set the training's option random_crop"};
+                                   .one_range = true};
 
 /* ---- options ---- */
 
@@ -111,17 +102,6 @@ static const wml_field zoom_fields[] = {
     FILL_FIELDS,
     COMMON_FIELDS,
 };
-static const wml_field brightness_fields[] = {
-    {.key = "factor", .kind = WML_FIELD_IGNORED},
-    {.key = "value_range", .kind = WML_FIELD_IGNORED},
-    COMMON_FIELDS,
-};
-static const wml_field crop_fields[] = {
-    {.key = "height", .kind = WML_FIELD_IGNORED},
-    {.key = "width", .kind = WML_FIELD_IGNORED},
-    COMMON_FIELDS,
-};
-
 /* ---- what the pipeline can do ---- */
 
 static void check_span(const wml_shaping *s, const char *key, const float span[2]) {
@@ -196,12 +176,6 @@ static void check_place(const wml_shaping *s) {
 static webml_status shape(wml_shaping *s) {
   const randomness *r = s->layer->class->member;
   s->out = s->in[0];
-  if (r->refused) {
-    wml_issue(s->issues, s->place, "%s", r->refused);
-    wml_issue_cure(s->issues, "%s", r->cure);
-    wml_patch_remove(s->issues, s->place);
-    return WEBML_OK;
-  }
   check_factors(s, s->options, r);
   check_place(s);
   return WEBML_OK;
@@ -237,11 +211,6 @@ static void zoom(const void *options, webml_augmentation *a) {
   const random_options *o = options;
   a->zoom_range = (double)o->height[1];
   set_fill(o, a);
-}
-
-static void nothing(const void *options, webml_augmentation *a) {
-  (void)options;
-  (void)a;
 }
 
 /* ---- in the graph they hand on what they read ---- */
@@ -287,9 +256,3 @@ const wml_layer_class wml_layer_random_translation =
 const wml_layer_class wml_layer_random_zoom =
     RANDOM("RandomZoom", "random_zoom", &zooming, zoom_fields, zoom,
            "Zooms pictures at random in training.");
-const wml_layer_class wml_layer_random_brightness =
-    RANDOM("RandomBrightness", "random_brightness", &brightening, brightness_fields, nothing,
-           "Not supported: the training's option brightness multiplies the values of pictures.");
-const wml_layer_class wml_layer_random_crop =
-    RANDOM("RandomCrop", "random_crop", &cropping, crop_fields, nothing,
-           "Not supported: the training's option random_crop enlarges windows of pictures.");
