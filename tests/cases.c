@@ -56,6 +56,17 @@
             "'optimizer':" optimizer ",'loss':'categorical_crossentropy'"),                        \
         false                                                                                      \
   }
+/* Layers for pictures, with trained weights below them and above. */
+#define PICTURE_CASE(name, batch, size, layers)                                                    \
+  {                                                                                                \
+    name, batch,                                                                                   \
+        NET(size, CONV("'filters':4,'kernel_size':1") "," layers "," FLAT "," DENSE("'units':2"),  \
+            MSE),                                                                                  \
+        true                                                                                       \
+  }
+/* The same for rows of numbers. */
+#define ROW_CASE(name, batch, layers)                                                              \
+  { name, batch, NET("[5]", DENSE("'units':6") "," layers "," DENSE("'units':3"), MSE), true }
 
 const op_case op_cases[] = {
     CONV_CASE("3x3 valid", "[9,8,3]", "'filters':5,'kernel_size':3"),
@@ -308,6 +319,108 @@ const op_case op_cases[] = {
     OPT_CASE("{'name':'sgd','clipnorm':0.01}"),
     OPT_CASE("{'name':'adam','clipvalue':0.001}"),
     OPT_CASE("{'name':'sgd','global_clipnorm':0.02}"),
+    PICTURE_CASE("depthwise 3x3 same", 3, "[7,6,3]",
+                 LAYER("DepthwiseConv2D", "'kernel_size':3,'padding':'same'")),
+    PICTURE_CASE("depthwise, multiplier 3, stride 2", 2, "[8,7,2]",
+                 LAYER("DepthwiseConv2D", "'kernel_size':[3,2],'depth_multiplier':3,'strides':2")),
+    PICTURE_CASE("depthwise, dilation 2, no bias, tanh", 1, "[7,7,3]",
+                 LAYER("DepthwiseConv2D", "'kernel_size':3,'dilation_rate':2,'use_bias':false,"
+                                          "'activation':'tanh'")),
+    PICTURE_CASE("depthwise, regularized, glu", 4, "[5,5,2]",
+                 LAYER("DepthwiseConv2D", "'kernel_size':2,'depthwise_regularizer':'l2',"
+                                          "'bias_regularizer':'l2','activation':'glu'")),
+    {"depthwise first", 5,
+     NET("[6,6,3]",
+         LAYER("DepthwiseConv2D", "'kernel_size':3,'depth_multiplier':2") "," FLAT
+                                                                          "," DENSE("'units':2"),
+         MSE),
+     true},
+    PICTURE_CASE("depthwise of the whole picture", 2, "[4,5,2]",
+                 LAYER("DepthwiseConv2D", "'kernel_size':[4,5]")),
+    PICTURE_CASE("separable 3x3 same, multiplier 2", 3, "[6,7,2]",
+                 LAYER("SeparableConv2D", "'filters':5,'kernel_size':3,'padding':'same',"
+                                          "'depth_multiplier':2,'activation':'tanh'")),
+    PICTURE_CASE("separable, stride 2, no bias", 2, "[7,6,2]",
+                 LAYER("SeparableConv2D", "'filters':3,'kernel_size':2,'strides':2,"
+                                          "'use_bias':false,'pointwise_regularizer':'l2'")),
+    {"separable first", 4,
+     NET("[6,6,3]",
+         LAYER("SeparableConv2D",
+               "'filters':4,'kernel_size':3,'dilation_rate':2") "," FLAT "," DENSE("'units':2"),
+         MSE),
+     true},
+    PICTURE_CASE("transposed 3x3, stride 2, same", 3, "[4,5,2]",
+                 LAYER("Conv2DTranspose", "'filters':3,'kernel_size':3,'strides':2,"
+                                          "'padding':'same','activation':'tanh'")),
+    PICTURE_CASE("transposed 5x2, strides [2,3], valid", 2, "[3,4,2]",
+                 LAYER("Conv2DTranspose", "'filters':5,'kernel_size':[5,2],'strides':[2,3]")),
+    PICTURE_CASE("transposed, output_padding", 1, "[3,3,2]",
+                 LAYER("Conv2DTranspose", "'filters':2,'kernel_size':[3,4],'strides':2,"
+                                          "'padding':'same','output_padding':1,'use_bias':false")),
+    PICTURE_CASE("transposed, valid, output_padding [1,0]", 4, "[3,4,2]",
+                 LAYER("Conv2DTranspose", "'filters':3,'kernel_size':2,'strides':2,"
+                                          "'output_padding':[1,0],'kernel_regularizer':'l2',"
+                                          "'bias_regularizer':'l2'")),
+    PICTURE_CASE("transposed, stride 1, glu", 2, "[4,4,2]",
+                 LAYER("Conv2DTranspose", "'filters':6,'kernel_size':3,'activation':'glu'")),
+    {"transposed first", 5,
+     NET("[3,4,3]",
+         LAYER("Conv2DTranspose", "'filters':2,'kernel_size':2,'strides':2") "," FLAT
+                                                                             "," DENSE("'units':2"),
+         MSE),
+     true},
+    PICTURE_CASE("average pool", 3, "[6,9,2]", LAYER("AveragePooling2D", "")),
+    PICTURE_CASE("average pool same, odd, overlapping", 2, "[7,6,2]",
+                 LAYER("AveragePooling2D", "'pool_size':3,'strides':2,'padding':'same'")),
+    PICTURE_CASE("average pool 3x2, strides [1,3]", 5, "[5,8,1]",
+                 LAYER("AveragePooling2D", "'pool_size':[3,2],'strides':[1,3]")),
+    PICTURE_CASE("global average", 4, "[5,3,2]", LAYER("GlobalAveragePooling2D", "")),
+    PICTURE_CASE("global average, keepdims", 1, "[5,3,2]",
+                 LAYER("GlobalAveragePooling2D", "'keepdims':true")),
+    PICTURE_CASE("global max", 2, "[4,3,2]", LAYER("GlobalMaxPooling2D", "")),
+    PICTURE_CASE("global max, keepdims", 3, "[4,3,2]",
+                 LAYER("GlobalMaxPooling2D", "'keepdims':true")),
+    PICTURE_CASE("zero padding", 2, "[3,4,2]", LAYER("ZeroPadding2D", "'padding':[[1,0],[2,3]]")),
+    PICTURE_CASE("zero padding by 1", 5, "[2,2,2]", LAYER("ZeroPadding2D", "")),
+    PICTURE_CASE("cropping", 3, "[6,7,2]", LAYER("Cropping2D", "'cropping':[[2,1],[0,3]]")),
+    PICTURE_CASE("cropping by [1,2]", 1, "[5,6,2]", LAYER("Cropping2D", "'cropping':[1,2]")),
+    PICTURE_CASE("upsampling", 2, "[3,4,2]", LAYER("UpSampling2D", "")),
+    PICTURE_CASE("upsampling, bilinear, [2,3]", 3, "[4,3,2]",
+                 LAYER("UpSampling2D", "'size':[2,3],'interpolation':'bilinear'")),
+    PICTURE_CASE("resizing", 4, "[5,7,2]", LAYER("Resizing", "'height':8,'width':3")),
+    PICTURE_CASE("resizing, nearest", 1, "[5,7,2]",
+                 LAYER("Resizing", "'height':3,'width':9,'interpolation':'nearest'")),
+    PICTURE_CASE("rescaling", 2, "[3,3,2]", LAYER("Rescaling", "'scale':-2.5,'offset':0.5")),
+    ROW_CASE("normalization", 3,
+             LAYER("Normalization", "'mean':[1,2,3,4,5,6],'variance':[0,1,4,0.5,2,9]")),
+    PICTURE_CASE("normalization by one number", 4, "[3,3,2]",
+                 LAYER("Normalization", "'mean':0.5,'variance':4")),
+    ROW_CASE("layer norm", 4, LAYER("LayerNormalization", "")),
+    ROW_CASE("layer norm, bare", 2, LAYER("LayerNormalization", "'center':false,'scale':false")),
+    PICTURE_CASE("layer norm of pixels, regularized", 3, "[3,4,2]",
+                 LAYER("LayerNormalization", "'epsilon':0.1,'gamma_regularizer':'l2',"
+                                             "'beta_regularizer':'l2'")),
+    PICTURE_CASE("layer norm of all axes", 5, "[3,2,2]",
+                 LAYER("LayerNormalization", "'axis':[1,2,3]")),
+    PICTURE_CASE("layer norm of all axes without gamma", 1, "[3,2,2]",
+                 LAYER("LayerNormalization", "'axis':[-1,-2,-3],'scale':false")),
+    PICTURE_CASE("layer norm, frozen", 2, "[3,2,2]",
+                 LAYER("LayerNormalization", "'trainable':false")),
+    PICTURE_CASE("group norm", 3, "[3,4,2]", LAYER("GroupNormalization", "'groups':2")),
+    PICTURE_CASE("group norm, one group, no beta", 1, "[3,4,2]",
+                 LAYER("GroupNormalization", "'groups':1,'center':false")),
+    PICTURE_CASE("instance norm", 4, "[4,3,2]", LAYER("GroupNormalization", "'groups':-1")),
+    ROW_CASE("group norm of rows", 5, LAYER("GroupNormalization", "'groups':3,'epsilon':0.01")),
+    ROW_CASE("rms norm", 2, LAYER("RMSNormalization", "")),
+    PICTURE_CASE("rms norm of pixels", 5, "[2,3,2]", LAYER("RMSNormalization", "'epsilon':0.1")),
+    ROW_CASE("unit norm", 3, LAYER("UnitNormalization", "")),
+    PICTURE_CASE("unit norm of pixels", 1, "[2,3,2]", LAYER("UnitNormalization", "")),
+    {"augmentation hands on", 3,
+     NET("[4,5,3]",
+         LAYER("RandomFlip", "") "," LAYER("RandomRotation", "'factor':0.1") "," CONV(
+             "'filters':3,'kernel_size':2") "," FLAT "," DENSE("'units':2"),
+         MSE),
+     true},
     {"metrics", 9,
      NET("[5]", DENSE("'units':4,'activation':'softmax'"),
          "'optimizer':'sgd','loss':'categorical_crossentropy','metrics':['accuracy','"

@@ -100,6 +100,16 @@ cases = [  # description, {pointer: part of the sentence}
     (net(conv(), conv(filters=9, groups=9), flat, dense(10)), {"/layers/1": "the 8 input channels are not a multiple of groups 9"}),
     (net(conv(strides=2, dilation_rate=2), flat, dense(10)), {"/layers/0": "cannot both be above 1"}),
     (net(conv(), layer("BatchNormalization", axis=1), flat, dense(10)), {"/layers/1": "axis 1 is not the last axis"}),
+    (net(layer("DepthwiseConv2D", kernel_size=29), flat, dense(10)), {"/layers/0": "kernel 29x29 exceeds the 28x28 input"}),
+    (net(layer("Conv2DTranspose", filters=2, kernel_size=3, strides=2, output_padding=2), flat, dense(10)), {"/layers/0": "output_padding 2 does not go"}),
+    (net(conv(filters=12), layer("GroupNormalization"), flat, dense(10)), {"/layers/1": "the 12 channels are not a multiple of groups 32"}),
+    (net(layer("LayerNormalization", axis=[1, 2]), flat, dense(10)), {"/layers/0": "only the last axis"}),
+    (net(layer("UnitNormalization", axis=1), flat, dense(10)), {"/layers/0": "only the last axis"}),
+    (net(layer("Normalization", mean=0, variance=1, axis=1), flat, dense(10)), {"/layers/0": "axis 1 is not the last axis"}),
+    (net(conv(), layer("RandomFlip"), flat, dense(10)), {"/layers/1": "must stand before all other layers"}),
+    (net(layer("RandomRotation", factor=[-0.1, 0.3]), flat, dense(10)), {"/layers/0": "only from -x to x"}),
+    (net(layer("RandomZoom", height_factor=0.2), flat, dense(10)), {"/layers/0": "not by one factor"}),
+    (net(layer("RandomFlip"), layer("RandomFlip"), flat, dense(10)), {"/layers/1": "stands twice"}),
     (net(flat, dense(None, "relu"), dense(10)), {"/layers/2": "only the last Dense may have units null"}),
     (net(layer("Conv2D", kernel_size=3), flat, dense(10)), {"/layers/0/layer": '"filters" is required'}),
     (net({"type": "Conv2D"}, flat, dense(10)), {"/layers/0/layer": "is required"}),
@@ -144,6 +154,9 @@ for model, expected in cases:
     check(ask(fixed)["valid"], f"{json.dumps(model)} was cured to {json.dumps(fixed)}")
 check(cured(net(conv(), dense(10))) == net(conv(), {"type": "Flatten"}, dense(10)), "a Flatten is put where it is missing")
 check(cured(net(flat, conv(), dense(10))) == net(conv(), flat, dense(10)), "a convolution is moved before the Flatten")
+check(cured(net(conv(filters=12), layer("GroupNormalization"), flat, dense(10)))["layers"][1] == layer("GroupNormalization", groups=4), "groups are set")
+check(cured(net(conv(), layer("RandomFlip"), flat, dense(10)))["layers"][0] == layer("RandomFlip"), "augmentation is moved to the beginning")
+check(cured(net(layer("RandomZoom", height_factor=0.2), flat, dense(10)))["layers"][0]["layer"]["width_factor"] == 0.2, "zooms by the same range")
 check(cured(net(flat, dense(10, "sigmoid"))) == net(flat, dense(10)), "the activation is set")
 a = ask(net(flat, dense(10), loss={"name": "categorical_crossentropy", "from_logits": True}) | {"layers": [flat, layer("Dense", units=10)]})
 check(a["valid"] and not a["warnings"], f"logits are fine when they are said to be: {a['warnings']}")

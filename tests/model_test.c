@@ -237,7 +237,186 @@ static void test_values(void) {
   CHECK_ERROR("layers[0].layer.bias_initializer.val: unknown key, did you mean \"value\"?");
 }
 
+/* A model of these layers, in JSON with single quotes. */
+static char *described(const char *size, const char *layers) {
+  size_t n = strlen(size) + strlen(layers) + 100;
+  char *json = test_alloc(n);
+  snprintf(json, n, "{'size':%s,'optimizer':'sgd','loss':'mse','layers':[%s]}", size, layers);
+  for (char *c = json; *c; c++)
+    if (*c == '\'') *c = '"';
+  return json;
+}
+
+#define ONE(type, options) "{'type':'" type "','layer':{" options "}}"
+
+/* What a layer gives, and how many numbers its parameters have; its options survive being written.
+ * Sizes are those of Keras 3. */
+static void test_layers(void) {
+  static const struct {
+    const char *size, *layer, *out;
+    int64_t parameters;
+  } rows[] = {
+      {"[7,6,3]", ONE("DepthwiseConv2D", "'kernel_size':3,'depth_multiplier':2"), "5x4x6", 60},
+      {"[7,6,3]",
+       ONE("DepthwiseConv2D", "'kernel_size':[3,2],'strides':2,'padding':'same','use_bias':false,"
+                              "'activation':'relu','depthwise_initializer':'he_normal'"),
+       "4x3x3", 18},
+      {"[7,6,3]",
+       ONE("SeparableConv2D", "'filters':5,'kernel_size':3,'depth_multiplier':2,"
+                              "'pointwise_initializer':'zeros'"),
+       "5x4x5", 54 + 30 + 5},
+      {"[4,5,3]", ONE("Conv2DTranspose", "'filters':2,'kernel_size':3"), "6x7x2", 56},
+      {"[4,5,3]", ONE("Conv2DTranspose", "'filters':2,'kernel_size':[5,2],'strides':[2,3]"),
+       "11x15x2", 62},
+      {"[4,5,3]",
+       ONE("Conv2DTranspose", "'filters':2,'kernel_size':3,'strides':2,'padding':'same',"
+                              "'use_bias':false"),
+       "8x10x2", 54},
+      {"[4,5,3]",
+       ONE("Conv2DTranspose", "'filters':2,'kernel_size':3,'strides':2,'padding':'same',"
+                              "'output_padding':[0,1]"),
+       "7x10x2", 56},
+      {"[7,6,3]", ONE("AveragePooling2D", ""), "3x3x3", 0},
+      {"[7,6,3]", ONE("AveragePooling2D", "'pool_size':3,'strides':2,'padding':'same'"), "4x3x3",
+       0},
+      {"[7,6,3]", ONE("GlobalAveragePooling2D", ""), "3", 0},
+      {"[7,6,3]", ONE("GlobalMaxPooling2D", "'keepdims':true"), "1x1x3", 0},
+      {"[7,6,3]", ONE("ZeroPadding2D", ""), "9x8x3", 0},
+      {"[7,6,3]", ONE("ZeroPadding2D", "'padding':[2,[0,3]]"), "11x9x3", 0},
+      {"[7,6,3]", ONE("Cropping2D", "'cropping':[[1,2],[3,0]]"), "4x3x3", 0},
+      {"[7,6,3]", ONE("UpSampling2D", "'size':[2,3],'interpolation':'bilinear'"), "14x18x3", 0},
+      {"[7,6,3]", ONE("Resizing", "'height':3,'width':9,'crop_to_aspect_ratio':false"), "3x9x3", 0},
+      {"[7,6,3]", ONE("Rescaling", "'scale':0.1,'offset':-1"), "7x6x3", 0},
+      {"[7,6,3]", ONE("Normalization", "'mean':[1,2,3],'variance':0.5"), "7x6x3", 6},
+      {"[7,6,3]", ONE("LayerNormalization", ""), "7x6x3", 6},
+      {"[7,6,3]", ONE("LayerNormalization", "'axis':[1,2,3],'center':false"), "7x6x3", 126},
+      {"[8]", ONE("LayerNormalization", "'scale':false,'epsilon':0.01"), "8", 8},
+      {"[7,6,8]", ONE("GroupNormalization", "'groups':4"), "7x6x8", 16},
+      {"[7,6,8]", ONE("GroupNormalization", "'groups':-1,'scale':false,'center':false"), "7x6x8",
+       0},
+      {"[7,6,8]", ONE("RMSNormalization", "'epsilon':0.5"), "7x6x8", 8},
+      {"[7,6,8]", ONE("UnitNormalization", ""), "7x6x8", 0},
+      {"[7,6,3]", ONE("RandomFlip", "'mode':'horizontal'"), "7x6x3", 0},
+      {"[7,6,3]", ONE("RandomRotation", "'factor':[-0.25,0.25],'fill_mode':'constant'"), "7x6x3",
+       0},
+      {"[7,6,3]", ONE("RandomTranslation", "'height_factor':0.1,'width_factor':-0.2"), "7x6x3", 0},
+      {"[7,6,3]", ONE("RandomZoom", "'height_factor':0.3,'width_factor':0.3,'fill_value':0.5"),
+       "7x6x3", 0},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    char *json = described(rows[i].size, rows[i].layer), *first = NULL, *second = NULL;
+    char text[WML_SHAPE_TEXT];
+    webml_model *m = load(json), *again = NULL;
+    if (!m) continue;
+    wml_shape out = wml_model_output_shape(m);
+    CHECKF(strcmp(wml_shape_text(&out, text), rows[i].out) == 0, "%s gives %s", json, text);
+    int64_t parameters = 0;
+    for (int k = 0; k < m->layers[0].n_params; k++) {
+      const wml_param *p = &m->layers[0].params[k];
+      int64_t n = 1, seen = 1;
+      for (int d = 0; d < p->rank; d++) n *= p->dim[d];
+      for (int d = 0; d < p->seen_rank; d++) seen *= p->seen_dim[d];
+      CHECKF(!p->seen_rank || seen == n, "%s: %s is seen with other elements", json, p->name);
+      parameters += n;
+    }
+    CHECKF(parameters == rows[i].parameters, "%s has %lld", json, (long long)parameters);
+    CHECK_OK(webml_model_to_json(m, &first));
+    again = load(first);
+    CHECK_OK(webml_model_to_json(again, &second));
+    CHECKF(first && second && strcmp(first, second) == 0, "%s then %s", first, second);
+    webml_free(first);
+    webml_free(second);
+    webml_model_destroy(again);
+    webml_model_destroy(m);
+    free(json);
+  }
+}
+
+/* Options are written as they were read. */
+static void test_written_options(void) {
+  static const struct {
+    const char *layer, *written;
+  } rows[] = {
+      {ONE("ZeroPadding2D", "'padding':[1,[2,3]]"), "\"padding\":[[1,1],[2,3]]"},
+      {ONE("Cropping2D", "'cropping':1"), "\"cropping\":[[1,1],[1,1]]"},
+      {ONE("RandomRotation", "'factor':[-0.25,0.25]"), "\"factor\":0.25"},
+      {ONE("Normalization", "'mean':[1,2.5,3],'variance':4"), "\"mean\":[1,2.5,3],\"variance\":4"},
+      {ONE("LayerNormalization", "'axis':[1,2,3]"), "\"axis\":[1,2,3]"},
+      {ONE("Conv2DTranspose", "'filters':1,'kernel_size':2,'strides':2,'output_padding':1"),
+       "\"output_padding\":[1,1]"},
+      {ONE("Conv2DTranspose", "'filters':1,'kernel_size':2,'output_padding':null"),
+       "\"kernel_size\":[2,2],\"padding\":\"valid\",\"name\""},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    char *json = described("[7,6,3]", rows[i].layer), *text = NULL;
+    webml_model *m = load(json);
+    CHECK_OK(webml_model_to_json(m, &text));
+    CHECKF(text && strstr(text, rows[i].written), "%s is written as %s", json, text);
+    webml_free(text);
+    webml_model_destroy(m);
+    free(json);
+  }
+}
+
+static void test_layer_errors(void) {
+  static const struct {
+    const char *layers, *error;
+  } rows[] = {
+      {ONE("DepthwiseConv2D", "'kernel_size':8"), "kernel 8x8 exceeds the 7x6 input"},
+      {ONE("SeparableConv2D", "'filters':2,'kernel_size':2,'strides':2,'dilation_rate':2"),
+       "cannot both be above 1"},
+      {ONE("Conv2DTranspose", "'filters':2,'kernel_size':3,'strides':2,'output_padding':2"),
+       "output_padding 2 does not go with kernel_size 3 and strides 2"},
+      {ONE("Conv2DTranspose", "'filters':2,'kernel_size':3,'dilation_rate':2"),
+       "2 is out of range, must be 1 to 1"},
+      {ONE("AveragePooling2D", "'pool_size':8"), "pool 8x8 exceeds the 7x6 input"},
+      {ONE("Cropping2D", "'cropping':[3,3]"), "leaves nothing of the width of an input of 7x6x3"},
+      {ONE("ZeroPadding2D", "'padding':[1,2,3]"), "must be one number, [height, width] or"},
+      {ONE("ZeroPadding2D", "'padding':[[1,-2],3]"),
+       "layers[0].layer.padding[0][1]: -2 is out of range"},
+      {ONE("Resizing", "'height':3,'width':3,'crop_to_aspect_ratio':true"),
+       "only false is supported"},
+      {ONE("Normalization", "'mean':3"), "needs mean and variance"},
+      {ONE("Normalization", "'mean':[3,4],'variance':1"), "mean has 2 numbers for 3 features"},
+      {ONE("Normalization", "'mean':0,'variance':1,'axis':1"), "axis 1 is not the last axis"},
+      {ONE("LayerNormalization", "'axis':[1,2]"), "only the last axis, -1, or all axes"},
+      {ONE("LayerNormalization", "'axis':1"), "only the last axis, -1, or all axes"},
+      {ONE("LayerNormalization", "'rms_scaling':true"), "use RMSNormalization"},
+      {ONE("GroupNormalization", ""), "the 3 channels are not a multiple of groups 32"},
+      {ONE("GroupNormalization", "'groups':0"), "the 3 channels are not a multiple of groups 0"},
+      {ONE("UnitNormalization", "'axis':2"), "only the last axis, -1, is supported"},
+      {ONE("RandomRotation", "'factor':[-0.1,0.3]"), "only from -x to x is supported"},
+      {ONE("RandomRotation", "'factor':[0.3,-0.1]"), "the greatest, -0.1, is below the least, 0.3"},
+      {ONE("RandomRotation", "'factor':0.1,'fill_mode':'wrap'"),
+       "must be \"nearest\", \"constant\" or \"reflect\""},
+      {ONE("RandomZoom", "'height_factor':0.2"), "not by one factor"},
+      {ONE("RandomZoom", "'height_factor':0.2,'width_factor':0.1"), "zoomed by one range"},
+      {ONE("Flatten", "") "," ONE("RandomFlip", ""), "takes an image"},
+      {ONE("MaxPooling2D", "") "," ONE("RandomFlip", ""), "must stand before all other layers"},
+      {ONE("RandomFlip", "") "," ONE("RandomFlip", ""), "stands twice, with \"random_flip\""},
+      {ONE("RandomRotation", "'factor':0.1") "," ONE(
+           "RandomTranslation", "'height_factor':0,'width_factor':0.1,'fill_mode':'nearest'"),
+       "fills in another way than \"random_rotation\""},
+      {ONE("RandomFlip", "") ",{'type':'Flatten','layer':{'name':'a'},'inputs':'input'},"
+                             "{'type':'Flatten','layer':{'name':'b'},'inputs':'random_flip'}",
+       "changes what \"a\" reads"},
+      {ONE("RandomBrightness", "'factor':0.1"), "augmentation multiplies them"},
+      {ONE("RandomCrop", "'height':3,'width':3"), "augmentation keeps their size"},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    char *json = described("[7,6,3]", rows[i].layers);
+    webml_model *m = NULL;
+    CHECK_STATUS(WEBML_ERROR_MODEL, webml_model_parse(json, strlen(json), &m));
+    CHECK_ERROR(rows[i].error);
+    webml_model_destroy(m);
+    free(json);
+  }
+}
+
 int main(void) {
+  test_layers();
+  test_written_options();
+  test_layer_errors();
   test_values();
   test_json();
   test_numbers();

@@ -818,7 +818,20 @@ static void check_cpu(const char *only) {
 
 /* ops_test gpu [WORDS]: the GPU alone, and of the cases those with these words in their names.
  * ops_test cpu [WORDS]: the CPU alone, for the instruction set that WEBML_ISA names. */
+/* The reference against finite differences, of the cases with `part` in their names. */
+static void check_gradients(const char *part) {
+  for (int i = 0; i < n_op_cases; i++) {
+    if (!op_cases[i].smooth || (part && !strstr(op_cases[i].name, part))) continue;
+    double error = gradient_error(&op_cases[i], false);
+    CHECKF(error < 2e-2, "%s: finite differences disagree by %g", op_cases[i].name, error);
+  }
+}
+
 int main(int argc, char **argv) {
+  if (argc > 1 && strcmp(argv[1], "ref") == 0) {
+    check_gradients(argc > 2 ? argv[2] : NULL);
+    return test_report();
+  }
   if (argc > 1 && strcmp(argv[1], "gpu") == 0) {
     check_gpu(argc > 2 ? argv[2] : NULL);
     return test_report();
@@ -836,11 +849,7 @@ int main(int argc, char **argv) {
   for (size_t i = 0; i < sizeof subjects / sizeof *subjects; i++) check_subject(&subjects[i], NULL);
   const subject tf32 = {"cuda tf32 (emulated)", emulated, WML_FLOAT32, 2e-4, false};
   check_subject(&tf32, "pool"); /* other operations have the strict kernels in the emulation */
-  for (int i = 0; i < n_op_cases; i++) {
-    if (!op_cases[i].smooth) continue;
-    double error = gradient_error(&op_cases[i], false);
-    CHECKF(error < 2e-2, "%s: finite differences disagree by %g", op_cases[i].name, error);
-  }
+  check_gradients(NULL);
   CHECK(gradient_error(&op_cases[0], true) > 0.5); /* the tester, tested */
   check_orders(&tf32, 0);
   check_orders(&subjects[1], 1);

@@ -53,6 +53,14 @@ def values(o, lists):
         yield from [(low, True), (high, True), (low - 1, False), (high + 1, False), (low + 0.5, False), ("many", False), (str(int(low)), True)]
     if kind == "pair":
         yield from [([low, high], True), ([low, high + 1], False), ([low], False)]
+    if kind == "box":
+        yield from [(low, True), (high, True), (low - 1, False), (high + 1, False), ([low, high], True), ([low], False), ([[low, high], [high, low]], True),
+                    ([[low, high + 1], low], False), ([[low, low, low], low], False)]
+    if kind == "span":
+        yield from [(high, True), (high * 1.01, False), ([low, high], True), ([high, low], False), ([low * 1.01, high], False), ([high], False), ("wide", False)]
+    if kind == "numbers":
+        off = max(abs(high), 1e-6) * 1e-3
+        yield from [(low, True), (high, True), (low - off, False), ([low, high], True), ([low, high + off], False), ("many", False)]
     if kind == "number":
         off = max(abs(high), 1e-6) * 1e-3
         yield from [(low, True), (high, True), (low - off, False), (high + off, False), ((low + high) / 2, True), ("much", False), (True, False)]
@@ -85,7 +93,7 @@ for layer in schema["layers"]:
     without = {"type": layer["name"], "layer": {}}
     found = issues(BASE | {"layers": [without, *BASE["layers"]]})
     check((f"/layers/0/layer" in found) == bool(needed), f"{layer['name']} without {needed}: {found}")
-check(tried > 200 and len(schema["layers"]) == 6, f"{tried} values of layers")
+check(tried > 200 and len(schema["layers"]) >= 26, f"{tried} values of layers")
 
 # Kinds that are named in a description: (list, where it stands, a description that names it)
 dense = lambda **more: BASE | {"layers": [flat, {"type": "Dense", "layer": {"units": 4} | more}]}

@@ -41,7 +41,7 @@ static void message(wml_text *t, int field, wml_text *inner) {
   wml_text_free(inner);
 }
 
-enum { ATTRIBUTE_FLOAT = 1, ATTRIBUTE_INT = 2, ATTRIBUTE_INTS = 7 };
+enum { ATTRIBUTE_FLOAT = 1, ATTRIBUTE_INT = 2, ATTRIBUTE_STRING = 3, ATTRIBUTE_INTS = 7 };
 enum { TYPE_FLOAT = 1, TYPE_UINT8 = 2, TYPE_INT8 = 3, TYPE_INT32 = 6, TYPE_INT64 = 7 };
 
 /* ---- graph ---- */
@@ -81,6 +81,14 @@ static void attribute_float(graph *g, const char *name, float value) {
   varint(&a, 2 << 3 | 5);
   wml_text_add(&a, (const char *)&value, 4);
   integer(&a, 20, ATTRIBUTE_FLOAT);
+  message(&g->attributes, 5, &a);
+}
+
+static void attribute_string(graph *g, const char *name, const char *value) {
+  wml_text a = {0};
+  string(&a, 1, name);
+  string(&a, 4, value);
+  integer(&a, 20, ATTRIBUTE_STRING);
   message(&g->attributes, 5, &a);
 }
 
@@ -235,16 +243,24 @@ void wml_onnx_int(wml_onnx_call *c, const char *name, int64_t value) {
 void wml_onnx_float(wml_onnx_call *c, const char *name, float value) {
   attribute_float(c->graph, name, value);
 }
+void wml_onnx_string(wml_onnx_call *c, const char *name, const char *value) {
+  attribute_string(c->graph, name, value);
+}
 void wml_onnx_ints(wml_onnx_call *c, const char *name, int n, const int *values) {
   attribute_ints(c->graph, name, n, values);
 }
 
 void wml_onnx_window(wml_onnx_call *c, const int *size, const int *stride, const int *dilation,
                      wml_padding padding) {
+  wml_onnx_window_over(c, wml_onnx_shape(c, 0), size, stride, dilation, padding);
+}
+
+void wml_onnx_window_over(wml_onnx_call *c, const wml_shape *shape, const int *size,
+                          const int *stride, const int *dilation, wml_padding padding) {
   int pads[4];
   for (int i = 0; i < 2; i++)
-    wml_window_pads(wml_onnx_shape(c, 0)->dim[i], size[i], stride[i], dilation ? dilation[i] : 1,
-                    padding, &pads[i], &pads[i + 2]);
+    wml_window_pads(shape->dim[i], size[i], stride[i], dilation ? dilation[i] : 1, padding,
+                    &pads[i], &pads[i + 2]);
   attribute_ints(c->graph, "kernel_shape", 2, size);
   attribute_ints(c->graph, "strides", 2, stride);
   attribute_ints(c->graph, "pads", 4, pads);
@@ -335,9 +351,9 @@ static webml_status quantized_kernel(graph *g, const char *base, int rank, const
 }
 
 /* HWIO -> OIHW */
-static webml_status kernel_oihw(graph *g, const wml_named_tensor *k,
+static webml_status kernel_oihw(graph *g, const wml_named_tensor *k, const int64_t d[4],
                                 const wml_layer_quantization *q, const char **name) {
-  const int64_t *d = k->dim, oihw[] = {d[3], d[2], d[0], d[1]}, area = d[0] * d[1];
+  const int64_t oihw[] = {d[3], d[2], d[0], d[1]}, area = d[0] * d[1];
   float *turned = wml_alloc((size_t)wml_named_elements(k) * sizeof *turned);
   if (!turned) return wml_no_memory((size_t)wml_named_elements(k) * sizeof *turned, k->name);
   for (int64_t a = 0; a < area; a++)
@@ -356,10 +372,15 @@ static webml_status kernel_oihw(graph *g, const wml_named_tensor *k,
 webml_status wml_onnx_kernel(wml_onnx_call *c, bool is_convolution, const char **name) {
   const wml_named_tensor *k = wml_onnx_param(c, "kernel");
   const wml_layer_quantization *q = quantization_of(c);
-  if (is_convolution) return kernel_oihw(c->graph, k, q, name);
+  if (is_convolution) return kernel_oihw(c->graph, k, k->dim, q, name);
   if (q) return quantized_kernel(c->graph, k->name, 2, k->dim, k->data, 1, 1, q->scales, name);
   *name = initializer(c->graph, k->name, 2, k->dim, k->data);
   return WEBML_OK;
+}
+
+webml_status wml_onnx_turned(wml_onnx_call *c, const char *role, const int64_t hwio[4],
+                             const char **name) {
+  return kernel_oihw(c->graph, wml_onnx_param(c, role), hwio, NULL, name);
 }
 
 /* ---- the file ---- */

@@ -34,8 +34,12 @@ const wml_named_tensor *wml_onnx_param(const wml_onnx_call *call, const char *ro
 /* Attributes of the node that is made next. */
 void wml_onnx_int(wml_onnx_call *call, const char *name, int64_t value);
 void wml_onnx_float(wml_onnx_call *call, const char *name, float value);
+void wml_onnx_string(wml_onnx_call *call, const char *name, const char *value);
 void wml_onnx_ints(wml_onnx_call *call, const char *name, int n, const int *values);
-/* kernel_shape, strides, pads and, unless it is NULL, dilations. */
+/* kernel_shape, strides, pads and, unless it is NULL, dilations: of a window that slides over input
+ * 0, or over a picture of that shape. */
+void wml_onnx_window_over(wml_onnx_call *call, const wml_shape *shape, const int *size,
+                          const int *stride, const int *dilation, wml_padding padding);
 void wml_onnx_window(wml_onnx_call *call, const int *size, const int *stride, const int *dilation,
                      wml_padding padding);
 
@@ -52,6 +56,9 @@ const char *wml_onnx_int64s(wml_onnx_call *call, const char *base, int n, const 
 /* The kernel, quantized where it is: of a convolution turned from HWIO to OIHW. Quantized inputs
  * are rounded by wml_onnx_quantized_input(), which is the input itself where they are not. */
 webml_status wml_onnx_kernel(wml_onnx_call *call, bool is_convolution, const char **name);
+/* A parameter of these dimensions, turned in the same manner; never quantized. */
+webml_status wml_onnx_turned(wml_onnx_call *call, const char *role, const int64_t hwio[4],
+                             const char **name);
 const char *wml_onnx_quantized_input(wml_onnx_call *call, int i, bool nchw);
 
 /* Sets the result: x through the activation. WEBML_ERROR_UNSUPPORTED where ONNX has none like it.

@@ -301,9 +301,11 @@ static void write_ends(wml_text *t, const topology *g) {
 
 /* Named by its layer's name in the export, a slash and its role. */
 static void write_weight(wml_text *t, const wml_layer *l, const wml_param *p, const char *layer) {
+  const char *role = p->name + strlen(l->name) + 1;
+  if (l->class->tfjs_kernel && p == &l->params[0]) role = l->class->tfjs_kernel;
   wml_json_open(t, '{');
   wml_json_key(t, "name");
-  wml_text_format(t, "\"%s%s\"", layer, p->name + strlen(l->name)); /* nothing to escape */
+  wml_text_format(t, "\"%s/%s\"", layer, role); /* nothing to escape */
   wml_json_key(t, "shape");
   wml_json_open(t, '[');
   for (int d = 0; d < p->rank; d++) wml_json_int(t, p->dim[d]);

@@ -17,6 +17,11 @@ static void *at(void *object, const wml_field *f) {
   return (char *)object + f->offset;
 }
 
+static void set_span(float span[2], float x) {
+  span[0] = -x;
+  span[1] = x;
+}
+
 static void set_default(const wml_field *f, void *object) {
   switch (f->kind) {
   case WML_FIELD_INT:
@@ -26,6 +31,12 @@ static void set_default(const wml_field *f, void *object) {
   case WML_FIELD_PAIR:
     ((int *)at(object, f))[0] = ((int *)at(object, f))[1] = (int)f->otherwise;
     return;
+  case WML_FIELD_INTS: *(wml_ints *)at(object, f) = (wml_ints){0}; return;
+  case WML_FIELD_NUMBERS: *(wml_numbers *)at(object, f) = (wml_numbers){0}; return;
+  case WML_FIELD_BOX:
+    for (int i = 0; i < 4; i++) ((int *)at(object, f))[i] = (int)f->otherwise;
+    return;
+  case WML_FIELD_SPAN: set_span(at(object, f), (float)f->otherwise); return;
   case WML_FIELD_INITIALIZER: wml_initializer_by_name(f->word, at(object, f)); return;
   default: return;
   }
@@ -108,6 +119,78 @@ static void read_pair(const wml_field *f, const wml_json *json, const wml_json_p
                &out[i], issues);
 }
 
+static void read_ints(const wml_field *f, const wml_json *json, const wml_json_path *place,
+                      wml_ints *out, wml_issues *issues) {
+  int i = 0;
+  if (json->kind != WML_JSON_ARRAY) {
+    out->n = 1;
+    read_int(f, json, place, &out->items[0], issues);
+  } else if (json->count < 1 || json->count > WML_MAX_RANK)
+    wml_issue(issues, place, "must be a list of 1 to %d whole numbers, not %d", WML_MAX_RANK,
+              json->count);
+  else
+    for (const wml_json *v = json->first; v; v = v->next, i++, out->n = i)
+      read_int(f, v, &(wml_json_path){.in = place, .index = i}, &out->items[i], issues);
+}
+
+/* A side of a box: n or [before, after]. */
+static void read_side(const wml_field *f, const wml_json *json, const wml_json_path *place,
+                      int out[2], wml_issues *issues) {
+  if (json->kind == WML_JSON_ARRAY && json->count == 2)
+    read_pair(f, json, place, out, issues);
+  else {
+    read_int(f, json, place, &out[0], issues);
+    out[1] = out[0];
+  }
+}
+
+static void read_box(const wml_field *f, const wml_json *json, const wml_json_path *place, int *out,
+                     wml_issues *issues) {
+  if (json->kind != WML_JSON_ARRAY) {
+    read_int(f, json, place, &out[0], issues);
+    out[1] = out[2] = out[3] = out[0];
+  } else if (json->count != 2)
+    wml_issue(issues, place,
+              "must be one number, [height, width] or [[top, bottom], [left, right]]");
+  else
+    for (int i = 0; i < 2; i++)
+      read_side(f, i ? json->first->next : json->first, &(wml_json_path){.in = place, .index = i},
+                &out[2 * i], issues);
+}
+
+static void read_span(const wml_field *f, const wml_json *json, const wml_json_path *place,
+                      float *out, wml_issues *issues) {
+  float x = 0.0f;
+  int before = issues->count;
+  if (json->kind != WML_JSON_ARRAY) {
+    read_float(f, json, place, &x, issues);
+    if (issues->count == before) set_span(out, x < 0.0f ? -x : x);
+  } else if (json->count != 2)
+    wml_issue(issues, place, "must be one number or [least, greatest]");
+  else
+    for (int i = 0; i < 2; i++)
+      read_float(f, i ? json->first->next : json->first, &(wml_json_path){.in = place, .index = i},
+                 &out[i], issues);
+  if (issues->count == before && out[0] > out[1])
+    wml_issue(issues, place, "the greatest, %g, is below the least, %g", (double)out[1],
+              (double)out[0]);
+}
+
+static webml_status read_numbers(wml_arena *arena, const wml_field *f, const wml_json *json,
+                                 const wml_json_path *place, wml_numbers *out, wml_issues *issues) {
+  bool list = json->kind == WML_JSON_ARRAY;
+  int n = list ? json->count : 1, i = 0;
+  float *items = wml_arena_alloc(arena, ((size_t)n + 1) * sizeof *items);
+  if (!items) return wml_no_memory((size_t)n * sizeof *items, "numbers");
+  for (const wml_json *v = list ? json->first : json; v; v = list ? v->next : NULL, i++) {
+    wml_json_path item = {.in = place, .index = i};
+    items[i] = 0.0f;
+    read_float(f, v, list ? &item : place, &items[i], issues);
+  }
+  *out = (wml_numbers){n, items};
+  return WEBML_OK;
+}
+
 static void read_choice(const wml_field *f, const wml_json *json, const wml_json_path *place,
                         int *out, wml_issues *issues) {
   char list[160] = "";
@@ -145,10 +228,12 @@ static void read_bool(const wml_field *f, const wml_json *json, const wml_json_p
 
 static void read_ignored(const wml_field *f, const wml_json *json, const wml_json_path *place,
                          wml_issues *issues) {
-  bool fine = json->kind == WML_JSON_NULL || !f->word ||
-              (json->kind == WML_JSON_STRING && strcmp(json->string, f->word) == 0);
-  if (fine) return;
-  wml_issue(issues, place, "only \"%s\" is supported", f->word);
+  const char *said = json->kind == WML_JSON_BOOL     ? (json->boolean ? "true" : "false")
+                     : json->kind == WML_JSON_STRING ? json->string
+                                                     : NULL;
+  if (json->kind == WML_JSON_NULL || !f->word || (said && strcmp(said, f->word) == 0)) return;
+  const char *quote = json->kind == WML_JSON_BOOL ? "" : "\"";
+  wml_issue(issues, place, "only %s%s%s is supported", quote, f->word, quote);
   wml_issue_cure(issues, "remove it");
   wml_patch_remove(issues, place);
 }
@@ -180,6 +265,10 @@ static webml_status read_field(wml_arena *arena, const wml_field *f, const wml_j
   case WML_FIELD_INT: read_int(f, json, place, to, issues); return WEBML_OK;
   case WML_FIELD_FLOAT: read_float(f, json, place, to, issues); return WEBML_OK;
   case WML_FIELD_PAIR: read_pair(f, json, place, to, issues); return WEBML_OK;
+  case WML_FIELD_INTS: read_ints(f, json, place, to, issues); return WEBML_OK;
+  case WML_FIELD_BOX: read_box(f, json, place, to, issues); return WEBML_OK;
+  case WML_FIELD_SPAN: read_span(f, json, place, to, issues); return WEBML_OK;
+  case WML_FIELD_NUMBERS: return read_numbers(arena, f, json, place, to, issues);
   case WML_FIELD_CHOICE: read_choice(f, json, place, to, issues); return WEBML_OK;
   case WML_FIELD_BOOL: read_bool(f, json, place, to, issues); return WEBML_OK;
   case WML_FIELD_IGNORED: read_ignored(f, json, place, issues); return WEBML_OK;
@@ -193,7 +282,8 @@ static webml_status read_field(wml_arena *arena, const wml_field *f, const wml_j
 
 /* Whether the shape of a layer depends on it. */
 static bool is_geometry(const wml_field *f) {
-  return f->kind == WML_FIELD_INT || f->kind == WML_FIELD_PAIR || f->kind == WML_FIELD_CHOICE;
+  return f->kind == WML_FIELD_INT || f->kind == WML_FIELD_PAIR || f->kind == WML_FIELD_INTS ||
+         f->kind == WML_FIELD_BOX || f->kind == WML_FIELD_CHOICE;
 }
 
 static const wml_field *find(const wml_field *fields, int n, const char *key) {
@@ -233,8 +323,9 @@ static void missing_key(const wml_field *f, const wml_json_path *place, wml_issu
   char text[WML_NUMBER_BYTES];
   wml_issue(issues, place, "\"%s\" is required", f->key);
   wml_format_number(f->suggested, text);
-  wml_issue_cure(issues, "set \"%s\", for example to %s", f->key, text);
-  wml_patch_set(issues, place, f->key, text);
+  const char *value = f->word ? f->word : text;
+  wml_issue_cure(issues, "set \"%s\", for example to %s", f->key, value);
+  wml_patch_set(issues, place, f->key, value);
 }
 
 webml_status wml_fields_read(wml_arena *arena, const wml_field *fields, int n, const wml_json *json,
@@ -301,6 +392,15 @@ static bool is_default(const wml_field *f, const void *p) {
   case WML_FIELD_BOOL: return *(const bool *)p == (f->otherwise != 0.0);
   case WML_FIELD_PAIR:
     return ((const int *)p)[0] == (int)f->otherwise && ((const int *)p)[1] == (int)f->otherwise;
+  case WML_FIELD_INTS: return ((const wml_ints *)p)->n == 0;
+  case WML_FIELD_NUMBERS: return ((const wml_numbers *)p)->n == 0;
+  case WML_FIELD_SPAN:
+    return ((const float *)p)[0] == (float)-f->otherwise &&
+           ((const float *)p)[1] == (float)f->otherwise;
+  case WML_FIELD_BOX:
+    for (int i = 0; i < 4; i++)
+      if (((const int *)p)[i] != (int)f->otherwise) return false;
+    return true;
   case WML_FIELD_CHOICE: return false; /* always said */
   case WML_FIELD_ACTIVATION: return ((const wml_activation *)p)->kind == WML_LINEAR;
   case WML_FIELD_INITIALIZER: return wml_initializer_is(p, f->word);
@@ -320,6 +420,32 @@ bool wml_fields_differ(const wml_field *fields, int n, const void *object) {
   for (int i = 0; i < n; i++)
     if (is_written(&fields[i], object)) return true;
   return false;
+}
+
+static void write_ints(wml_text *t, int n, const int *values) {
+  wml_json_open(t, '[');
+  for (int i = 0; i < n; i++) wml_json_int(t, values[i]);
+  wml_json_close(t, ']');
+}
+
+static void write_span(wml_text *t, const float *span) {
+  bool symmetric = span[0] == -span[1];
+  if (!symmetric) wml_text_format(t, "[%.9g,", (double)span[0]);
+  wml_text_format(t, symmetric ? "%.9g" : "%.9g]", (double)span[1]);
+}
+
+static void write_numbers(wml_text *t, const wml_numbers *numbers) {
+  if (numbers->n > 1) wml_text_format(t, "[");
+  for (int i = 0; i < numbers->n; i++)
+    wml_text_format(t, "%s%.9g", i ? "," : "", (double)numbers->items[i]);
+  if (numbers->n > 1) wml_text_format(t, "]");
+}
+
+static void write_box(wml_text *t, const int *box) {
+  wml_json_open(t, '[');
+  write_ints(t, 2, box);
+  write_ints(t, 2, box + 2);
+  wml_json_close(t, ']');
 }
 
 void wml_fields_write(wml_text *t, const wml_field *fields, int n, const void *object) {
@@ -343,11 +469,12 @@ void wml_fields_write(wml_text *t, const wml_field *fields, int n, const void *o
     case WML_FIELD_INITIALIZER: wml_write_initializer(t, p); break;
     case WML_FIELD_REGULARIZER: wml_write_regularizer(t, p); break;
     case WML_FIELD_NAME: wml_json_string(t, *(const char *const *)p); break;
-    case WML_FIELD_PAIR:
-      wml_json_open(t, '[');
-      wml_json_int(t, pair[0]);
-      wml_json_int(t, pair[1]);
-      wml_json_close(t, ']');
+    case WML_FIELD_PAIR: write_ints(t, 2, pair); break;
+    case WML_FIELD_BOX: write_box(t, pair); break;
+    case WML_FIELD_SPAN: write_span(t, p); break;
+    case WML_FIELD_NUMBERS: write_numbers(t, p); break;
+    case WML_FIELD_INTS:
+      write_ints(t, ((const wml_ints *)p)->n, ((const wml_ints *)p)->items);
       break;
     default: break;
     }

@@ -10,8 +10,12 @@ typedef enum wml_field_kind {
   WML_FIELD_INT,
   WML_FIELD_FLOAT,
   WML_FIELD_BOOL,
-  WML_FIELD_PAIR,   /* n or [h, w], into int[2] */
-  WML_FIELD_CHOICE, /* one of `words`, its index into an int or enum */
+  WML_FIELD_PAIR,    /* n or [h, w], into int[2] */
+  WML_FIELD_INTS,    /* n or a list of 1 to WML_MAX_RANK numbers, into a wml_ints */
+  WML_FIELD_BOX,     /* n, [h, w] or [[top, bottom], [left, right]], into int[4] in that order */
+  WML_FIELD_SPAN,    /* x, which is [-x, x], or [least, greatest], into float[2] */
+  WML_FIELD_NUMBERS, /* a number or a list, into a wml_numbers */
+  WML_FIELD_CHOICE,  /* one of `words`, its index into an int or enum */
   WML_FIELD_ACTIVATION,
   WML_FIELD_INITIALIZER,
   WML_FIELD_REGULARIZER,
@@ -19,15 +23,29 @@ typedef enum wml_field_kind {
   WML_FIELD_IGNORED /* read by Keras, without meaning here */
 } wml_field_kind;
 
+/* Whole numbers such as the dimensions of a target shape. */
+typedef struct wml_ints {
+  int n; /* 0: not given */
+  int items[WML_MAX_RANK];
+} wml_ints;
+
+typedef struct wml_numbers {
+  int n; /* 0: not given */
+  const float *items;
+} wml_numbers;
+
 typedef struct wml_field {
   const char *key, *other_key; /* other_key: read as well; or NULL */
   wml_field_kind kind;
   size_t offset; /* into the object that is filled */
   double low, high;
-  double otherwise; /* the default of numbers, booleans and choices */
-  double suggested; /* of required ones: what a cure puts in */
+  double otherwise; /* the default of numbers, booleans and choices; of a nullable number 0 or
+                       what is below `low` stands for null */
+  double suggested; /* of required numbers: what a cure puts in */
   bool required, nullable;
-  const char *word; /* INITIALIZER: the default; IGNORED: the only value that is fine, NULL: any */
+  /* INITIALIZER: the default; IGNORED: the only value that is fine, NULL: any; of other required
+   * ones: what a cure puts in, as JSON */
+  const char *word;
   const char *const *words; /* CHOICE: up to a NULL */
   const char *about;        /* what it does, in one sentence */
 } wml_field;

@@ -80,6 +80,7 @@ typedef struct wml_linear_options {
 /* One use of a layer while shapes are computed. */
 typedef struct wml_shaping {
   const webml_model *model;
+  int node;
   wml_layer *layer;
   const void *options;
   int n_inputs;
@@ -105,18 +106,19 @@ struct wml_onnx_call; /* formats/onnx.h */
 struct wml_tfjs_call; /* formats/tfjs.h */
 
 struct wml_layer_class {
-  const char *name;  /* "Conv2D": Keras's */
-  const char *snake; /* "conv2d": of names that are made */
-  const char *about; /* what it does, in one sentence */
-  const char *takes; /* "an image [height, width, channels]"; NULL: any shape */
-  int rank;          /* of the inputs that it takes; 0: any from 1 on */
-  int gives;         /* rank of its result; 0: that of its first input */
+  const char *name;              /* "Conv2D": Keras's */
+  const char *snake;             /* "conv2d": of names that are made */
+  const char *about;             /* what it does, in one sentence */
+  const char *takes;             /* "an image [height, width, channels]"; NULL: any shape */
+  int rank;                      /* of the inputs that it takes; 0: any from 1 on */
+  int gives;                     /* rank of its result; 0: that of its first input */
   int least_inputs, most_inputs; /* 0: one; most -1: any number */
   bool takes_indices;            /* inputs are whole numbers */
   bool hands_on; /* in prediction it computes nothing: views, and what only training does */
   size_t options_size;
   const wml_field *fields;
   int n_fields;
+  const void *member; /* its row in the table of its file, where several classes share one; NULL */
   /* Sets out, flops and parameters from in and options; issues under `place`. */
   webml_status (*shape)(wml_shaping *shaping);
   /* What is known of the result from the options alone: sets dimensions of out. NULL: nothing but
@@ -132,9 +134,12 @@ struct wml_layer_class {
   int (*forward)(struct wml_emission *emission);
   /* dy: the gradient of the result. Hands on gradients of inputs and parameters that are wanted. */
   void (*backward)(struct wml_emission *emission, int dy);
+  /* The augmentation of training that the layer stands for. NULL: none. */
+  void (*augment)(const void *options, webml_augmentation *augmentation);
   /* Exports; NULL: the format cannot express the class. */
   webml_status (*onnx)(struct wml_onnx_call *call);
   webml_status (*tfjs)(struct wml_tfjs_call *call);
+  const char *tfjs_kernel; /* TensorFlow.js's name of the first parameter; NULL: ours */
 };
 
 /* All classes, in the order of layers/list.h. */

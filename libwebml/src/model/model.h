@@ -57,6 +57,7 @@ typedef struct wml_param {
   int seen_rank;
   int64_t seen_dim[4];
   wml_initializer initializer;
+  const float *values; /* what its elements begin with; NULL: the initializer says it */
   wml_regularizer regularizer;
   bool trainable; /* false: a moving statistic, or a frozen layer's */
   bool statistic; /* moving mean or variance */

@@ -52,8 +52,8 @@ static void check_param(const wml_shaping *s, const wml_param *have, const wml_p
   for (int d = 0; same && d < want->rank; d++) same = have->dim[d] == want->dim[d];
   if (!same)
     wml_issue(s->issues, s->place,
-              "uses \"%.80s\" for an input of another size: its %.100s does not fit", s->layer->name,
-              have->name);
+              "uses \"%.80s\" for an input of another size: its %.100s does not fit",
+              s->layer->name, have->name);
 }
 
 webml_status wml_shaping_param(wml_shaping *s, const char *role, wml_param param) {
@@ -235,6 +235,7 @@ static webml_status compute_shape(webml_model *m, int index, wml_issues *issues)
     else {
       check_open_units(m, index, issues);
       wml_shaping s = {.model = m,
+                       .node = index,
                        .layer = l,
                        .options = l->options,
                        .n_inputs = node->n_inputs,

@@ -320,6 +320,24 @@ static webml_status read_wires(const wml_wiring *w, const scope *in, const wml_j
 
 /* ---- layers ---- */
 
+/* Layers of Keras that no description can have. */
+static const struct {
+  const char *name, *reason, *cure;
+} refused[] = {{"RandomBrightness", "adds a number to pictures, but augmentation multiplies them",
+                "remove it and set the training's option brightness"},
+               {"RandomCrop", "cuts pictures to another size, but augmentation keeps their size",
+                "remove it and set the training's option random_crop"}};
+
+static bool is_refused(const wml_wiring *w, const wml_json_path *place, const char *type) {
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+    if (strcmp(type, refused[i].name) != 0) continue;
+    wml_issue(w->issues, place, "%s %s", type, refused[i].reason);
+    wml_issue_cure(w->issues, "%s", refused[i].cure);
+    return true;
+  }
+  return false;
+}
+
 /* The class of a layer; NULL with an issue. */
 static const wml_layer_class *read_class(const wml_wiring *w, const wml_json *json,
                                          const wml_json_path *place) {
@@ -332,9 +350,11 @@ static const wml_layer_class *read_class(const wml_wiring *w, const wml_json *js
     return NULL;
   }
   if (class) return class;
+  const wml_json_path there = {.in = place, .key = "type"};
+  if (is_refused(w, &there, type)) return NULL;
   for (int i = 0; i < wml_n_layer_classes; i++) names[i] = wml_layer_classes[i]->name;
-  wml_unknown_name(w->issues, &(wml_json_path){.in = place, .key = "type"},
-                   wml_json_get(json, "type"), "unknown layer", type, names, wml_n_layer_classes);
+  wml_unknown_name(w->issues, &there, wml_json_get(json, "type"), "unknown layer", type, names,
+                   wml_n_layer_classes);
   return NULL;
 }
 

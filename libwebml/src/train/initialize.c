@@ -4,6 +4,7 @@
 #include "train/trainer.h"
 
 #include <math.h>
+#include <string.h>
 
 typedef struct source {
   uint64_t seed;
@@ -88,6 +89,10 @@ webml_status wml_initialize(const wml_param *p, uint64_t seed, uint32_t which, f
   source s = {seed, wml_random_lane(WML_RANDOM_INITIALIZER, which)};
   int64_t n = 1;
   for (int i = 0; i < p->rank; i++) n *= p->dim[i];
+  if (p->values) {
+    memcpy(w, p->values, (size_t)n * sizeof *w);
+    return WEBML_OK;
+  }
   switch (init->kind) {
   case WML_INIT_ORTHOGONAL: return orthogonal(p, &s, n, w);
   case WML_INIT_VARIANCE_SCALING: variance_scaling(p, &s, n, w); return WEBML_OK;

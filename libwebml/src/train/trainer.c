@@ -3,6 +3,7 @@
 
 #include "base/options.h"
 #include "data/augmentation.h"
+#include "model/layer.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -35,6 +36,26 @@ static webml_status copy_text(webml_trainer *t, const char **text, const char *s
   return WEBML_OK;
 }
 
+/* Layers such as RandomFlip say what the augmentation is. */
+static webml_status take_augmentation(const webml_model *m, webml_augmentation *given) {
+  webml_augmentation of_layers = {0};
+  const char *name = NULL;
+  for (int i = 0; i < m->n_layers; i++) {
+    if (!m->layers[i].class->augment) continue;
+    name = m->layers[i].name;
+    m->layers[i].class->augment(m->layers[i].options, &of_layers);
+  }
+  if (!name) return WEBML_OK;
+  wml_augment augment = wml_augmentation_of(given);
+  if (wml_augment_is_on(&augment))
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "the model has layers of augmentation, such as \"%.80s\", and the training has "
+                    "options of it, too: remove the ones or the others",
+                    name);
+  *given = of_layers;
+  return WEBML_OK;
+}
+
 webml_status wml_trainer_options(webml_trainer *t, const webml_train_options *given) {
   webml_train_options *o = &t->options;
   if (given && given->struct_size > sizeof *o)
@@ -45,6 +66,7 @@ webml_status wml_trainer_options(webml_trainer *t, const webml_train_options *gi
   int n;
   const wml_option *list = wml_train_option_list(&n);
   WML_TRY(wml_options_settle(list, n, o));
+  WML_TRY(take_augmentation(t->model, &o->augmentation));
   WML_TRY(wml_augmentation_check(&o->augmentation));
   if (o->warmup_epochs > (double)o->epochs)
     return wml_fail(WEBML_ERROR_ARGUMENT,

@@ -1,5 +1,6 @@
-/* MaxPooling2D: [h, w, c] -> [oh, ow, c]. Padding never wins; the first maximum in row-major order
- * takes the gradient. */
+/* MaxPooling2D and AveragePooling2D: [h, w, c] -> [oh, ow, c], the greatest value or the mean of a
+ * window. Padding never wins and is not counted; the first maximum in row-major order takes the
+ * gradient. One file, since the two differ in the operation alone. */
 #include "formats/onnx.h"
 #include "formats/tfjs.h"
 #include "layers/window.h"
@@ -10,6 +11,16 @@ typedef struct pool_options {
   int pool_size[2], strides[2]; /* strides 0: the pool size */
   wml_padding padding;
 } pool_options;
+
+/* What tells one class from the other. */
+typedef struct pooling {
+  wml_op_kind forward, backward;
+  bool keeps_winners; /* the gradient needs to know which element won */
+  const char *onnx;
+} pooling;
+
+static const pooling greatest = {WML_OP_MAXPOOL, WML_OP_MAXPOOL_BWD, true, "MaxPool"},
+                     mean = {WML_OP_AVGPOOL, WML_OP_AVGPOOL_BWD, false, "AveragePool"};
 
 #define AT(member) offsetof(pool_options, member)
 
@@ -69,12 +80,13 @@ static wml_window window_of(const wml_emission *e) {
 }
 
 static int forward(wml_emission *e) {
+  const pooling *p = e->layer->class->member;
   int y = wml_emit_value(e, "out/", &e->node->out);
-  if (e->trains) { /* which element won */
+  if (e->trains && p->keeps_winners) {
     e->kept[0] = wml_emit_value(e, "index/", &e->node->out);
     wml_emit_set_dtype(e, e->kept[0], WML_I32);
   }
-  wml_op *op = wml_emit_op(e, WML_OP_MAXPOOL);
+  wml_op *op = wml_emit_op(e, p->forward);
   op->in[0] = e->in[0];
   op->out[0] = y;
   op->out[1] = e->kept[0];
@@ -83,8 +95,9 @@ static int forward(wml_emission *e) {
 }
 
 static void backward(wml_emission *e, int dy) {
+  const pooling *p = e->layer->class->member;
   if (!wml_emit_wants(e, 0)) return;
-  wml_op *op = wml_emit_unary(e, WML_OP_MAXPOOL_BWD, dy, "dx/", wml_emit_in_shape(e, 0));
+  wml_op *op = wml_emit_unary(e, p->backward, dy, "dx/", wml_emit_in_shape(e, 0));
   op->in[1] = e->kept[0];
   op->u.window = window_of(e);
   wml_emit_gradient(e, 0, op->out[0]);
@@ -98,7 +111,8 @@ static webml_status onnx(wml_onnx_call *c) {
   int strides[2];
   strides_of(o, strides);
   wml_onnx_window(c, o->pool_size, strides, NULL, o->padding);
-  return wml_onnx_result(c, wml_onnx_unary(c, "MaxPool", x), true);
+  const pooling *p = c->layer->class->member;
+  return wml_onnx_result(c, wml_onnx_unary(c, p->onnx, x), true);
 }
 
 static webml_status tfjs(wml_tfjs_call *c) {
@@ -111,19 +125,18 @@ static webml_status tfjs(wml_tfjs_call *c) {
   return WEBML_OK;
 }
 
-const wml_layer_class wml_layer_max_pooling2d = {
-    .name = "MaxPooling2D",
-    .snake = "max_pooling2d",
-    .about = "Keeps the greatest value of each window and makes the picture smaller.",
-    .takes = "an image [height, width, channels]",
-    .rank = 3,
-    .gives = 3,
-    .keeps_range = true,
-    .options_size = sizeof(pool_options),
-    .fields = fields,
-    .n_fields = sizeof fields / sizeof *fields,
-    .shape = shape,
-    .forward = forward,
-    .backward = backward,
-    .onnx = onnx,
-    .tfjs = tfjs};
+#define POOLING(class_name, snake_name, row, text)                                                 \
+  {                                                                                                \
+    .name = class_name, .snake = snake_name, .about = text,                                        \
+    .takes = "an image [height, width, channels]", .rank = 3, .gives = 3, .keeps_range = true,     \
+    .member = row, .options_size = sizeof(pool_options), .fields = fields,                         \
+    .n_fields = sizeof fields / sizeof *fields, .shape = shape, .forward = forward,                \
+    .backward = backward, .onnx = onnx, .tfjs = tfjs                                               \
+  }
+
+const wml_layer_class wml_layer_max_pooling2d =
+    POOLING("MaxPooling2D", "max_pooling2d", &greatest,
+            "Keeps the greatest value of each window and makes the picture smaller.");
+const wml_layer_class wml_layer_average_pooling2d =
+    POOLING("AveragePooling2D", "average_pooling2d", &mean,
+            "Takes the mean of each window and makes the picture smaller.");
