@@ -26,6 +26,7 @@ static void set_default(const wml_field *f, void *object) {
   case WML_FIELD_PAIR:
     ((int *)at(object, f))[0] = ((int *)at(object, f))[1] = (int)f->otherwise;
     return;
+  case WML_FIELD_INTS: *(wml_ints *)at(object, f) = (wml_ints){0}; return;
   case WML_FIELD_INITIALIZER: wml_initializer_by_name(f->word, at(object, f)); return;
   default: return;
   }
@@ -108,6 +109,20 @@ static void read_pair(const wml_field *f, const wml_json *json, const wml_json_p
                &out[i], issues);
 }
 
+static void read_ints(const wml_field *f, const wml_json *json, const wml_json_path *place,
+                      wml_ints *out, wml_issues *issues) {
+  int i = 0;
+  if (json->kind != WML_JSON_ARRAY) {
+    out->n = 1;
+    read_int(f, json, place, &out->items[0], issues);
+  } else if (json->count < 1 || json->count > WML_MAX_RANK)
+    wml_issue(issues, place, "must be a list of 1 to %d whole numbers, not %d", WML_MAX_RANK,
+              json->count);
+  else
+    for (const wml_json *v = json->first; v; v = v->next, i++, out->n = i)
+      read_int(f, v, &(wml_json_path){.in = place, .index = i}, &out->items[i], issues);
+}
+
 static void read_choice(const wml_field *f, const wml_json *json, const wml_json_path *place,
                         int *out, wml_issues *issues) {
   char list[160] = "";
@@ -180,6 +195,7 @@ static webml_status read_field(wml_arena *arena, const wml_field *f, const wml_j
   case WML_FIELD_INT: read_int(f, json, place, to, issues); return WEBML_OK;
   case WML_FIELD_FLOAT: read_float(f, json, place, to, issues); return WEBML_OK;
   case WML_FIELD_PAIR: read_pair(f, json, place, to, issues); return WEBML_OK;
+  case WML_FIELD_INTS: read_ints(f, json, place, to, issues); return WEBML_OK;
   case WML_FIELD_CHOICE: read_choice(f, json, place, to, issues); return WEBML_OK;
   case WML_FIELD_BOOL: read_bool(f, json, place, to, issues); return WEBML_OK;
   case WML_FIELD_IGNORED: read_ignored(f, json, place, issues); return WEBML_OK;
@@ -193,7 +209,8 @@ static webml_status read_field(wml_arena *arena, const wml_field *f, const wml_j
 
 /* Whether the shape of a layer depends on it. */
 static bool is_geometry(const wml_field *f) {
-  return f->kind == WML_FIELD_INT || f->kind == WML_FIELD_PAIR || f->kind == WML_FIELD_CHOICE;
+  return f->kind == WML_FIELD_INT || f->kind == WML_FIELD_PAIR || f->kind == WML_FIELD_INTS ||
+         f->kind == WML_FIELD_CHOICE;
 }
 
 static const wml_field *find(const wml_field *fields, int n, const char *key) {
@@ -233,8 +250,9 @@ static void missing_key(const wml_field *f, const wml_json_path *place, wml_issu
   char text[WML_NUMBER_BYTES];
   wml_issue(issues, place, "\"%s\" is required", f->key);
   wml_format_number(f->suggested, text);
-  wml_issue_cure(issues, "set \"%s\", for example to %s", f->key, text);
-  wml_patch_set(issues, place, f->key, text);
+  const char *value = f->word ? f->word : text;
+  wml_issue_cure(issues, "set \"%s\", for example to %s", f->key, value);
+  wml_patch_set(issues, place, f->key, value);
 }
 
 webml_status wml_fields_read(wml_arena *arena, const wml_field *fields, int n, const wml_json *json,
@@ -301,6 +319,7 @@ static bool is_default(const wml_field *f, const void *p) {
   case WML_FIELD_BOOL: return *(const bool *)p == (f->otherwise != 0.0);
   case WML_FIELD_PAIR:
     return ((const int *)p)[0] == (int)f->otherwise && ((const int *)p)[1] == (int)f->otherwise;
+  case WML_FIELD_INTS: return ((const wml_ints *)p)->n == 0;
   case WML_FIELD_CHOICE: return false; /* always said */
   case WML_FIELD_ACTIVATION: return ((const wml_activation *)p)->kind == WML_LINEAR;
   case WML_FIELD_INITIALIZER: return wml_initializer_is(p, f->word);
@@ -320,6 +339,12 @@ bool wml_fields_differ(const wml_field *fields, int n, const void *object) {
   for (int i = 0; i < n; i++)
     if (is_written(&fields[i], object)) return true;
   return false;
+}
+
+static void write_ints(wml_text *t, int n, const int *values) {
+  wml_json_open(t, '[');
+  for (int i = 0; i < n; i++) wml_json_int(t, values[i]);
+  wml_json_close(t, ']');
 }
 
 void wml_fields_write(wml_text *t, const wml_field *fields, int n, const void *object) {
@@ -343,11 +368,9 @@ void wml_fields_write(wml_text *t, const wml_field *fields, int n, const void *o
     case WML_FIELD_INITIALIZER: wml_write_initializer(t, p); break;
     case WML_FIELD_REGULARIZER: wml_write_regularizer(t, p); break;
     case WML_FIELD_NAME: wml_json_string(t, *(const char *const *)p); break;
-    case WML_FIELD_PAIR:
-      wml_json_open(t, '[');
-      wml_json_int(t, pair[0]);
-      wml_json_int(t, pair[1]);
-      wml_json_close(t, ']');
+    case WML_FIELD_PAIR: write_ints(t, 2, pair); break;
+    case WML_FIELD_INTS:
+      write_ints(t, ((const wml_ints *)p)->n, ((const wml_ints *)p)->items);
       break;
     default: break;
     }

@@ -11,6 +11,7 @@ typedef enum wml_field_kind {
   WML_FIELD_FLOAT,
   WML_FIELD_BOOL,
   WML_FIELD_PAIR,   /* n or [h, w], into int[2] */
+  WML_FIELD_INTS,   /* n or a list of 1 to WML_MAX_RANK numbers, into a wml_ints */
   WML_FIELD_CHOICE, /* one of `words`, its index into an int or enum */
   WML_FIELD_ACTIVATION,
   WML_FIELD_INITIALIZER,
@@ -19,15 +20,23 @@ typedef enum wml_field_kind {
   WML_FIELD_IGNORED /* read by Keras, without meaning here */
 } wml_field_kind;
 
+/* Whole numbers such as the dimensions of a target shape. */
+typedef struct wml_ints {
+  int n; /* 0: not given */
+  int items[WML_MAX_RANK];
+} wml_ints;
+
 typedef struct wml_field {
   const char *key, *other_key; /* other_key: read as well; or NULL */
   wml_field_kind kind;
   size_t offset; /* into the object that is filled */
   double low, high;
   double otherwise; /* the default of numbers, booleans and choices */
-  double suggested; /* of required ones: what a cure puts in */
+  double suggested; /* of required numbers: what a cure puts in */
   bool required, nullable;
-  const char *word; /* INITIALIZER: the default; IGNORED: the only value that is fine, NULL: any */
+  /* INITIALIZER: the default; IGNORED: the only value that is fine, NULL: any; of other required
+   * ones: what a cure puts in, as JSON */
+  const char *word;
   const char *const *words; /* CHOICE: up to a NULL */
   const char *about;        /* what it does, in one sentence */
 } wml_field;

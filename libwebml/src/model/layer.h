@@ -105,14 +105,15 @@ struct wml_onnx_call; /* formats/onnx.h */
 struct wml_tfjs_call; /* formats/tfjs.h */
 
 struct wml_layer_class {
-  const char *name;  /* "Conv2D": Keras's */
-  const char *snake; /* "conv2d": of names that are made */
-  const char *about; /* what it does, in one sentence */
-  const char *takes; /* "an image [height, width, channels]"; NULL: any shape */
-  int rank;          /* of the inputs that it takes; 0: any from 1 on */
-  int gives;         /* rank of its result; 0: that of its first input */
+  const char *name;              /* "Conv2D": Keras's */
+  const char *snake;             /* "conv2d": of names that are made */
+  const char *about;             /* what it does, in one sentence */
+  const char *takes;             /* "an image [height, width, channels]"; NULL: any shape */
+  int rank;                      /* of the inputs that it takes; 0: any from 1 on */
+  int gives;                     /* rank of its result; 0: that of its first input */
   int least_inputs, most_inputs; /* 0: one; most -1: any number */
   bool takes_indices;            /* inputs are whole numbers */
+  bool takes_any_type;           /* they may be, and so is its result then */
   bool hands_on; /* in prediction it computes nothing: views, and what only training does */
   size_t options_size;
   const wml_field *fields;

@@ -52,8 +52,8 @@ static void check_param(const wml_shaping *s, const wml_param *have, const wml_p
   for (int d = 0; same && d < want->rank; d++) same = have->dim[d] == want->dim[d];
   if (!same)
     wml_issue(s->issues, s->place,
-              "uses \"%.80s\" for an input of another size: its %.100s does not fit", s->layer->name,
-              have->name);
+              "uses \"%.80s\" for an input of another size: its %.100s does not fit",
+              s->layer->name, have->name);
 }
 
 webml_status wml_shaping_param(wml_shaping *s, const char *role, wml_param param) {
@@ -204,7 +204,7 @@ static bool inputs_fit(const webml_model *m, int index, const wml_shape *in, wml
       return false;
     }
     bool whole = m->nodes[node->inputs[i]].dtype == WML_I32;
-    if (whole != class->takes_indices && !class->hands_on) {
+    if (whole != class->takes_indices && !class->takes_any_type) {
       wml_issue(issues, node->place,
                 whole ? "cannot compute with whole numbers; an Embedding makes vectors of them"
                       : "takes whole numbers: an input of the model with \"dtype\": \"int32\"");

@@ -48,6 +48,7 @@ static const char *const type_names[] = {[WML_FIELD_INT] = "integer",
                                          [WML_FIELD_FLOAT] = "number",
                                          [WML_FIELD_BOOL] = "boolean",
                                          [WML_FIELD_PAIR] = "pair",
+                                         [WML_FIELD_INTS] = "integers",
                                          [WML_FIELD_CHOICE] = "choice",
                                          [WML_FIELD_ACTIVATION] = "activation",
                                          [WML_FIELD_NAME] = "string",
@@ -73,9 +74,17 @@ static void write_default(wml_text *t, const wml_field *f) {
   }
 }
 
+static void write_suggested(wml_text *t, const wml_field *f) {
+  wml_json_key(t, "suggested");
+  if (f->word)
+    wml_json_raw(t, f->word);
+  else
+    wml_json_number(t, f->suggested);
+}
+
 static void write_field(wml_text *t, const wml_field *f) {
-  bool bounded =
-      f->kind == WML_FIELD_INT || f->kind == WML_FIELD_FLOAT || f->kind == WML_FIELD_PAIR;
+  bool bounded = f->kind == WML_FIELD_INT || f->kind == WML_FIELD_FLOAT ||
+                 f->kind == WML_FIELD_PAIR || f->kind == WML_FIELD_INTS;
   wml_json_open(t, '{');
   write_text(t, "name", f->key);
   write_text(t, "type", type_names[f->kind]);
@@ -83,7 +92,7 @@ static void write_field(wml_text *t, const wml_field *f) {
   write_flag(t, "required", f->required);
   write_flag(t, "nullable", f->nullable);
   if (!f->required) write_default(t, f);
-  if (f->required) write_number(t, "suggested", f->suggested);
+  if (f->required) write_suggested(t, f);
   if (bounded) write_number(t, "minimum", f->low);
   if (bounded) write_number(t, "maximum", f->high);
   if (f->kind == WML_FIELD_CHOICE) write_words(t, f->words);
