@@ -24,12 +24,8 @@ enum { MOST_STEPS = 64 }; /* of one run */
 static void open_rig(op_rig *r, const wml_backend *backend, const op_case *c,
                      const webml_model *model, int threads) {
   wml_device_config config = {.threads = threads};
-  wml_shape out = wml_model_output_shape(model);
-  wml_step_spec spec = {.model = model,
-                        .mode = WML_MODE_TRAIN,
-                        .batch = c->batch,
-                        .inputs = {{.type = WML_F32}},
-                        .targets = {{.type = WML_F32, .width = out.dim[out.rank - 1]}}};
+  wml_step_spec spec = {.model = model, .mode = WML_MODE_TRAIN, .batch = c->batch};
+  op_case_ends(model, &spec);
   *r = (op_rig){.backend = backend,
                 .samples = calloc(1 << 20, sizeof(float)),
                 .row_numbers = calloc((size_t)c->batch * MOST_STEPS, sizeof(int64_t))};
@@ -54,11 +50,17 @@ static void close_rig(op_rig *r) {
 static double round_of(op_rig *r, int64_t steps) {
   static float rates[MOST_STEPS];
   double results[8192] = {0};
-  wml_feed feeds[] = {{.tensor = r->step.inputs[0], .base = r->samples},
-                      {.tensor = r->step.targets[0], .base = r->samples}};
+  wml_feed feeds[2 * WML_MAX_ENDS];
+  int n = 0;
+  for (int i = 0; i < WML_MAX_ENDS; i++) {
+    if (r->step.inputs[i] >= 0)
+      feeds[n++] = (wml_feed){.tensor = r->step.inputs[i], .base = r->samples};
+    if (r->step.targets[i] >= 0)
+      feeds[n++] = (wml_feed){.tensor = r->step.targets[i], .base = r->samples};
+  }
   wml_run run = {.n_steps = steps,
                  .rows = r->row_numbers,
-                 .n_feeds = 2,
+                 .n_feeds = n,
                  .feeds = feeds,
                  .learning_rate = rates,
                  .results = results};

@@ -12,6 +12,31 @@
 #define DENSE(options) LAYER("Dense", options)
 #define NORM(options) LAYER("BatchNormalization", options)
 #define FLAT LAYER("Flatten", "")
+/* Up to twelve layers, with commas between. */
+#define LIST1(a) a
+#define LIST2(a, ...) a "," LIST1(__VA_ARGS__)
+#define LIST3(a, ...) a "," LIST2(__VA_ARGS__)
+#define LIST4(a, ...) a "," LIST3(__VA_ARGS__)
+#define LIST5(a, ...) a "," LIST4(__VA_ARGS__)
+#define LIST6(a, ...) a "," LIST5(__VA_ARGS__)
+#define LIST7(a, ...) a "," LIST6(__VA_ARGS__)
+#define LIST8(a, ...) a "," LIST7(__VA_ARGS__)
+#define LIST9(a, ...) a "," LIST8(__VA_ARGS__)
+#define LIST10(a, ...) a "," LIST9(__VA_ARGS__)
+#define LIST11(a, ...) a "," LIST10(__VA_ARGS__)
+#define LIST12(a, ...) a "," LIST11(__VA_ARGS__)
+#define LIST_OF(a, b, c, d, e, f, g, h, i, j, k, l, list, ...) list
+#define LAYERS(...)                                                                                \
+  LIST_OF(__VA_ARGS__, LIST12, LIST11, LIST10, LIST9, LIST8, LIST7, LIST6, LIST5, LIST4, LIST3,    \
+          LIST2, LIST1, 0)                                                                         \
+  (__VA_ARGS__)
+/* Layers that name what they read, and a graph with its inputs and outputs. */
+#define WIRED(type, options, inputs) "{'type':'" type "','layer':{" options "},'inputs':" inputs "}"
+#define NAMED(type, name, options, inputs) WIRED(type, "'name':'" name "'," options, inputs)
+#define USE(name, inputs) "{'use':'" name "','inputs':" inputs "}"
+#define GRAPH(inputs, layers, outputs, rest)                                                       \
+  "{'inputs':{" inputs "},'layers':[" layers "],'outputs':{" outputs "}," rest "}"
+#define RESHAPE(shape) LAYER("Reshape", "'target_shape':" shape)
 #define MSE "'optimizer':'sgd','loss':'mse'"
 #define CCE "'optimizer':'adam','loss':'categorical_crossentropy','metrics':['accuracy']"
 #define CONV_CASE(name, size, options)                                                             \
@@ -67,6 +92,56 @@
 /* The same for rows of numbers. */
 #define ROW_CASE(name, batch, layers)                                                              \
   { name, batch, NET("[5]", DENSE("'units':6") "," layers "," DENSE("'units':3"), MSE), true }
+
+/* An activation as a layer: behind a dense layer, and last behind a convolution. */
+#define ACTIVATION_LAYER_CASE(name, type, options, smooth)                                         \
+  {"layer " name, 4,                                                                               \
+   NET("[6]", LAYERS(DENSE("'units':8"), LAYER(type, options), DENSE("'units':4")), MSE), smooth}, \
+  {                                                                                                \
+    "layer " name " of a picture", 3,                                                              \
+        NET("[4,3,2]", LAYERS(CONV("'filters':4,'kernel_size':2"), LAYER(type, options)), MSE),    \
+        smooth                                                                                     \
+  }
+#define NOISE_CASE(type, options)                                                                  \
+  {                                                                                                \
+    type, 5,                                                                                       \
+        NET("[9]", LAYERS(DENSE("'units':11"), LAYER(type, options), DENSE("'units':3")), MSE),    \
+        true                                                                                       \
+  }
+/* Inputs that are trained: of one shape, of a lower rank, and with a dimension of 1. */
+#define MERGE_CASE(type, batch, smooth)                                                            \
+  {                                                                                                \
+    type, batch,                                                                                   \
+        NET("[4,3,2]",                                                                             \
+            LAYERS(NAMED("Conv2D", "a", "'filters':5,'kernel_size':2", "'input'"),                 \
+                   NAMED("Conv2D", "b", "'filters':5,'kernel_size':2", "'input'"),                 \
+                   WIRED("Flatten", "", "'input'"), DENSE("'units':5,'name':'c'"),                 \
+                   NAMED("Conv2D", "d", "'filters':1,'kernel_size':2", "'input'"),                 \
+                   WIRED(type, "", "['c','a','b','d']"), FLAT, DENSE("'units':2")),                \
+            MSE),                                                                                  \
+        smooth                                                                                     \
+  }
+#define CONCATENATE_CASE(name, options, conv)                                                      \
+  {                                                                                                \
+    "Concatenate " name, 2,                                                                        \
+        NET("[4,4,3]",                                                                             \
+            LAYERS(NAMED("Conv2D", "a", "'filters':3,'kernel_size':2", "'input'"),                 \
+                   NAMED("Conv2D", "b", conv, "'input'"),                                          \
+                   WIRED("Concatenate", options, "['a','b','a']"), FLAT, DENSE("'units':2")),      \
+            MSE),                                                                                  \
+        true                                                                                       \
+  }
+/* Two inputs of these shapes, whose last dimensions become those numbers. */
+#define DOT_CASE(name, batch, a, a_units, b, b_units, options)                                     \
+  {                                                                                                \
+    "Dot of " name, batch,                                                                         \
+        GRAPH("'x':" a ",'y':" b,                                                                  \
+              LAYERS(NAMED("Dense", "a", "'activation':'tanh','units':" a_units, "'x'"),           \
+                     NAMED("Dense", "b", "'activation':'tanh','units':" b_units, "'y'"),           \
+                     WIRED("Dot", options, "['a','b']"), FLAT, DENSE("'units':2")),                \
+              "'z':'dense'", MSE),                                                                 \
+        true                                                                                       \
+  }
 
 const op_case op_cases[] = {
     CONV_CASE("3x3 valid", "[9,8,3]", "'filters':5,'kernel_size':3"),
@@ -429,6 +504,176 @@ const op_case op_cases[] = {
          "name':'"
          "top_k_categorical_accuracy','k':2},'categorical_accuracy','binary_accuracy']"),
      true},
+    ACTIVATION_LAYER_CASE("Activation", "Activation", "'activation':'tanh'", true),
+    ACTIVATION_LAYER_CASE("Activation glu", "Activation", "'activation':'glu'", true),
+    ACTIVATION_LAYER_CASE("Activation linear", "Activation", "'activation':null", true),
+    ACTIVATION_LAYER_CASE("ReLU", "ReLU", "", false),
+    ACTIVATION_LAYER_CASE("ReLU with options", "ReLU",
+                          "'max_value':0.6,'negative_slope':0.2,'threshold':0.1", false),
+    ACTIVATION_LAYER_CASE("LeakyReLU", "LeakyReLU", "", false),
+    ACTIVATION_LAYER_CASE("ELU", "ELU", "'alpha':1.5", false),
+    ACTIVATION_LAYER_CASE("Softmax", "Softmax", "", true),
+    ACTIVATION_LAYER_CASE("PReLU", "PReLU", "'alpha_regularizer':'l2'", false),
+    {"layer PReLU of each channel", 3,
+     NET("[4,3,2]",
+         LAYERS(CONV("'filters':5,'kernel_size':2"), LAYER("PReLU", "'shared_axes':[1,2]"), FLAT,
+                DENSE("'units':3")),
+         MSE),
+     false},
+    {"layer PReLU first, frozen", 2,
+     NET("[4]",
+         LAYERS(LAYER("PReLU", "'trainable':false"), DENSE("'units':3"),
+                LAYER("PReLU", "'shared_axes':1"), DENSE("'units':2")),
+         MSE),
+     false},
+    /* Losses that read what the activation reads. */
+    {"loss of a Softmax layer", 5,
+     NET("[6]",
+         LAYERS(DENSE("'units':7,'activation':'tanh'"), DENSE("'units':4"), LAYER("Softmax", "")),
+         CCE),
+     true},
+    {"loss of an Activation sigmoid", 4,
+     NET("[6]", LAYERS(DENSE("'units':4"), LAYER("Activation", "'activation':'sigmoid'")),
+         "'optimizer':'sgd','loss':'binary_crossentropy'"),
+     true},
+    {"Reshape, Permute", 3,
+     NET("[4,3,2]",
+         LAYERS(CONV("'filters':6,'kernel_size':2"), RESHAPE("[4,-1]"),
+                DENSE("'units':3,'activation':'tanh'"), LAYER("Permute", "'dims':[2,1]"),
+                DENSE("'units':2"), RESHAPE("-1"), DENSE("'units':2")),
+         MSE),
+     true},
+    {"Permute of three", 2,
+     NET("[4,3,5]",
+         LAYERS(CONV("'filters':2,'kernel_size':1"), LAYER("Permute", "'dims':[3,1,2]"),
+                DENSE("'units':3,'activation':'tanh'"), FLAT, DENSE("'units':2")),
+         MSE),
+     true},
+    {"RepeatVector", 4,
+     NET("[5]",
+         LAYERS(DENSE("'units':3"), LAYER("RepeatVector", "'n':4"), LAYER("PReLU", ""), FLAT,
+                DENSE("'units':2")),
+         MSE),
+     false},
+    {"Embedding", 5,
+     NET("[4]",
+         LAYERS(LAYER("Embedding", "'input_dim':7,'output_dim':3,'embeddings_regularizer':'l2'"),
+                DENSE("'units':4,'activation':'tanh'"), FLAT, DENSE("'units':2")),
+         MSE),
+     true},
+    {"Embedding behind a Reshape, of indices that lie outside", 3,
+     GRAPH("'ids':{'size':[6],'dtype':'int32'}",
+           LAYERS(RESHAPE("[2,3]"), LAYER("Embedding", "'input_dim':4,'output_dim':5"), FLAT,
+                  DENSE("'units':2")),
+           "'y':'dense'", MSE),
+     true},
+    NOISE_CASE("GaussianNoise", "'stddev':0.3"),
+    NOISE_CASE("GaussianDropout", "'rate':0.3"),
+    NOISE_CASE("AlphaDropout", "'rate':0.3"),
+    {"SpatialDropout2D", 3,
+     NET("[5,4,3]",
+         LAYERS(CONV("'filters':8,'kernel_size':2"), LAYER("SpatialDropout2D", "'rate':0.4"), FLAT,
+                DENSE("'units':3")),
+         MSE),
+     true},
+    {"ActivityRegularization", 5,
+     NET("[6]",
+         LAYERS(DENSE("'units':4,'activation':'tanh'"), LAYER("ActivityRegularization", "'l2':0.7"),
+                DENSE("'units':3,'activation':'sigmoid'"),
+                LAYER("ActivityRegularization", "'l1':0.3")),
+         MSE),
+     true},
+    MERGE_CASE("Add", 3, true),
+    MERGE_CASE("Multiply", 2, true),
+    MERGE_CASE("Average", 5, true),
+    MERGE_CASE("Maximum", 4, false),
+    MERGE_CASE("Minimum", 1, false),
+    {"Subtract", 4,
+     NET("[6]",
+         LAYERS(NAMED("Dense", "a", "'units':4", "'input'"),
+                NAMED("Dense", "b", "'units':4", "'input'"), WIRED("Subtract", "", "['a','b']"),
+                DENSE("'units':2")),
+         MSE),
+     true},
+    {"Subtract, broadcasting both ways", 2,
+     NET("[3,4,2]",
+         LAYERS(NAMED("Conv2D", "a", "'filters':1,'kernel_size':1", "'input'"),
+                NAMED("Conv2D", "b", "'filters':5,'kernel_size':[3,1]", "'input'"),
+                WIRED("Subtract", "", "['a','b']"), FLAT, DENSE("'units':2")),
+         MSE),
+     true},
+    {"frozen and trained inputs, one of them twice", 3,
+     NET("[6]",
+         LAYERS(NAMED("Dense", "a", "'units':4,'trainable':false", "'input'"),
+                NAMED("Dense", "b", "'units':4,'activation':'tanh'", "'input'"),
+                NAMED("Add", "sum", "", "['a','b','b']"),
+                WIRED("Multiply", "", "['a','sum','sum']"), DENSE("'units':2")),
+         MSE),
+     true},
+    CONCATENATE_CASE("channels", "", "'filters':2,'kernel_size':2"),
+    CONCATENATE_CASE("columns", "'axis':2", "'filters':3,'kernel_size':[2,1]"),
+    CONCATENATE_CASE("rows", "'axis':-3", "'filters':3,'kernel_size':[1,2]"),
+    {"Concatenate of fourteen", 3,
+     NET("[6]",
+         LAYERS(NAMED("Dense", "a", "'units':2,'activation':'tanh'", "'input'"),
+                NAMED("Dense", "b", "'units':3", "'input'"),
+                WIRED("Concatenate", "",
+                      "['a','b','a','input','b','a','b','b','a','b','input','a','b','a']"),
+                DENSE("'units':2")),
+         MSE),
+     true},
+    DOT_CASE("matrices", 3, "[2,5]", "3", "[4,6]", "3", "'axes':2"),
+    DOT_CASE("matrices along other axes", 2, "[3,2]", "4", "[4,2]", "3", "'axes':[1,-1]"),
+    DOT_CASE("vectors, normalized", 5, "[6]", "5", "[7]", "5", "'axes':1,'normalize':true"),
+    DOT_CASE("matrices, normalized", 4, "[4,3]", "3", "[4,2]", "5",
+             "'axes':[-2,1],'normalize':true"),
+    DOT_CASE("pictures with vectors", 1, "[2,4,3]", "2", "[3]", "4", "'axes':[2,1]"),
+    {"residual network", 3,
+     NET("[6,5,3]",
+         LAYERS(CONV("'filters':4,'kernel_size':3,'padding':'same','use_bias':false"), NORM(""),
+                LAYER("ReLU", "'name':'stem'"),
+                CONV("'filters':4,'kernel_size':3,'padding':'same','use_bias':false"),
+                NORM("'name':'inner'"), WIRED("Add", "", "['stem','inner']"), LAYER("ReLU", ""),
+                FLAT, DENSE("'units':3,'activation':'softmax'")),
+         CCE),
+     false},
+    {"two inputs, three outputs", 4,
+     GRAPH("'picture':[5,4,2],'row':[3]",
+           LAYERS(
+               NAMED("Conv2D", "c", "'filters':3,'kernel_size':2,'activation':'tanh'", "'picture'"),
+               FLAT, NAMED("Dense", "d", "'units':4,'activation':'tanh'", "'row'"),
+               NAMED("Concatenate", "both", "", "['flatten','d']"),
+               NAMED("Dense", "class", "'units':3,'activation':'softmax'", "'both'"),
+               NAMED("Dense", "number", "'units':2", "'both'")),
+           "'a':{'layer':'class','loss':'categorical_crossentropy','metrics':['accuracy']},"
+           "'b':{'layer':'number','loss':'mse','loss_weight':0.4,'metrics':['mae']},"
+           "'c':{'layer':'d','loss':'log_cosh','loss_weight':0.1}",
+           "'optimizer':'sgd'"),
+     true},
+    {"three losses of one softmax", 4,
+     GRAPH(
+         "'x':[5]",
+         LAYERS(DENSE("'units':6,'activation':'tanh'"), DENSE("'units':3,'activation':'softmax'")),
+         "'a':{'layer':'dense_1','loss':'categorical_crossentropy'},"
+         "'b':{'layer':'dense_1','loss':'mse','loss_weight':2},"
+         "'c':{'layer':'dense_1','loss':'categorical_crossentropy','loss_weight':0.3}",
+         "'optimizer':'sgd'"),
+     true},
+    {"shared layers", 3,
+     GRAPH("'a':[5],'b':[5]",
+           LAYERS(NAMED("Dense", "first", "'units':4,'activation':'tanh','kernel_regularizer':'l2'",
+                        "'a'"),
+                  USE("first", "'b'"), NAMED("Subtract", "s", "", "['first','first_1']"),
+                  DENSE("'units':4,'name':'square'"), USE("square", "'square'"),
+                  DENSE("'units':2")),
+           "'y':'dense'", MSE),
+     true},
+    {"a block, twice", 2,
+     "{'size':[6],'blocks':{'wide':{'options':{'n':6,'f':'tanh'},'layers':["
+     "{'type':'Dense','layer':{'units':'$n','activation':'$f','name':'d'}},"
+     "{'type':'Add','inputs':['d','input']}]}},'layers':[{'type':'wide'},"
+     "{'type':'wide','layer':{'f':'sigmoid'}}," DENSE("'units':2") "]," MSE "}",
+     true},
 };
 const int n_op_cases = sizeof op_cases / sizeof *op_cases;
 
@@ -442,4 +687,14 @@ webml_model *op_case_model(const op_case *c) {
   }
   free(json);
   return model;
+}
+
+void op_case_ends(const webml_model *model, wml_step_spec *spec) {
+  for (int i = 0; i < model->n_inputs; i++) spec->inputs[i].type = model->nodes[i].dtype;
+  for (int i = 0; i < model->n_outputs; i++) {
+    const wml_shape *out = &model->nodes[model->outputs[i].node].out;
+    bool sparse = model->outputs[i].loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY;
+    spec->targets[i] =
+        (wml_feed_spec){.type = WML_F32, .width = sparse ? 1 : out->dim[out->rank - 1]};
+  }
 }

@@ -4,6 +4,8 @@
 #ifndef WML_TEST_CASES_H
 #define WML_TEST_CASES_H
 
+#include "plan/step.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -18,6 +20,9 @@ extern const op_case op_cases[];
 extern const int n_op_cases;
 
 /* The model of a case; aborts the test program when it does not parse. */
-struct webml_model *op_case_model(const op_case *c);
+webml_model *op_case_model(const op_case *c);
+/* The types of its inputs and targets: float32, or indices where the model reads such. A target of
+ * a sparse loss is one number, else it is as wide as the output. */
+void op_case_ends(const webml_model *model, wml_step_spec *spec);
 
 #endif

@@ -34,15 +34,18 @@ typedef struct rig {
   wml_plan *plan[3];
 } rig;
 
+/* Rows of every input (float32, or indices) and of every target. */
 typedef struct case_data {
-  float *input, *target, *weight, *class_weight;
-  int64_t width;
+  int n_inputs, n_outputs;
+  void *input[WML_MAX_ENDS];
+  float *target[WML_MAX_ENDS], *weight;
 } case_data;
+
+enum { MAX_FEEDS = 2 * WML_MAX_ENDS + 1 };
 
 static int team = 2; /* threads of the CPU */
 
-static bool rig_open(rig *r, const subject *s, const op_case *c, const webml_model *model,
-                     const case_data *d) {
+static bool rig_open(rig *r, const subject *s, const op_case *c, const webml_model *model) {
   const wml_backend *backend = s->backend;
   *r = (rig){.subject = s, .backend = backend};
   wml_device_config config = {.threads = team};
@@ -52,10 +55,9 @@ static bool rig_open(rig *r, const subject *s, const op_case *c, const webml_mod
     wml_step_spec spec = {.model = model,
                           .mode = (wml_mode)mode,
                           .batch = c->batch,
-                          .inputs = {{.type = WML_F32}},
-                          .targets = {{.type = WML_F32, .width = d->width}},
                           .precision = s->precision,
                           .sample_weight = true};
+    op_case_ends(model, &spec);
     if (wml_step_build(&spec, &r->step[mode]) != WEBML_OK) return false;
     if (backend->compile(r->store, &r->step[mode].graph, &r->plan[mode]) != WML_OK) return false;
     if (backend->prepare(r->plan[mode]) != WML_OK) return false;
@@ -88,17 +90,29 @@ static void put_weights(rig *r, uint64_t seed) {
   }
 }
 
+/* rows: 0 where they are sent. Returns the number of feeds. */
+static int list_feeds(const rig *r, wml_mode mode, const case_data *d, int64_t rows,
+                      wml_feed feeds[MAX_FEEDS]) {
+  const wml_step *step = &r->step[mode];
+  int n = 0;
+  for (int i = 0; i < d->n_inputs; i++) feeds[n++] = (wml_feed){step->inputs[i], d->input[i], rows};
+  if (mode == WML_MODE_PREDICT) return n;
+  for (int i = 0; i < d->n_outputs; i++)
+    feeds[n++] = (wml_feed){step->targets[i], d->target[i], rows};
+  feeds[n++] = (wml_feed){step->weight, d->weight, rows};
+  return n;
+}
+
 static wml_result run(rig *r, wml_mode mode, const case_data *d, float rate, double *results) {
   /* In one mode the rows are said to stay as they are, in the others they are sent. */
   int64_t rows = mode == WML_MODE_EVALUATE ? r->step[mode].graph.batch : 0;
-  wml_feed feeds[3] = {{r->step[mode].inputs[0], d->input, rows},
-                       {r->step[mode].targets[0], d->target, rows},
-                       {r->step[mode].weight, d->weight, rows}};
+  wml_feed feeds[MAX_FEEDS];
+  int n_feeds = list_feeds(r, mode, d, rows, feeds);
   wml_run call = {.n_steps = 1,
                   .step = 4,
                   .seed = 99,
                   .feeds = feeds,
-                  .n_feeds = mode == WML_MODE_PREDICT ? 1 : 3,
+                  .n_feeds = n_feeds,
                   .learning_rate = &rate,
                   .results = mode == WML_MODE_PREDICT ? NULL : results};
   wml_result result = r->backend->run(r->plan[mode], &call);
@@ -119,32 +133,53 @@ static uint64_t seed_of(const op_case *c) {
   return strcmp(c->name, "conv chain with pooling") == 0 ? 1 : 12345;
 }
 
-static case_data make_data(const op_case *c, const webml_model *model) {
-  case_data d;
-  test_random random = {seed_of(c)};
-  wml_shape out = wml_model_output_shape(model);
-  int64_t in = wml_shape_elements(&model->nodes[0].out),
-          rows = wml_shape_elements(&out) / out.dim[out.rank - 1];
-  bool sparse = model->outputs[0].loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY;
-  d.width = sparse ? 1 : out.dim[out.rank - 1];
-  d.input = test_alloc((size_t)(c->batch * in) * sizeof(float));
-  d.target = test_alloc((size_t)(c->batch * rows * d.width) * sizeof(float));
-  d.weight = test_alloc((size_t)c->batch * sizeof(float));
-  test_fill(&random, d.input, c->batch * in, -1.0f, 1.0f);
-  test_fill(&random, d.weight, c->batch, 0.5f, 1.5f);
-  for (int64_t i = 0; i < c->batch * rows; i++) { /* one-hot, so that every loss has a meaning */
-    int64_t k = (int64_t)(test_uniform(&random) * (double)out.dim[out.rank - 1]);
+/* Numbers from -1 to 1; indices from 0 to 6. */
+static void *make_input(test_random *random, int64_t n, wml_dtype type) {
+  float *x = test_alloc((size_t)n * sizeof *x);
+  test_fill(random, x, n, -1.0f, 1.0f);
+  for (int64_t i = 0; i < n && type == WML_I32; i++)
+    ((int32_t *)(void *)x)[i] = (int32_t)((x[i] + 1.0f) * 3.499f);
+  return x;
+}
+
+/* One-hot, so that every loss has a meaning; a class where the loss is sparse. */
+static float *make_target(test_random *random, int64_t batch, const wml_model_output *output,
+                          const wml_shape *shape) {
+  bool sparse = output->loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY;
+  int64_t classes = shape->dim[shape->rank - 1],
+          rows = batch * (wml_shape_elements(shape) / classes), width = sparse ? 1 : classes;
+  float *target = test_alloc((size_t)(rows * width) * sizeof *target);
+  for (int64_t i = 0; i < rows; i++) {
+    int64_t k = (int64_t)(test_uniform(random) * (double)classes);
     if (sparse)
-      d.target[i] = (float)k;
+      target[i] = (float)k;
     else
-      d.target[i * d.width + k] = 1.0f;
+      target[i * width + k] = 1.0f;
+  }
+  return target;
+}
+
+static case_data make_data(const op_case *c, const webml_model *model) {
+  case_data d = {.n_inputs = model->n_inputs, .n_outputs = model->n_outputs};
+  test_random random = {seed_of(c)};
+  for (int i = 0; i < d.n_inputs; i++) {
+    const wml_node *node = &model->nodes[i];
+    d.input[i] = make_input(&random, c->batch * wml_shape_elements(&node->out), node->dtype);
+  }
+  d.weight = test_alloc((size_t)c->batch * sizeof(float));
+  test_fill(&random, d.weight, c->batch, 0.5f, 1.5f);
+  for (int i = 0; i < d.n_outputs; i++) {
+    const wml_model_output *output = &model->outputs[i];
+    d.target[i] = make_target(&random, c->batch, output, &model->nodes[output->node].out);
   }
   return d;
 }
 
 static void free_data(case_data *d) {
-  free(d->input);
-  free(d->target);
+  for (int i = 0; i < WML_MAX_ENDS; i++) {
+    free(d->input[i]);
+    free(d->target[i]);
+  }
   free(d->weight);
 }
 
@@ -180,15 +215,15 @@ static void compare_stores(const op_case *c, rig *ref, rig *other) {
   }
 }
 
-static void compare_outputs(const op_case *c, rig *ref, rig *other, wml_mode mode) {
-  const wml_tensor *t = &ref->step[mode].graph.tensors[ref->step[mode].outputs[0]];
-  int64_t n = wml_elements(t);
+static void compare_output(const op_case *c, rig *ref, rig *other, wml_mode mode, int output) {
+  int tensor = ref->step[mode].outputs[output];
+  int64_t n = wml_elements(&ref->step[mode].graph.tensors[tensor]);
   float *a = test_alloc((size_t)n * sizeof *a), *b = test_alloc((size_t)n * sizeof *b);
-  CHECK(ref->backend->read(ref->plan[mode], ref->step[mode].outputs[0], b) == WML_OK);
-  CHECK(other->backend->read(other->plan[mode], other->step[mode].outputs[0], a) == WML_OK);
+  CHECK(ref->backend->read(ref->plan[mode], tensor, b) == WML_OK);
+  CHECK(other->backend->read(other->plan[mode], other->step[mode].outputs[output], a) == WML_OK);
   double d = distance(c, other->subject, a, b, n);
-  CHECKF(d <= other->subject->tolerance, "%s: %s output of mode %d differs by %g", c->name,
-         other->subject->name, mode, d);
+  CHECKF(d <= other->subject->tolerance, "%s: %s output %d of mode %d differs by %g", c->name,
+         other->subject->name, output, mode, d);
   free(a);
   free(b);
 }
@@ -211,7 +246,7 @@ static void compare_case(const op_case *c, const subject *s) {
   webml_model *model = op_case_model(c);
   case_data data = make_data(c, model);
   rig ref, other;
-  bool open = rig_open(&ref, &reference, c, model, &data) && rig_open(&other, s, c, model, &data);
+  bool open = rig_open(&ref, &reference, c, model) && rig_open(&other, s, c, model);
   CHECKF(open, "%s: %s: %s", c->name, s->name, webml_last_error());
   if (!open) return;
   put_weights(&ref, 7);
@@ -222,7 +257,8 @@ static void compare_case(const op_case *c, const subject *s) {
     CHECKF(run(&other, (wml_mode)mode, &data, 0.05f, a) == WML_OK, "%s: %s: %s", c->name, s->name,
            webml_last_error());
     if (mode != WML_MODE_PREDICT) compare_results(c, &ref, &other, a, b, (wml_mode)mode);
-    if (mode != WML_MODE_TRAIN) compare_outputs(c, &ref, &other, (wml_mode)mode);
+    for (int o = 0; o < model->n_outputs && mode != WML_MODE_TRAIN; o++)
+      compare_output(c, &ref, &other, (wml_mode)mode, o);
     compare_stores(c, &ref, &other);
     free(a);
     free(b);
@@ -246,14 +282,13 @@ static double gradient_error(const op_case *c, bool wrong) {
   case_data data = make_data(c, model);
   rig r;
   double worst = 0.0;
-  if (!rig_open(&r, &reference, c, model, &data)) return INFINITY;
+  if (!rig_open(&r, &reference, c, model)) return INFINITY;
   put_weights(&r, 7);
   const wml_graph *g = &r.step[WML_MODE_TRAIN].graph;
   loss_at(&r, &data);
-  for (int i = 0; i < g->n_tensors; i++) {
-    const wml_tensor *t = &g->tensors[i];
-    if (t->role != WML_ROLE_GRAD) continue;
-    const wml_tensor *p = &g->tensors[t->like];
+  for (int i = 0; i < g->update.n_items; i++) {
+    const wml_tensor *t = &g->tensors[g->update.items[i].grad];
+    const wml_tensor *p = &g->tensors[g->update.items[i].param];
     int64_t n = wml_elements(p);
     loss_at(&r, &data);
     float *gradient = get(&r, t), *w = get(&r, p);
@@ -381,9 +416,8 @@ static void compare_steps(const subject *s, int batch, int steps) {
   for (int i = 0; i < steps; i++) rates[i] = 0.01f / (1.0f + (float)i * 0.01f);
   for (int i = 0; i < steps * batch; i++) rows[i] = (int64_t)(test_uniform(&random) * SAMPLES);
   for (int k = 0; k < 2; k++) {
-    case_data d = {.width = 2};
     rig r;
-    bool open = rig_open(&r, k ? s : &reference, &c, model, &d);
+    bool open = rig_open(&r, k ? s : &reference, &c, model);
     CHECKF(open, "%s: %s", s->name, webml_last_error());
     if (!open) return;
     put_weights(&r, 7);
@@ -424,7 +458,7 @@ static void check_not_finite(const subject *s) {
   webml_model *model = op_case_model(&op_cases[0]);
   case_data d = make_data(&op_cases[0], model);
   rig r;
-  bool open = rig_open(&r, s, &op_cases[0], model, &d);
+  bool open = rig_open(&r, s, &op_cases[0], model);
   CHECK(open);
   if (!open) return;
   put_weights(&r, 7);
@@ -433,16 +467,15 @@ static void check_not_finite(const subject *s) {
     if (r.step[0].graph.tensors[i].role == WML_ROLE_PARAM) kernel = &r.step[0].graph.tensors[i];
   float *before = get(&r, kernel), rates[3] = {0.1f, 0.1f, 0.1f};
   double results[2] = {0};
-  d.input[5] = NAN;
-  wml_feed feeds[3] = {{.tensor = r.step[0].inputs[0], .base = d.input},
-                       {.tensor = r.step[0].targets[0], .base = d.target},
-                       {.tensor = r.step[0].weight, .base = d.weight}};
+  ((float *)d.input[0])[5] = NAN;
+  wml_feed feeds[MAX_FEEDS];
+  int n_feeds = list_feeds(&r, WML_MODE_TRAIN, &d, 0, feeds);
   int64_t batch = r.step[0].graph.batch, *rows = test_alloc((size_t)(3 * batch) * sizeof *rows);
   for (int64_t i = 0; i < 3 * batch; i++) rows[i] = i % batch;
   wml_run call = {.n_steps = 3,
                   .step = 10,
                   .rows = rows,
-                  .n_feeds = 3,
+                  .n_feeds = n_feeds,
                   .feeds = feeds,
                   .learning_rate = rates,
                   .results = results};
@@ -482,7 +515,7 @@ static void check_emulated_limits(const wml_backend *cuda) {
   subject s = {"cuda (emulated)", cuda, WML_FLOAT32, 0.0, false};
   rig r;
   cuda_emulation_set_memory(4096);
-  CHECK(!rig_open(&r, &s, &op_cases[0], model, &d));
+  CHECK(!rig_open(&r, &s, &op_cases[0], model));
   CHECKF(strstr(webml_last_error(), "has no room for") != NULL, "%s", webml_last_error());
   rig_close(&r);
   cuda_emulation_set_memory((size_t)1 << 30);
@@ -502,7 +535,7 @@ static void check_failing_calls(const wml_backend *cuda, cudaError_t error) {
     rig r;
     double results[2] = {0};
     cuda_emulation_fail(++n, error);
-    bool opened = rig_open(&r, &s, &op_cases[0], model, &d);
+    bool opened = rig_open(&r, &s, &op_cases[0], model);
     bool ran = opened && run(&r, WML_MODE_TRAIN, &d, 0.1f, results) == WML_OK;
     done = cuda_emulation_fail(0, cudaSuccess) < n; /* nothing was left that could fail */
     CHECKF(ran == done, "call %ld of %s", n, webml_last_error());
@@ -524,14 +557,13 @@ static void train_three(rig *r, const op_case *c, const case_data *d) {
   float rates[] = {0.005f, 0.003f, 0.002f};
   int64_t rows[3 * 300];
   for (int64_t i = 0; i < 3 * c->batch; i++) rows[i] = i % c->batch;
-  wml_feed feeds[3] = {{.tensor = r->step[0].inputs[0], .base = d->input},
-                       {.tensor = r->step[0].targets[0], .base = d->target},
-                       {.tensor = r->step[0].weight, .base = d->weight}};
+  wml_feed feeds[MAX_FEEDS];
+  int n_feeds = list_feeds(r, WML_MODE_TRAIN, d, 0, feeds);
   wml_run call = {.n_steps = 3,
                   .step = 4,
                   .seed = 99,
                   .rows = rows,
-                  .n_feeds = 3,
+                  .n_feeds = n_feeds,
                   .feeds = feeds,
                   .learning_rate = rates,
                   .results = results};
@@ -544,7 +576,7 @@ static float *trained(const op_case *c, const subject *s, const webml_model *mod
                       const case_data *d, int64_t *n) {
   rig r;
   double results[8192] = {0};
-  bool open = rig_open(&r, s, c, model, d);
+  bool open = rig_open(&r, s, c, model);
   CHECKF(open, "%s: %s", c->name, webml_last_error());
   if (!open) exit(1);
   put_weights(&r, 7);
@@ -626,7 +658,7 @@ static bool takes(const subject *s, const op_case *c) {
   webml_model *model = op_case_model(c);
   case_data d = make_data(c, model);
   rig r;
-  bool open = rig_open(&r, s, c, model, &d);
+  bool open = rig_open(&r, s, c, model);
   rig_close(&r);
   free_data(&d);
   webml_model_destroy(model);
@@ -659,7 +691,7 @@ static void compare_trained(const op_case *c, const subject *s) {
   webml_model *model = op_case_model(c);
   case_data d = make_data(c, model);
   rig ref, other;
-  bool open = rig_open(&ref, &reference, c, model, &d) && rig_open(&other, s, c, model, &d);
+  bool open = rig_open(&ref, &reference, c, model) && rig_open(&other, s, c, model);
   CHECKF(open, "%s: %s: %s", c->name, s->name, webml_last_error());
   if (!open) return;
   put_weights(&ref, 7);
@@ -765,7 +797,7 @@ static int count_of(const subject *s, const op_case *c, const char *words, bool 
   rig r;
   int count = 0;
   const char *name;
-  CHECK(rig_open(&r, s, c, model, &d));
+  CHECK(rig_open(&r, s, c, model));
   for (int i = 0; (name = s->backend->implementation(r.plan[WML_MODE_TRAIN], i)) != NULL; i++)
     count += strstr(name, words) != NULL;
   *avx512 = strstr(s->backend->identity(r.device), "avx512") != NULL;
@@ -816,28 +848,29 @@ static void check_cpu(const char *only) {
   if (!only) check_again(&narrow);
 }
 
-/* ops_test gpu [WORDS]: the GPU alone, and of the cases those with these words in their names.
- * ops_test cpu [WORDS]: the CPU alone, for the instruction set that WEBML_ISA names. */
-/* The reference against finite differences, of the cases with `part` in their names. */
-static void check_gradients(const char *part) {
+/* The reference's gradients against finite differences. */
+static void check_gradients(const char *only) {
   for (int i = 0; i < n_op_cases; i++) {
-    if (!op_cases[i].smooth || (part && !strstr(op_cases[i].name, part))) continue;
+    if (!op_cases[i].smooth || (only && !strstr(op_cases[i].name, only))) continue;
     double error = gradient_error(&op_cases[i], false);
     CHECKF(error < 2e-2, "%s: finite differences disagree by %g", op_cases[i].name, error);
   }
 }
 
+/* ops_test gpu [WORDS]: the GPU alone, and of the cases those with these words in their names.
+ * ops_test cpu [WORDS]: the CPU alone, for the instruction set that WEBML_ISA names.
+ * ops_test ref [WORDS]: the reference against finite differences. */
 int main(int argc, char **argv) {
-  if (argc > 1 && strcmp(argv[1], "ref") == 0) {
-    check_gradients(argc > 2 ? argv[2] : NULL);
-    return test_report();
-  }
   if (argc > 1 && strcmp(argv[1], "gpu") == 0) {
     check_gpu(argc > 2 ? argv[2] : NULL);
     return test_report();
   }
   if (argc > 1 && strcmp(argv[1], "cpu") == 0) {
     check_cpu(argc > 2 ? argv[2] : NULL);
+    return test_report();
+  }
+  if (argc > 1 && strcmp(argv[1], "ref") == 0) {
+    check_gradients(argc > 2 ? argv[2] : NULL);
     return test_report();
   }
   const wml_backend *emulated = wml_backend_module(WML_BACKEND_VERSION);

@@ -67,16 +67,14 @@ static void plan_case(wml_device *device, const op_case *c, bool deterministic, 
     wml_store *store = NULL;
     CHECK(cuda->store_create(device, &store) == WML_OK);
     for (int mode = 0; mode < 3; mode++) {
-      wml_shape out = wml_model_output_shape(model);
       wml_step_spec spec = {.model = model,
                             .mode = (wml_mode)mode,
                             .batch = c->batch,
-                            .inputs = {{.type = WML_F32}},
-                            .targets = {{.type = WML_F32, .width = out.dim[out.rank - 1]}},
                             .precision = precisions[p],
                             .deterministic = deterministic};
       wml_step step;
       wml_plan *plan = NULL;
+      op_case_ends(model, &spec);
       CHECK(wml_step_build(&spec, &step) == WEBML_OK);
       wml_result result = cuda->compile(store, &step.graph, &plan);
       CHECKF(result == WML_OK, "%s, %s: %s", c->name, precision_names[p], webml_last_error());

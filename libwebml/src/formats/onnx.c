@@ -184,13 +184,25 @@ static const char *by_rows(graph *g, const char *type, const char *x, bool nchw)
   return unary(g, type, x);
 }
 
+/* Of any slope, bound and threshold; the usual ones have operators. */
+static const char *relu(graph *g, const wml_activation *a, const char *x) {
+  bool is_bounded = !isinf(a->max_value);
+  if (a->alpha == 0.0f && a->threshold == 0.0f && a->max_value >= 0.0f)
+    return is_bounded ? clip(g, x, 0.0f, a->max_value) : unary(g, "Relu", x);
+  const char *threshold = scalar(g, a->threshold);
+  const char *below = binary(g, "Mul", binary(g, "Sub", x, threshold), scalar(g, a->alpha));
+  const char *y =
+      node(g, "Where", (const char *[]){binary(g, "Greater", x, threshold), x, below, NULL});
+  if (!is_bounded) return y;
+  const char *bound = scalar(g, a->max_value);
+  return node(g, "Where", (const char *[]){binary(g, "GreaterOrEqual", x, bound), bound, y, NULL});
+}
+
 /* NULL where ONNX 13 has no way to say it. */
 static const char *activate(graph *g, const wml_activation *a, const char *x, bool nchw) {
   switch (a->kind) {
   case WML_LINEAR: return x;
-  case WML_RELU:
-    if (a->alpha != 0.0f || a->threshold != 0.0f || a->max_value < 0.0f) return NULL;
-    return isinf(a->max_value) ? unary(g, "Relu", x) : clip(g, x, 0.0f, a->max_value);
+  case WML_RELU: return relu(g, a, x);
   case WML_RELU6: return clip(g, x, 0.0f, 6.0f);
   case WML_HARD_TANH: return clip(g, x, -1.0f, 1.0f);
   case WML_LEAKY_RELU: return with_alpha(g, "LeakyRelu", x, a->alpha);
@@ -286,6 +298,12 @@ const char *wml_onnx_scalar(wml_onnx_call *c, float value) {
 const char *wml_onnx_int64s(wml_onnx_call *c, const char *base, int n, const int64_t *data) {
   int64_t dim = n;
   return typed_initializer(c->graph, base, TYPE_INT64, 1, &dim, data);
+}
+
+const char *wml_onnx_reshape(wml_onnx_call *c, const char *x, const wml_shape *shape) {
+  int64_t dim[WML_MAX_RANK] = {0}; /* 0: as the input has it */
+  for (int i = 0; i < shape->rank; i++) dim[i + 1] = shape->dim[i];
+  return binary(c->graph, "Reshape", x, wml_onnx_int64s(c, "shape", shape->rank + 1, dim));
 }
 
 webml_status wml_onnx_refuse(const wml_onnx_call *c, const char *what) {

@@ -53,6 +53,9 @@ const char *wml_onnx_floats(wml_onnx_call *call, const char *base, int rank, con
 const char *wml_onnx_scalar(wml_onnx_call *call, float value);
 const char *wml_onnx_int64s(wml_onnx_call *call, const char *base, int n, const int64_t *data);
 
+/* The same values [batch, shape...]. */
+const char *wml_onnx_reshape(wml_onnx_call *call, const char *x, const wml_shape *shape);
+
 /* The kernel, quantized where it is: of a convolution turned from HWIO to OIHW. Quantized inputs
  * are rounded by wml_onnx_quantized_input(), which is the input itself where they are not. */
 webml_status wml_onnx_kernel(wml_onnx_call *call, bool is_convolution, const char **name);

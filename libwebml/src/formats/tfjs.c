@@ -117,12 +117,14 @@ void wml_tfjs_flag(wml_tfjs_call *c, const char *key, bool value) {
 void wml_tfjs_word(wml_tfjs_call *c, const char *key, const char *value) {
   word(c->text, key, value);
 }
-void wml_tfjs_pair(wml_tfjs_call *c, const char *key, const int value[2]) {
+void wml_tfjs_ints(wml_tfjs_call *c, const char *key, int n, const int *values) {
   wml_json_key(c->text, key);
   wml_json_open(c->text, '[');
-  wml_json_int(c->text, value[0]);
-  wml_json_int(c->text, value[1]);
+  for (int i = 0; i < n; i++) wml_json_int(c->text, values[i]);
   wml_json_close(c->text, ']');
+}
+void wml_tfjs_pair(wml_tfjs_call *c, const char *key, const int value[2]) {
+  wml_tfjs_ints(c, key, 2, value);
 }
 void wml_tfjs_padding(wml_tfjs_call *c, wml_padding padding) {
   word(c->text, "padding", wml_padding_words[padding]);

@@ -17,6 +17,7 @@ void wml_tfjs_int(wml_tfjs_call *call, const char *key, int64_t value);
 void wml_tfjs_number(wml_tfjs_call *call, const char *key, double value);
 void wml_tfjs_flag(wml_tfjs_call *call, const char *key, bool value);
 void wml_tfjs_word(wml_tfjs_call *call, const char *key, const char *value);
+void wml_tfjs_ints(wml_tfjs_call *call, const char *key, int n, const int *values);
 void wml_tfjs_pair(wml_tfjs_call *call, const char *key, const int value[2]);
 void wml_tfjs_padding(wml_tfjs_call *call, wml_padding padding);
 /* "activation". WEBML_ERROR_UNSUPPORTED where TensorFlow.js has none like it. */

@@ -1,5 +1,6 @@
 /* Dropout: in training an element is kept with probability 1 - rate and multiplied by 1/(1 - rate),
- * else 0; in prediction nothing happens. */
+ * else 0; in prediction nothing happens. SpatialDropout2D, in the same file because only the draw
+ * differs: [h, w, c], a channel of a sample is kept or dropped as a whole. */
 #include "formats/onnx.h"
 #include "formats/tfjs.h"
 #include "plan/emission.h"
@@ -9,17 +10,24 @@ typedef struct dropout_options {
   float rate;
 } dropout_options;
 
+#define RATE_FIELD(text)                                                                           \
+  {                                                                                                \
+    .key = "rate", .kind = WML_FIELD_FLOAT, .offset = offsetof(dropout_options, rate), .low = 0,   \
+    .high = 1, .suggested = 0.5, .required = true, .about = text                                   \
+  }
+
 static const wml_field fields[] = {
-    {.key = "rate",
-     .kind = WML_FIELD_FLOAT,
-     .offset = offsetof(dropout_options, rate),
-     .low = 0,
-     .high = 1,
-     .suggested = 0.5,
-     .required = true,
-     .about = "The share of values that is set to 0."},
+    RATE_FIELD("The share of values that is set to 0."),
     {.key = "seed", .kind = WML_FIELD_IGNORED},
     {.key = "noise_shape", .kind = WML_FIELD_IGNORED, .word = "null"},
+    WML_NOT_TRAINABLE_FIELD,
+    WML_NAME_FIELD,
+};
+
+static const wml_field spatial_fields[] = {
+    RATE_FIELD("The share of channels that is set to 0."),
+    {.key = "seed", .kind = WML_FIELD_IGNORED},
+    WML_CHANNELS_LAST_FIELD,
     WML_NOT_TRAINABLE_FIELD,
     WML_NAME_FIELD,
 };
@@ -29,11 +37,14 @@ static webml_status shape(wml_shaping *s) {
   return WEBML_OK;
 }
 
+extern const wml_layer_class wml_layer_spatial_dropout2d;
+
 /* The same mask forward and backward. */
 static int drop(wml_emission *e, int x, const char *prefix) {
   wml_op *op = wml_emit_unary(e, WML_OP_DROPOUT, x, prefix, &e->node->out);
   op->u.dropout.rate = ((const dropout_options *)e->options)->rate;
   op->u.dropout.stream = e->stream;
+  op->u.dropout.per_channel = e->layer->class == &wml_layer_spatial_dropout2d;
   return op->out[0];
 }
 
@@ -73,3 +84,27 @@ const wml_layer_class wml_layer_dropout = {
     .backward = backward,
     .onnx = onnx,
     .tfjs = tfjs};
+
+/* TensorFlow.js has none: Dropout, which is the same in prediction. */
+static webml_status spatial_tfjs(wml_tfjs_call *c) {
+  c->class_name = "Dropout";
+  return tfjs(c);
+}
+
+const wml_layer_class wml_layer_spatial_dropout2d = {
+    .name = "SpatialDropout2D",
+    .snake = "spatial_dropout2d",
+    .about = "Sets whole channels to 0 at random while training.",
+    .takes = "an image [height, width, channels]",
+    .rank = 3,
+    .gives = 3,
+    .hands_on = true,
+    .keeps_range = true,
+    .options_size = sizeof(dropout_options),
+    .fields = spatial_fields,
+    .n_fields = sizeof spatial_fields / sizeof *spatial_fields,
+    .shape = shape,
+    .forward = forward,
+    .backward = backward,
+    .onnx = onnx,
+    .tfjs = spatial_tfjs};

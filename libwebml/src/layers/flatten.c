@@ -35,6 +35,7 @@ const wml_layer_class wml_layer_flatten = {
     .snake = "flatten",
     .about = "Makes one row of numbers of a picture; dense layers read rows.",
     .gives = 1,
+    .takes_any_type = true,
     .hands_on = true,
     .keeps_range = true,
     .options_size = sizeof(wml_layer_options),

@@ -25,4 +25,27 @@
   X(group_normalization)                                                                           \
   X(rms_normalization)                                                                             \
   X(unit_normalization)                                                                            \
-  X(dense)
+  X(dense)                                                                                         \
+  X(activation_layer)                                                                              \
+  X(relu)                                                                                          \
+  X(leaky_relu)                                                                                    \
+  X(prelu)                                                                                         \
+  X(elu)                                                                                           \
+  X(softmax)                                                                                       \
+  X(reshape)                                                                                       \
+  X(permute)                                                                                       \
+  X(repeat_vector)                                                                                 \
+  X(embedding)                                                                                     \
+  X(add)                                                                                           \
+  X(subtract)                                                                                      \
+  X(multiply)                                                                                      \
+  X(average)                                                                                       \
+  X(maximum)                                                                                       \
+  X(minimum)                                                                                       \
+  X(concatenate)                                                                                   \
+  X(dot)                                                                                           \
+  X(spatial_dropout2d)                                                                             \
+  X(gaussian_noise)                                                                                \
+  X(gaussian_dropout)                                                                              \
+  X(alpha_dropout)                                                                                 \
+  X(activity_regularization)

@@ -114,6 +114,7 @@ struct wml_layer_class {
   int gives;                     /* rank of its result; 0: that of its first input */
   int least_inputs, most_inputs; /* 0: one; most -1: any number */
   bool takes_indices;            /* inputs are whole numbers */
+  bool takes_any_type;           /* they may be, and so is its result then */
   bool hands_on; /* in prediction it computes nothing: views, and what only training does */
   size_t options_size;
   const wml_field *fields;

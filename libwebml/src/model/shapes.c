@@ -204,7 +204,7 @@ static bool inputs_fit(const webml_model *m, int index, const wml_shape *in, wml
       return false;
     }
     bool whole = m->nodes[node->inputs[i]].dtype == WML_I32;
-    if (whole != class->takes_indices && !class->hands_on) {
+    if (whole != class->takes_indices && !class->takes_any_type) {
       wml_issue(issues, node->place,
                 whole ? "cannot compute with whole numbers; an Embedding makes vectors of them"
                       : "takes whole numbers: an input of the model with \"dtype\": \"int32\"");

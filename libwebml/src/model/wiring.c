@@ -326,7 +326,9 @@ static const struct {
 } refused[] = {{"RandomBrightness", "adds a number to pictures, but augmentation multiplies them",
                 "remove it and set the training's option brightness"},
                {"RandomCrop", "cuts pictures to another size, but augmentation keeps their size",
-                "remove it and set the training's option random_crop"}};
+                "remove it and set the training's option random_crop"},
+               {"Lambda", "holds Python code, which a description cannot",
+                "use Activation, or a layer that computes the same"}};
 
 static bool is_refused(const wml_wiring *w, const wml_json_path *place, const char *type) {
   for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
@@ -487,6 +489,16 @@ static webml_status read_use(wml_wiring *w, const scope *in, const wml_json *jso
 static webml_status read_list(wml_wiring *w, const scope *in, const wml_json *list,
                               const wml_json_path *place);
 
+/* type_1, type_2, ...: the first that no block or node has. */
+static const char *block_name(const wml_wiring *w, const scope *in, const char *type) {
+  char text[MAX_NAME + 16];
+  for (int k = 1;; k++) {
+    snprintf(text, sizeof text, "%.128s_%d", type, k);
+    const char *name = scoped_name(&w->m->arena, in, text);
+    if (!name || (find_node(w->m, name) < 0 && find_block(w->m, name) < 0)) return name;
+  }
+}
+
 /* A block under its name: its layers in place of the entry. */
 static webml_status read_block(wml_wiring *w, const scope *in, const wml_json *json,
                                const wml_json_path *place, wml_layer_entry *entry) {
@@ -494,14 +506,13 @@ static webml_status read_block(wml_wiring *w, const scope *in, const wml_json *j
   const wml_json *options = wml_json_get(json, "layer");
   const char *name = wml_json_get_string(options, "name", NULL);
   wml_text text = {0};
-  int count = 1;
   check_layer_keys(json, place, NULL, w->issues);
   if (options) wml_json_write(&text, options);
   entry->block = wml_arena_copy(&w->m->arena, type, strlen(type));
   entry->options =
       wml_arena_copy(&w->m->arena, text.data ? text.data : "{}", text.data ? text.length : 2);
   wml_text_free(&text);
-  const char *prefix = name ? scoped_name(&w->m->arena, in, name) : made_name(w, in, type, &count);
+  const char *prefix = name ? scoped_name(&w->m->arena, in, name) : block_name(w, in, type);
   if (!entry->block || !entry->options || !prefix) return wml_no_memory(MAX_NAME, "a block");
   const wml_json *layers = wml_block_layers(w, type, options, place);
   if (!layers) return WEBML_OK;

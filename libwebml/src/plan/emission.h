@@ -14,7 +14,8 @@ typedef struct wml_emission {
   const wml_layer *layer;
   const void *options;
   const wml_node *node;
-  bool trains; /* a step of training: else there is no backward pass */
+  bool trains;   /* a step of training: else there is no backward pass */
+  bool has_loss; /* of training or of evaluation */
   int64_t batch;
   int n_inputs;
   int *in;                   /* tensors that it reads */
@@ -22,6 +23,7 @@ typedef struct wml_emission {
   int param[WML_MAX_PARAMS]; /* tensors */
   int param_gradient[WML_MAX_PARAMS];
   int kept[WML_MAX_KEPT]; /* what forward() keeps for backward(); -1 */
+  int *kept_of;           /* the same, one for each input */
   uint32_t stream;        /* of what is random, from wml_emit_stream() */
   int logit_gradient;     /* of `pre`, from a loss that reads it; -1 */
 } wml_emission;

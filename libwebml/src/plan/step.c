@@ -108,15 +108,19 @@ static webml_status begin_emission(wml_builder *b, int index, wml_emission *e) {
                       .options = m->layers[node->layer].options,
                       .node = node,
                       .trains = b->spec->mode == WML_MODE_TRAIN,
+                      .has_loss = b->spec->mode != WML_MODE_PREDICT,
                       .batch = b->spec->batch,
                       .n_inputs = node->n_inputs,
                       .pre = -1,
                       .logit_gradient = -1};
-  e->in = wml_arena_alloc(&b->step->arena, (size_t)node->n_inputs * sizeof *e->in);
-  if (!e->in) return wml_no_memory((size_t)node->n_inputs * sizeof *e->in, "the graph of a step");
+  size_t bytes = (size_t)node->n_inputs * sizeof *e->in;
+  e->in = wml_arena_alloc(&b->step->arena, bytes);
+  e->kept_of = wml_arena_alloc(&b->step->arena, bytes);
+  if (!e->in || !e->kept_of) return wml_no_memory(bytes, "the graph of a step");
   b->wanted[index] = is_trained(e->layer);
   for (int i = 0; i < node->n_inputs; i++) {
     e->in[i] = b->value[node->inputs[i]];
+    e->kept_of[i] = -1;
     b->wanted[index] |= b->wanted[node->inputs[i]];
   }
   for (int k = 0; k < WML_MAX_PARAMS; k++) {
