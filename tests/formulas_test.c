@@ -150,6 +150,81 @@ static void test_losses(void) {
        0.5 * log(0.5 / 0.4) + 0.5 * log(0.5 / 0.6), 1e-7);
 }
 
+/* The mean of the rows' losses; p, t: [rows, k], t NULL: the label of each row is its number. */
+static double mean_loss(const wml_loss *loss, const float *p, const float *t, int rows, long k) {
+  double sum = 0.0;
+  for (int i = 0; i < rows; i++)
+    sum += wml_loss_row(loss, p + i * k, (wml_target){t ? t + i * k : NULL, i}, k, NULL);
+  return sum / rows;
+}
+
+/* Figures of Keras's own tests, to the digits that they have there. */
+static void test_focal_losses(void) {
+  static const float yes[] = {1, 0, 1, 0}, p[] = {0.9f, 0.8f, 0.7f, 0.2f},
+                     some[] = {1, 1, 0, 0, 1, 0}, z[] = {1.5f, -2.7f, 2.9f, -3.8f, 1.2f, -4.5f};
+  wml_loss binary = {.kind = WML_BINARY_FOCAL_CROSSENTROPY, .gamma = 2.0f, .alpha = 0.25f};
+  near("binary focal", mean_loss(&binary, p, yes, 2, 2), 0.268, 5e-4);
+  wml_loss balanced = binary, smoothed = binary;
+  balanced.apply_class_balancing = true;
+  near("binary focal, balanced", mean_loss(&balanced, p, yes, 1, 2),
+       (0.25 * 0.01 * -log(0.9) + 0.75 * 0.64 * -log(0.2)) / 2.0, 1e-6);
+  smoothed.label_smoothing = 0.2f; /* 0.9 and 0.1 */
+  near("binary focal, smoothed", mean_loss(&smoothed, p, yes, 1, 1),
+       0.18 * 0.18 * -(0.9 * log(0.9) + 0.1 * log(0.1)), 1e-6);
+  binary.gamma = 3.0f, binary.from_logits = true;
+  near("binary focal of logits", mean_loss(&binary, z, some, 2, 3), 0.799, 5e-4);
+  static const float q[] = {0.9f, 0.05f, 0.05f, 0.5f, 0.89f, 0.6f, 0.05f, 0.01f, 0.94f},
+                     far[] = {8, 1, 1, 0, 9, 1, 2, 3, 5}, one[] = {1, 0, 0};
+  wml_loss focal = {.kind = WML_CATEGORICAL_FOCAL_CROSSENTROPY, .gamma = 2.0f, .alpha = 0.25f};
+  near("categorical focal", mean_loss(&focal, q, NULL, 3, 3), 0.02059, 1e-5);
+  smoothed = focal;
+  smoothed.label_smoothing = 0.3f; /* 0.8, 0.1, 0.1 */
+  near("categorical focal, smoothed", mean_loss(&smoothed, q, one, 1, 3),
+       -0.25 * (0.8 * 0.01 * log(0.9) + 0.2 * 0.95 * 0.95 * log(0.05)), 1e-6);
+  focal.from_logits = true;
+  near("categorical focal of logits", mean_loss(&focal, far, NULL, 3, 3), 0.000345, 5e-7);
+}
+
+static void test_label_losses(void) {
+  static const float p[] = {0.7f, 0.3f, 0.2f, 0.8f}, z[] = {2, -1, 0.5f}, second[] = {1},
+                     nothing[] = {1, 0};
+  float d[2];
+  wml_loss general = {.kind = WML_CATEGORICAL_GENERALIZED_CROSS_ENTROPY, .q = 0.5f};
+  near("generalized", mean_loss(&general, p, NULL, 2, 2),
+       (1.0 - sqrt(0.7) + 1.0 - sqrt(0.8)) / 0.5 / 2.0, 1e-6);
+  wml_loss_row(&general, nothing, (wml_target){second, 0}, 2, d);
+  CHECK(isfinite(d[1]) && d[1] < -1e3f && d[0] == 0.0f); /* at probability 0 */
+  general.from_logits = true;
+  double own = exp(-1.0) / (exp(2.0) + exp(-1.0) + exp(0.5));
+  near("generalized of logits", wml_loss_row(&general, z, (wml_target){second, 0}, 3, NULL),
+       (1.0 - sqrt(own)) / 0.5, 1e-6);
+  /* smoothing of an index is that of its one-hot */
+  static const float hot[] = {0, 1, 0};
+  wml_loss sparse = {.kind = WML_SPARSE_CATEGORICAL_CROSSENTROPY, .label_smoothing = 0.1f},
+           dense = {.kind = WML_CATEGORICAL_CROSSENTROPY, .label_smoothing = 0.1f};
+  sparse.from_logits = dense.from_logits = true;
+  near("sparse, smoothed", wml_loss_row(&sparse, z, (wml_target){second, 0}, 3, NULL),
+       wml_loss_row(&dense, z, (wml_target){hot, 0}, 3, NULL), 0.0);
+  near("smoothed", wml_loss_row(&dense, z, (wml_target){hot, 0}, 3, NULL),
+       0.9 * -log(own) + 0.1 * (log(exp(2.0) + exp(-1.0) + exp(0.5)) - 0.5), 1e-6);
+}
+
+/* One value for the whole batch; figures of Keras's tests. Weights of rows count by their mean. */
+static void test_batch_losses(void) {
+  static const float t[] = {1, 2, 1, 2}, p[] = {4, 1, 6, 1}, weight[] = {0.5f, 2.5f};
+  wml_op op = {.kind = WML_OP_LOSS};
+  op.u.loss.weight = 1.0f;
+  op.u.loss.loss = (wml_loss){.kind = WML_DICE, .alpha = 9, .beta = 9};
+  wml_rows rows = {.p = p, .target_dense = t, .k = 2, .target_k = 2, .rows_per_sample = 1};
+  wml_overlap sum = wml_rows_overlap(&op, &rows, 0, 2);
+  near("dice", wml_overlap_value(&op, &sum, 2).value, -0.55555546, 2e-7);
+  op.u.loss.loss = (wml_loss){.kind = WML_TVERSKY, .alpha = 0.2f, .beta = 0.8f};
+  near("tversky", wml_overlap_value(&op, &sum, 2).value, -0.94444442, 2e-7);
+  rows.weight = weight;
+  sum = wml_rows_overlap(&op, &rows, 0, 2);
+  near("tversky, weighted", wml_overlap_value(&op, &sum, 2).value, 1.5 * -0.94444442, 3e-7);
+}
+
 /* lr .1, other defaults, w0 = [1, 2], three gradients: the weights after each step. The formulas
  * behind these figures reproduce Keras's golden tables to four decimals. */
 static void test_optimizers(void) {
@@ -400,6 +475,9 @@ int main(void) {
   test_derivatives();
   test_sparsemax();
   test_losses();
+  test_focal_losses();
+  test_label_losses();
+  test_batch_losses();
   test_optimizers();
   test_lamb_and_average();
   test_metrics();

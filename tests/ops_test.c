@@ -125,7 +125,7 @@ static case_data make_data(const op_case *c, const webml_model *model) {
   wml_shape out = wml_model_output_shape(model);
   int64_t in = wml_shape_elements(&model->nodes[0].out),
           rows = wml_shape_elements(&out) / out.dim[out.rank - 1];
-  bool sparse = model->outputs[0].loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY;
+  bool sparse = wml_loss_is_sparse(model->outputs[0].loss.kind);
   d.width = sparse ? 1 : out.dim[out.rank - 1];
   d.input = test_alloc((size_t)(c->batch * in) * sizeof(float));
   d.target = test_alloc((size_t)(c->batch * rows * d.width) * sizeof(float));

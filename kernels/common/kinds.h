@@ -33,7 +33,7 @@
   X(SPARSEMAX, "sparsemax", "Probabilities of which many are exactly 0.")                          \
   X(GLU, "glu", "One half of the features times the sigmoid of the other.")
 
-/* X(symbol, Keras name, what it is) */
+/* X(symbol, Keras name, what it is) - of each row by itself unless WML_LOSS_IS_OF_BATCH. */
 #define WML_LOSSES(X)                                                                              \
   X(MEAN_SQUARED_ERROR, "mean_squared_error", "The mean of the squared differences; for numbers.") \
   X(MEAN_ABSOLUTE_ERROR, "mean_absolute_error",                                                    \
@@ -56,7 +56,15 @@
   X(LOG_COSH, "log_cosh", "The logarithm of the hyperbolic cosine of the differences.")            \
   X(KL_DIVERGENCE, "kl_divergence", "How far one distribution is from another.")                   \
   X(POISSON, "poisson", "For counts.")                                                             \
-  X(COSINE_SIMILARITY, "cosine_similarity", "The angle between prediction and truth: -1 is best.")
+  X(COSINE_SIMILARITY, "cosine_similarity", "The angle between prediction and truth: -1 is best.") \
+  X(BINARY_FOCAL_CROSSENTROPY, "binary_focal_crossentropy",                                        \
+    "binary_crossentropy that counts less what is already right; for rare answers.")               \
+  X(CATEGORICAL_FOCAL_CROSSENTROPY, "categorical_focal_crossentropy",                              \
+    "categorical_crossentropy that counts less what is already right; for rare classes.")          \
+  X(CATEGORICAL_GENERALIZED_CROSS_ENTROPY, "categorical_generalized_cross_entropy",                \
+    "Between cross-entropy and absolute error; for labels of which some are wrong.")               \
+  X(DICE, "dice", "How little prediction and truth overlap in the whole batch; for masks.")        \
+  X(TVERSKY, "tversky", "dice with a weight of its own for each kind of mistake.")
 
 /* X(symbol, Keras name, number of state tensors shaped like the parameter, what it is) */
 #define WML_OPTIMIZERS(X)                                                                          \
@@ -105,6 +113,9 @@ typedef enum wml_metric_kind { WML_METRICS(WML_ENUM3) WML_N_METRICS } wml_metric
 
 /* Activations that need a whole row (the last axis) at once. */
 #define WML_ACTIVATION_IS_ROW(kind) ((kind) >= WML_SOFTMAX)
+
+/* Losses with one value for the whole batch. */
+#define WML_LOSS_IS_OF_BATCH(kind) ((kind) >= WML_DICE)
 
 /* Functions of kernels/common are compiled for the host and, by nvcc, for the device too. */
 #if defined(WML_FN) /* vec.c insists on inlining, so that loops around the formulas vectorise */

@@ -46,13 +46,22 @@ static wml_rows rows_of(const ref_step *s, const wml_op *op) {
                      ref_f32(s, op->in[2]));
 }
 
+static double batch_loss(const wml_op *op, const wml_rows *rows, int64_t n, float *dp) {
+  wml_overlap sum = wml_rows_overlap(op, rows, 0, n);
+  wml_overlap_loss loss = wml_overlap_value(op, &sum, n);
+  if (dp) wml_rows_overlap_gradient(op, &loss, rows, 0, n, dp);
+  return loss.value;
+}
+
 void ref_loss(ref_step *s, const wml_op *op) {
   wml_rows rows = rows_of(s, op);
   int64_t n = wml_elements(&s->graph->tensors[op->in[0]]) / rows.k;
   wml_loss loss = op->u.loss.loss;
+  float *dp = ref_f32(s, op->out[0]);
   if (loss.kind == WML_HINGE || loss.kind == WML_SQUARED_HINGE)
     loss.signed_labels = wml_rows_are_binary(&rows, n);
-  double sum = wml_rows_loss(op, &loss, &rows, n, 0, n, ref_f32(s, op->out[0]));
+  double sum = WML_LOSS_IS_OF_BATCH(loss.kind) ? batch_loss(op, &rows, n, dp)
+                                               : wml_rows_loss(op, &loss, &rows, n, 0, n, dp);
   s->loss += sum * (double)op->u.loss.weight;
   if (op->u.loss.result >= 0) s->run->results[op->u.loss.result] += sum * (double)s->graph->batch;
 }

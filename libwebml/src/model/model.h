@@ -220,6 +220,7 @@ webml_status wml_model_read(const wml_json *root, struct wml_issues *issues, web
 void wml_model_write_summary(wml_text *text, const webml_model *model);
 void wml_model_write_json(wml_text *text, const webml_model *model);
 const char *wml_loss_name(wml_loss_kind kind);
+void wml_default_loss(wml_loss_kind kind, wml_loss *out);
 const char *wml_optimizer_name(wml_optimizer_kind kind);
 const char *wml_activation_name(wml_activation_kind kind);
 const char *wml_metric_name(wml_metric_kind kind);

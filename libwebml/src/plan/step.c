@@ -148,11 +148,17 @@ static webml_status add_forward(wml_builder *b) {
 bool wml_loss_uses_logits(const webml_model *m, int output) {
   const wml_model_output *out = &m->outputs[output];
   const wml_layer *last = wml_node_layer(m, out->node);
-  bool cross = out->loss.kind == WML_BINARY_CROSSENTROPY ||
-               out->loss.kind == WML_CATEGORICAL_CROSSENTROPY ||
-               out->loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY;
   wml_activation_kind kind = last ? wml_layer_activation(last).kind : WML_LINEAR;
-  return cross && (kind == WML_SOFTMAX || kind == WML_SIGMOID);
+  switch (out->loss.kind) {
+  case WML_BINARY_CROSSENTROPY: /* Keras does not ask which of the two it was */
+  case WML_CATEGORICAL_CROSSENTROPY:
+  case WML_SPARSE_CATEGORICAL_CROSSENTROPY: return kind == WML_SOFTMAX || kind == WML_SIGMOID;
+  /* the same function, without the clipping of Keras's */
+  case WML_BINARY_FOCAL_CROSSENTROPY: return kind == WML_SIGMOID;
+  case WML_CATEGORICAL_FOCAL_CROSSENTROPY:
+  case WML_CATEGORICAL_GENERALIZED_CROSS_ENTROPY: return kind == WML_SOFTMAX;
+  default: return false;
+  }
 }
 
 /* The gradient of a loss joins what it reads: the node's result, or what its activation reads. */
