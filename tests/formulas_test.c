@@ -289,6 +289,56 @@ static void test_lamb_and_average(void) {
        1e-6);
 }
 
+/* Keras's formulas in double; MinMaxNorm's rate, and norms of 0, which stay 0. */
+static void test_constraints(void) {
+  wml_constraint most = {.kind = WML_MAX_NORM, .max_value = 2.0f, .axes = 1},
+                 between = {.kind = WML_MIN_MAX_NORM,
+                            .min_value = 0.5f,
+                            .max_value = 2.0f,
+                            .rate = 0.25f,
+                            .axes = 1},
+                 unit = {.kind = WML_UNIT_NORM, .axes = 1};
+  near("max_norm", (double)wml_constraint_factor(&most, 8.0), 0.25, 1e-7);
+  near("max_norm within", (double)wml_constraint_factor(&most, 1.5), 1.0, 1e-6);
+  near("unit_norm", (double)wml_constraint_factor(&unit, 4.0), 0.25, 1e-7);
+  near("min_max_norm above", (double)wml_constraint_factor(&between, 8.0), (0.5 + 6.0) / 8.0, 1e-6);
+  near("min_max_norm below", (double)wml_constraint_factor(&between, 0.25), (0.125 + 0.1875) / 0.25,
+       1e-6);
+  near("max_norm of 0", (double)wml_constraint_factor(&most, 0.0), 0.0, 0.0);
+  /* [2, 3], along each axis and along both */
+  static const float w[] = {3, 0, 1, 4, 2, 0};
+  static const int64_t dim[] = {2, 3};
+  static const double norm[3][3] = {{5, 2, 1}, {3.16227766, 4.47213595}, {5.47722558}};
+  for (int axes = 1; axes <= 3; axes++) {
+    unit.axes = axes;
+    wml_constrained view = wml_constrained_row_major(&unit, 2, dim);
+    CHECK(wml_constrained_count(&view, false) == (axes == 1 ? 3 : axes == 2 ? 2 : 1));
+    for (int64_t k = 0; k < wml_constrained_count(&view, false); k++)
+      near("norm", 1.0 / (double)wml_constrained_factor(&unit, &view, w, k), norm[axes - 1][k],
+           1e-5);
+  }
+}
+
+/* A learning rate that is twice as large, whatever else a step has. */
+static void test_scaled_steps(void) {
+  for (int k = 0; k < WML_N_OPTIMIZERS; k++) {
+    wml_optimizer o = {.kind = (wml_optimizer_kind)k,
+                       .rho = 0.9f,
+                       .beta_1 = 0.9f,
+                       .beta_2 = 0.99f,
+                       .epsilon = 1e-7f,
+                       .learning_rate_power = -0.5f,
+                       .weight_decay = 0.1f};
+    if (k == WML_LAMB) continue; /* its rate is the step's */
+    wml_optimizer_step plain = wml_optimizer_prepare(&o, 0.2f, 3),
+                       scaled = wml_optimizer_scaled(&o, wml_optimizer_prepare(&o, 0.1f, 3), 2.0f);
+    float a[3] = {0.1f, 0.2f, 0.3f}, b[3] = {0.1f, 0.2f, 0.3f};
+    near("twice the rate",
+         (double)wml_optimizer_element(&o, &scaled, 1.5f, 0.3f, &b[0], &b[1], &b[2]),
+         (double)wml_optimizer_element(&o, &plain, 1.5f, 0.3f, &a[0], &a[1], &a[2]), 2e-7);
+  }
+}
+
 static void test_metrics(void) {
   wml_metric auc = {WML_AUC, 0, 0.5f};
   double state[2 * (WML_AUC_THRESHOLDS + 1)] = {0};
@@ -480,6 +530,8 @@ int main(void) {
   test_batch_losses();
   test_optimizers();
   test_lamb_and_average();
+  test_constraints();
+  test_scaled_steps();
   test_metrics();
   test_philox();
   test_warp();

@@ -80,6 +80,13 @@
   X(LION, "lion", 1, "The sign of a moving mean; half the memory of adam.")                        \
   X(LAMB, "lamb", 2, "adam with a step for each layer; for large batches.")
 
+/* X(symbol, Keras name, what it is) - the norms are along axes of the weights. */
+#define WML_CONSTRAINTS(X)                                                                         \
+  X(MAX_NORM, "max_norm", "Norms above max_value are scaled down to it.")                          \
+  X(NON_NEG, "non_neg", "What is below 0 becomes 0.")                                              \
+  X(UNIT_NORM, "unit_norm", "All norms become 1.")                                                 \
+  X(MIN_MAX_NORM, "min_max_norm", "Norms are brought between min_value and max_value.")
+
 /* X(symbol, Keras name, true when more is better, what it is) */
 #define WML_METRICS(X)                                                                             \
   X(BINARY_ACCURACY, "binary_accuracy", 1, "The share of outputs on the right side of 0.5.")       \
@@ -109,6 +116,11 @@ typedef enum wml_activation_kind {
 } wml_activation_kind;
 typedef enum wml_loss_kind { WML_LOSSES(WML_ENUM2) WML_N_LOSSES } wml_loss_kind;
 typedef enum wml_optimizer_kind { WML_OPTIMIZERS(WML_ENUM3) WML_N_OPTIMIZERS } wml_optimizer_kind;
+/* 0 is no constraint, so that what is not set has none. */
+typedef enum wml_constraint_kind {
+  WML_NO_CONSTRAINT,
+  WML_CONSTRAINTS(WML_ENUM2) WML_CONSTRAINTS_END
+} wml_constraint_kind;
 typedef enum wml_metric_kind { WML_METRICS(WML_ENUM3) WML_N_METRICS } wml_metric_kind;
 
 /* Activations that need a whole row (the last axis) at once. */

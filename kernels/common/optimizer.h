@@ -91,6 +91,16 @@ WML_FN wml_optimizer_step wml_optimizer_prepare(const wml_optimizer *o, float ra
   return s;
 }
 
+/* The same step of a variable whose learning rate is `factor` times as large. */
+WML_FN wml_optimizer_step wml_optimizer_scaled(const wml_optimizer *o, wml_optimizer_step s,
+                                               float factor) {
+  if (factor == 1.0f) return s;
+  s.rate *= factor;
+  s.alpha *= factor;
+  s.decay = 1.0f - o->weight_decay * s.rate;
+  return s;
+}
+
 WML_FN float wml_optimizer_ftrl(const wml_optimizer *o, float rate, float w, float g, float *n,
                                 float *z) {
   float l2 = o->l2 + o->beta / (2.0f * rate), power = -o->learning_rate_power;

@@ -131,6 +131,30 @@ static void update_variable(ref_step *s, const wml_update_item *item,
   for (int64_t j = 0; j < n; j++) w[j] -= rate * g[j];
 }
 
+static void constrain(const wml_constraint *c, const wml_tensor *t, float *w) {
+  if (c->kind == WML_NO_CONSTRAINT) return;
+  if (c->kind == WML_NON_NEG) {
+    for (int64_t j = 0; j < wml_elements(t); j++) w[j] = w[j] < 0.0f ? 0.0f : w[j];
+    return;
+  }
+  wml_constrained view = wml_constrained_row_major(c, t->rank, t->dim);
+  for (int64_t k = 0; k < wml_constrained_count(&view, false); k++) {
+    float factor = wml_constrained_factor(c, &view, w, k);
+    int64_t base = wml_constrained_place(&view, false, k);
+    for (int64_t i = 0; i < wml_constrained_count(&view, true); i++)
+      w[base + wml_constrained_place(&view, true, i)] *= factor;
+  }
+}
+
+static void average_weights(ref_step *s, const wml_update_item *item,
+                            const wml_optimizer_step *step, int64_t n) {
+  const wml_optimizer *o = &s->graph->update.optimizer;
+  if (!o->use_ema) return;
+  float *average = ref_f32(s, item->slot[wml_optimizer_own_slots(o)]);
+  const float *w = ref_f32(s, item->param);
+  for (int64_t j = 0; j < n; j++) average[j] = wml_optimizer_average(step, average[j], w[j]);
+}
+
 void ref_update(ref_step *s, const wml_op *op) {
   (void)op;
   const wml_update *u = &s->graph->update;
@@ -150,11 +174,10 @@ void ref_update(ref_step *s, const wml_op *op) {
                                                   s->run->step + s->index + 1);
   for (int i = 0; i < u->n_items; i++) {
     const wml_update_item *item = &u->items[i];
-    int64_t n = wml_elements(&s->graph->tensors[item->param]);
-    update_variable(s, item, &step, n, sqrt(total));
-    if (!u->optimizer.use_ema) continue;
-    float *average = ref_f32(s, item->slot[wml_optimizer_own_slots(&u->optimizer)]);
-    const float *w = ref_f32(s, item->param);
-    for (int64_t j = 0; j < n; j++) average[j] = wml_optimizer_average(&step, average[j], w[j]);
+    const wml_tensor *param = &s->graph->tensors[item->param];
+    wml_optimizer_step own = wml_optimizer_scaled(&u->optimizer, step, item->rate_factor);
+    update_variable(s, item, &own, wml_elements(param), sqrt(total));
+    average_weights(s, item, &step, wml_elements(param));
+    constrain(&item->constraint, param, ref_f32(s, item->param));
   }
 }

@@ -117,13 +117,15 @@ static webml_status add_params(wml_shaping *s, const conv2d_options *o) {
                         (wml_param){.rank = 4,
                                     .dim = {k[0], k[1], s->in[0].dim[2] / o->groups, o->filters},
                                     .initializer = o->linear.kernel_initializer,
-                                    .regularizer = o->linear.kernel_regularizer}));
+                                    .regularizer = o->linear.kernel_regularizer,
+                                    .constraint = o->linear.kernel_constraint}));
   if (!o->linear.use_bias) return WEBML_OK;
   return wml_shaping_param(s, "bias",
                            (wml_param){.rank = 1,
                                        .dim = {o->filters},
                                        .initializer = o->linear.bias_initializer,
-                                       .regularizer = o->linear.bias_regularizer});
+                                       .regularizer = o->linear.bias_regularizer,
+                                       .constraint = o->linear.bias_constraint});
 }
 
 static webml_status shape(wml_shaping *s) {

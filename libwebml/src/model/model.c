@@ -109,7 +109,8 @@ static const wml_top_key top_keys[] = {
     {"layers", "The layers in their order, at least one.", true, false},
     {"blocks", "Groups of layers with options, which are used by their names like layers.", false,
      false},
-    {"outputs", "Names of the layers whose results are predicted; left out: the last.", false, false},
+    {"outputs", "Names of the layers whose results are predicted; left out: the last.", false,
+     false},
     {"optimizer", "How weights are changed; null or left out: chosen.", false, true},
     {"loss", "What training makes small; null or left out: chosen by the data.", false, true},
     {"metrics", "What is measured beside the loss.", false, false},
@@ -168,8 +169,7 @@ static webml_status read_model(webml_model *m, const wml_json *root, wml_issues 
   WML_TRY(wml_read_optimizer(&m->arena, optimizer ? optimizer : &null, &m->optimizer,
                              &m->optimizer_open, issues));
   WML_TRY(wml_read_indices(&m->arena, wml_json_get(root, "oneHotEncoding"),
-                           &(wml_json_path){.key = "oneHotEncoding"}, &m->one_hot_columns,
-                           issues));
+                           &(wml_json_path){.key = "oneHotEncoding"}, &m->one_hot_columns, issues));
   WML_TRY(wml_compute_shapes(m, issues));
   for (int i = 0; i < m->n_outputs && issues->count == 0; i++) {
     const wml_shape *out = &m->nodes[m->outputs[i].node].out;

@@ -58,6 +58,7 @@ typedef struct wml_param {
   int64_t seen_dim[4];
   wml_initializer initializer;
   wml_regularizer regularizer;
+  wml_constraint constraint;
   bool trainable; /* false: a moving statistic, or a frozen layer's */
   bool statistic; /* moving mean or variance */
 } wml_param;
@@ -70,8 +71,9 @@ typedef struct wml_layer_class wml_layer_class; /* layer.h */
 typedef struct wml_layer {
   const wml_layer_class *class; /* NULL: of a type that there is not */
   const char *name;
-  void *options;  /* as the class has them */
-  bool trainable; /* whether training changes its parameters */
+  void *options;                  /* as the class has them */
+  bool trainable;                 /* whether training changes its parameters */
+  float learning_rate_multiplier; /* of its parameters */
   int n_params;
   wml_param params[WML_MAX_PARAMS];
   /* In a description that is being checked: something is wrong, or sizes are. */

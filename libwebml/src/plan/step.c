@@ -70,7 +70,13 @@ static void add_param(wml_builder *b, int layer, int k) {
   bool wanted = b->spec->mode == WML_MODE_TRAIN || (b->spec->mode == WML_MODE_EVALUATE && penalty);
   if (!p->trainable || !wanted) return; /* frozen: its penalty is in no loss, as in Keras 3 */
   wml_update_item *item = &b->items[b->n_items++];
-  *item = (wml_update_item){tensor, -1, {-1, -1, -1, -1}, p->regularizer.l1, p->regularizer.l2};
+  *item = (wml_update_item){.param = tensor,
+                            .grad = -1,
+                            .slot = {-1, -1, -1, -1},
+                            .l1 = p->regularizer.l1,
+                            .l2 = p->regularizer.l2,
+                            .rate_factor = b->spec->model->layers[layer].learning_rate_multiplier,
+                            .constraint = p->constraint};
   t.scales = NULL;
   add_slots(b, p, t, item);
 }

@@ -52,7 +52,9 @@ static const char *const type_names[] = {[WML_FIELD_INT] = "integer",
                                          [WML_FIELD_ACTIVATION] = "activation",
                                          [WML_FIELD_NAME] = "string",
                                          [WML_FIELD_INITIALIZER] = "initializer",
-                                         [WML_FIELD_REGULARIZER] = "regularizer"};
+                                         [WML_FIELD_REGULARIZER] = "regularizer",
+                                         [WML_FIELD_CONSTRAINT] = "constraint",
+                                         [WML_FIELD_AXES] = "axes"};
 
 static void write_default(wml_text *t, const wml_field *f) {
   wml_json_key(t, "default");
@@ -63,6 +65,7 @@ static void write_default(wml_text *t, const wml_field *f) {
   case WML_FIELD_ACTIVATION: wml_json_string(t, wml_activation_name(WML_LINEAR)); return;
   case WML_FIELD_INT:
   case WML_FIELD_PAIR:
+  case WML_FIELD_AXES:
   case WML_FIELD_FLOAT:
     if (f->nullable && f->otherwise == 0.0)
       wml_json_null(t);
@@ -74,8 +77,8 @@ static void write_default(wml_text *t, const wml_field *f) {
 }
 
 static void write_field(wml_text *t, const wml_field *f) {
-  bool bounded =
-      f->kind == WML_FIELD_INT || f->kind == WML_FIELD_FLOAT || f->kind == WML_FIELD_PAIR;
+  bool bounded = f->kind == WML_FIELD_INT || f->kind == WML_FIELD_FLOAT ||
+                 f->kind == WML_FIELD_PAIR || f->kind == WML_FIELD_AXES;
   wml_json_open(t, '{');
   write_text(t, "name", f->key);
   write_text(t, "type", type_names[f->kind]);
@@ -202,9 +205,9 @@ static void write_options(wml_text *t, const char *key, const wml_option *list, 
 }
 
 webml_status webml_schema(char **json) {
-  static const wml_kind_list *const lists[] = {&wml_activation_list,  &wml_initializer_list,
-                                               &wml_regularizer_list, &wml_loss_list,
-                                               &wml_optimizer_list,   &wml_metric_list};
+  static const wml_kind_list *const lists[] = {
+      &wml_activation_list, &wml_initializer_list, &wml_regularizer_list, &wml_constraint_list,
+      &wml_loss_list,       &wml_optimizer_list,   &wml_metric_list};
   if (!json) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_schema: json must not be NULL");
   wml_text t = {0};
   int n;
