@@ -43,7 +43,7 @@ typedef enum wml_result {
   WML_DEVICE_FAILED  /* the vendor's library or the device reported an error */
 } wml_result;
 
-enum { WML_MAX_RANK = 4, WML_MAX_OPERANDS = 6, WML_MAX_SLOTS = 4 };
+enum { WML_MAX_RANK = 4, WML_MAX_OPERANDS = 6, WML_MAX_SLOTS = 5 };
 
 typedef enum wml_dtype { WML_F32, WML_U8, WML_I32 } wml_dtype;
 
@@ -215,7 +215,8 @@ typedef struct wml_op {
 
 /* One parameter of the update. */
 typedef struct wml_update_item {
-  int param, grad, slot[WML_MAX_SLOTS]; /* absent slots -1; the moving average is the last */
+  int param, grad, slot[WML_MAX_SLOTS]; /* absent slots -1; wml_optimizer_slots says
+                                                which there are */
   float l1, l2;              /* regularisers: l1*sum|w| + l2*sum(w^2) join loss and gradient */
   float rate_factor;         /* of the learning rate, for this parameter; 1: none */
   wml_constraint constraint; /* applied after the update, and after the moving average has taken

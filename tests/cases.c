@@ -360,6 +360,13 @@ const op_case op_cases[] = {
     OPT_CASE("{'name':'sgd','clipnorm':0.01}"),
     OPT_CASE("{'name':'adam','clipvalue':0.001}"),
     OPT_CASE("{'name':'sgd','global_clipnorm':0.02}"),
+    OPT_CASE("{'name':'adam','gradient_accumulation_steps':5,'use_ema':true}"),
+    OPT_CASE("{'name':'adam','gradient_accumulation_steps':2,'use_ema':true}"),
+    OPT_CASE("{'name':'adam','gradient_accumulation_steps':5,'amsgrad':true,'use_ema':true,"
+             "'global_clipnorm':0.01}"),
+    OPT_CASE("{'name':'sgd','gradient_accumulation_steps':5,'clipnorm':0.001}"),
+    OPT_CASE("{'name':'lamb','gradient_accumulation_steps':5,'weight_decay':0.1}"),
+    OPT_CASE("{'name':'lamb','gradient_accumulation_steps':3,'use_ema':true}"),
     {"learning rates of layers", 6,
      NET("[5]",
          DENSE("'units':7,'activation':'tanh','learning_rate_multiplier':3") "," NORM(

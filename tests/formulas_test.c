@@ -339,6 +339,24 @@ static void test_scaled_steps(void) {
   }
 }
 
+/* Steps 5 and 6 of an accumulation over 3: rates are the steps', everything else is the updates'.
+ */
+static void test_accumulation(void) {
+  wml_optimizer o = {.kind = WML_ADAM, .beta_1 = 0.9f, .beta_2 = 0.99f, .ema_momentum = 0.5f},
+                plain = o;
+  o.accumulation = 3, o.use_ema = true;
+  CHECK(wml_optimizer_slots(&o) == 4 && wml_optimizer_sum_slot(&o) == 3);
+  wml_optimizer_step third = wml_optimizer_prepare(&o, 0.1f, 3),
+                     fifth = wml_optimizer_prepare(&o, 0.1f, 5),
+                     sixth = wml_optimizer_prepare(&o, 0.1f, 6),
+                     second = wml_optimizer_prepare(&plain, 0.1f, 2);
+  CHECK(third.updates && third.ema == 0.0f && !fifth.updates && fifth.ema == 0.5f);
+  CHECK(sixth.updates && sixth.alpha == second.alpha && second.updates);
+  float sum = 4.0f;
+  CHECK(wml_optimizer_accumulate(&o, &fifth, 2.0f, &sum) == 2.0f && sum == 6.0f);
+  CHECK(wml_optimizer_accumulate(&o, &sixth, 3.0f, &sum) == 3.0f && sum == 0.0f);
+}
+
 static void test_metrics(void) {
   wml_metric auc = {WML_AUC, 0, 0.5f};
   double state[2 * (WML_AUC_THRESHOLDS + 1)] = {0};
@@ -532,6 +550,7 @@ int main(void) {
   test_lamb_and_average();
   test_constraints();
   test_scaled_steps();
+  test_accumulation();
   test_metrics();
   test_philox();
   test_warp();

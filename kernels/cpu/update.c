@@ -12,6 +12,7 @@ typedef struct update_job {
   bool *finite;   /* per piece */
   int64_t n;
   float *average; /* moving average of the weights, or NULL */
+  float *sum;     /* of gradients, or NULL */
   uint16_t *copy; /* of the weights, in bfloat16 with paired rows, or NULL */
   int64_t width;  /* of such a row */
 } update_job;
@@ -54,6 +55,12 @@ static void lamb_range(void *arg, int64_t begin, int64_t end) {
 static void average_range(void *arg, int64_t begin, int64_t end) {
   const update_job *j = arg;
   j->vec->average(j->u.step, j->u.w + begin, j->average + begin, end - begin);
+}
+
+static void accumulate_range(void *arg, int64_t begin, int64_t end) {
+  const update_job *j = arg;
+  for (int64_t i = begin; i < end; i++)
+    j->u.g[i] = wml_optimizer_accumulate(j->u.optimizer, j->u.step, j->u.g[i], &j->sum[i]);
 }
 
 typedef struct penalty_job {
@@ -198,9 +205,9 @@ static void update_items(cpu_step *step, update_job *j, int first, int count, do
   for (int k = 0; k < 3; k++) slot[k] = item->slot[k] >= 0 ? cpu_f32(plan, item->slot[k]) : j->u.g;
   j->u.s0 = slot[0], j->u.s1 = slot[1], j->u.s2 = slot[2];
   j->u.factor = (float)factor;
-  if (u->optimizer.kind == WML_LAMB)
+  if (own.updates && u->optimizer.kind == WML_LAMB)
     lamb_update(j, n);
-  else
+  else if (own.updates)
     cpu_parallel(n, UPDATE_PIECE / 4, update_range, j);
   j->u.step = common;
   if (u->optimizer.use_ema) {
@@ -252,6 +259,13 @@ static void run_update(cpu_step *step, cpu_node *node) {
                                                step->run->step + step->index + 1);
   j.u.optimizer = &u->optimizer;
   j.u.step = &s;
+  if (u->optimizer.accumulation) {
+    j.u.g = cpu_f32(plan, u->items[0].grad);
+    j.sum = cpu_f32(plan, u->items[0].slot[wml_optimizer_sum_slot(&u->optimizer)]);
+    cpu_parallel(all, UPDATE_PIECE, accumulate_range, &j);
+    square = look(&j, j.u.g, all, &step->finite);
+    if (!step->finite) return;
+  }
   double limit = (double)u->optimizer.global_clipnorm, own = (double)u->optimizer.clipnorm;
   double global = limit > 0.0 ? limit / fmax(sqrt(square), limit) : 1.0;
   if (own <= 0.0 && u->optimizer.kind != WML_LAMB) { /* nothing looks at single variables */

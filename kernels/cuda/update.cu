@@ -82,7 +82,7 @@ static __global__ void end_step(const double *partial, int64_t n, double limit, 
   state->step++;
 }
 
-/* The same for the norm of one variable, in a step that is known to be finite or not. */
+/* The same for the norm of one variable, or of all, in a step that is known to be finite or not. */
 static __global__ void clip_one(const double *partial, int64_t n, double limit, cuda_turn *turn) {
   double square = sum_partial(partial, n);
   if (threadIdx.x == 0) turn->factor = factor_of(square, limit);
@@ -133,6 +133,13 @@ CUDA_FN void finish4(const flat &from, const flat &to, const wml_optimizer_step 
   store4(to.average, i, a);
 }
 
+static __global__ void accumulate(wml_optimizer o, const cuda_turn *turn, float *gradient,
+                                  float *sum, int64_t n) {
+  if (!turn->open) return;
+  wml_optimizer_step s = turn->rates;
+  CUDA_EACH(i, n) gradient[i] = wml_optimizer_accumulate(&o, &s, gradient[i], &sum[i]);
+}
+
 /* n: a multiple of 16. from and to are one side, or two. rate: factor of the learning rate. */
 static __global__ void update(wml_optimizer o, const cuda_turn *turn, const float *gradient,
                               flat from, flat to, float rate, int64_t n) {
@@ -142,7 +149,7 @@ static __global__ void update(wml_optimizer o, const cuda_turn *turn, const floa
     int64_t i = k * 4;
     cuda_float4 w = load4(from.w, i), g = load4(gradient, i);
     cuda_float4 s0 = load4(from.s0, i), s1 = load4(from.s1, i), s2 = load4(from.s2, i);
-    for (int j = 0; j < 4; j++)
+    for (int j = 0; s.updates && j < 4; j++)
       w.v[j] = wml_optimizer_element(&o, &s, w.v[j], clipped(&o, turn, g.v[j]), &s0.v[j], &s1.v[j],
                                      &s2.v[j]);
     store4(to.s0, i, s0);
@@ -157,6 +164,7 @@ static __global__ void lamb_direction(wml_optimizer o, const cuda_turn *turn, fl
                                       float rate, int64_t n) {
   if (!turn->open) return;
   wml_optimizer_step s = wml_optimizer_scaled(&o, turn->rates, rate);
+  if (!s.updates) return;
   CUDA_EACH(i, n) {
     if (o.weight_decay != 0.0f) f.w[i] *= s.decay;
     g[i] = wml_optimizer_lamb(&o, &s, clipped(&o, turn, g[i]), &f.s0[i], &f.s1[i]);
@@ -170,7 +178,7 @@ static __global__ void lamb_step(const cuda_turn *turn, const cuda_state *state,
   float rate = s.rate * factor * (float)wml_optimizer_trust(state->norm[0], state->norm[1]);
   CUDA_EACH(k, n / 4) {
     cuda_float4 w = load4(f.w, k * 4), g = load4(direction, k * 4);
-    for (int j = 0; j < 4; j++) w.v[j] -= rate * g.v[j];
+    for (int j = 0; s.updates && j < 4; j++) w.v[j] -= rate * g.v[j];
     finish4(f, f, s, k * 4, w);
   }
 }
@@ -217,7 +225,8 @@ int64_t cuda_update_length(const wml_plan *plan, const wml_update_item *item) {
 }
 
 bool cuda_update_is_apart(const wml_optimizer *o) {
-  return o->kind != WML_LAMB && o->clipnorm <= 0.0f && o->global_clipnorm <= 0.0f;
+  return o->kind != WML_LAMB && o->clipnorm <= 0.0f && o->global_clipnorm <= 0.0f &&
+         !o->accumulation;
 }
 
 static float *side_of(const wml_plan *plan, int tensor, int side) {
@@ -355,6 +364,20 @@ void cuda_update_settle(const wml_plan *plan, float *to, const float *from, int6
               plan->state, to, from, n);
 }
 
+/* Without branches all items are one range. Norms that clip are those of the mean gradients. */
+static void accumulate_range(cuda_call *call, const cuda_range *range) {
+  const wml_plan *plan = call->plan;
+  const wml_optimizer *o = &plan->graph.update.optimizer;
+  const wml_update_item *items = &plan->graph.update.items[range->first];
+  float *g = cuda_f32(plan, items->grad);
+  CUDA_LAUNCH(accumulate, cuda_blocks(range->n, 8448), CUDA_THREADS, call->stream, *o, plan->turns,
+              g, cuda_f32(plan, items->slot[wml_optimizer_sum_slot(o)]), range->n);
+  if (o->global_clipnorm <= 0.0f) return;
+  look(call, g, range->n, plan->squares, NULL);
+  CUDA_LAUNCH_TOGETHER(clip_one, 1, CUDA_THREADS, call->stream, plan->squares,
+                       cuda_update_squares(range->n), (double)o->global_clipnorm, plan->turns);
+}
+
 static void run_update(cuda_call *call, const cuda_node *node) {
   const wml_plan *plan = call->plan;
   (void)node;
@@ -364,6 +387,7 @@ static void run_update(cuda_call *call, const cuda_node *node) {
                        (double)plan->graph.update.optimizer.global_clipnorm, plan->state,
                        plan->turns, plan->results, plan->graph.n_results, (double)plan->graph.batch,
                        call->moves_on);
+  if (plan->graph.update.optimizer.accumulation) accumulate_range(call, &plan->ranges[0]);
   for (int r = 0; r < plan->n_ranges; r++)
     if (plan->ranges[r].node < 0) cuda_update_range(call, &plan->ranges[r]);
 }

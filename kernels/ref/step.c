@@ -155,6 +155,23 @@ static void average_weights(ref_step *s, const wml_update_item *item,
   for (int64_t j = 0; j < n; j++) average[j] = wml_optimizer_average(step, average[j], w[j]);
 }
 
+/* Gradients become what the update reads; returns the sum of their squares. */
+static double accumulate(ref_step *s, const wml_optimizer_step *step) {
+  const wml_update *u = &s->graph->update;
+  double total = 0.0;
+  for (int i = 0; i < u->n_items; i++) {
+    const wml_update_item *item = &u->items[i];
+    int64_t n = wml_elements(&s->graph->tensors[item->param]);
+    float *g = ref_f32(s, item->grad),
+          *sum = ref_f32(s, item->slot[wml_optimizer_sum_slot(&u->optimizer)]);
+    for (int64_t j = 0; j < n; j++)
+      g[j] = wml_optimizer_accumulate(&u->optimizer, step, g[j], &sum[j]);
+    double norm = norm_of(g, n);
+    total += norm * norm;
+  }
+  return total;
+}
+
 void ref_update(ref_step *s, const wml_op *op) {
   (void)op;
   const wml_update *u = &s->graph->update;
@@ -172,11 +189,14 @@ void ref_update(ref_step *s, const wml_op *op) {
   }
   wml_optimizer_step step = wml_optimizer_prepare(&u->optimizer, s->run->learning_rate[s->index],
                                                   s->run->step + s->index + 1);
+  if (u->optimizer.accumulation) total = accumulate(s, &step);
+  s->finite = isfinite(total);
+  if (!s->finite) return;
   for (int i = 0; i < u->n_items; i++) {
     const wml_update_item *item = &u->items[i];
     const wml_tensor *param = &s->graph->tensors[item->param];
     wml_optimizer_step own = wml_optimizer_scaled(&u->optimizer, step, item->rate_factor);
-    update_variable(s, item, &own, wml_elements(param), sqrt(total));
+    if (step.updates) update_variable(s, item, &own, wml_elements(param), sqrt(total));
     average_weights(s, item, &step, wml_elements(param));
     constrain(&item->constraint, param, ref_f32(s, item->param));
   }

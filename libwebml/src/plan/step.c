@@ -48,7 +48,7 @@ static int add_feed(wml_builder *b, const char *name, const wml_feed_spec *spec,
 /* ---- parameters ---- */
 
 static void add_slots(wml_builder *b, const wml_param *p, wml_tensor t, wml_update_item *item) {
-  static const char *const prefix[] = {"slot0/", "slot1/", "slot2/", "slot3/"};
+  static const char *const prefix[] = {"slot0/", "slot1/", "slot2/", "slot3/", "slot4/"};
   int slots = wml_optimizer_slots(&b->spec->model->optimizer);
   for (int s = 0; s < slots && b->spec->mode == WML_MODE_TRAIN; s++) {
     t.role = WML_ROLE_SLOT;
@@ -72,7 +72,7 @@ static void add_param(wml_builder *b, int layer, int k) {
   wml_update_item *item = &b->items[b->n_items++];
   *item = (wml_update_item){.param = tensor,
                             .grad = -1,
-                            .slot = {-1, -1, -1, -1},
+                            .slot = {-1, -1, -1, -1, -1},
                             .l1 = p->regularizer.l1,
                             .l2 = p->regularizer.l2,
                             .rate_factor = b->spec->model->layers[layer].learning_rate_multiplier,
