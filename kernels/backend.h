@@ -14,6 +14,7 @@
 #include "common/activation.h"
 #include "common/augment.h"
 #include "common/binary.h"
+#include "common/constraint.h"
 #include "common/expand.h"
 #include "common/kinds.h"
 #include "common/loss.h"
@@ -32,7 +33,7 @@ extern "C" {
 #endif
 
 /* Raised with every change of a structure or a meaning below; checked when a module is opened. */
-#define WML_BACKEND_VERSION 9u
+#define WML_BACKEND_VERSION 10u
 
 typedef enum wml_result {
   WML_OK = 0,
@@ -42,7 +43,7 @@ typedef enum wml_result {
   WML_DEVICE_FAILED  /* the vendor's library or the device reported an error */
 } wml_result;
 
-enum { WML_MAX_RANK = 4, WML_MAX_OPERANDS = 6, WML_MAX_SLOTS = 4 };
+enum { WML_MAX_RANK = 4, WML_MAX_OPERANDS = 6, WML_MAX_SLOTS = 5 };
 
 typedef enum wml_dtype { WML_F32, WML_U8, WML_I32 } wml_dtype;
 
@@ -141,7 +142,7 @@ typedef struct wml_tensor {
   X(PENALTY)       /* in: x; out: dx|-1; adds l1 * sum |x| + l2 * sum x^2 to the loss */           \
   X(LOSS)          /* in: p, target, sample weight|-1; out: dp|-1 */                               \
   X(METRIC)        /* in: p, target, sample weight|-1 */                                           \
-  X(UPDATE)        /* graph->update: regularisers, finite check, clipping, optimizer */
+  X(UPDATE)        /* graph->update: regularisers, finite check, clipping, optimizer, constraints */
 
 #define WML_OP_ENUM(symbol) WML_OP_##symbol,
 typedef enum wml_op_kind { WML_OPS(WML_OP_ENUM) WML_N_OPS } wml_op_kind;
@@ -214,8 +215,12 @@ typedef struct wml_op {
 
 /* One parameter of the update. */
 typedef struct wml_update_item {
-  int param, grad, slot[WML_MAX_SLOTS]; /* absent slots -1; the moving average is the last */
-  float l1, l2; /* regularisers: l1*sum|w| + l2*sum(w^2) join loss and gradient */
+  int param, grad, slot[WML_MAX_SLOTS]; /* absent slots -1; wml_optimizer_slots says
+                                                which there are */
+  float l1, l2;              /* regularisers: l1*sum|w| + l2*sum(w^2) join loss and gradient */
+  float rate_factor;         /* of the learning rate, for this parameter; 1: none */
+  wml_constraint constraint; /* applied after the update, and after the moving average has taken
+                                the weights */
 } wml_update_item;
 
 typedef struct wml_update {

@@ -142,6 +142,34 @@
               "'z':'dense'", MSE),                                                                 \
         true                                                                                       \
   }
+/* Every constraint, along every axis, with a moving average that takes weights before it. */
+#define CONSTRAINED_LAYERS                                                                         \
+  DENSE("'units':7,'kernel_constraint':{'name':'max_norm','max_value':0.4},"                       \
+        "'bias_constraint':'non_neg'")                                                             \
+  "," NORM(                                                                                        \
+      "'gamma_constraint':'UnitNorm','beta_constraint':{'name':'min_max_norm',"                    \
+      "'min_value':0.3,'max_value':0.5}") "," DENSE("'units':8,'kernel_constraint':{'name':'min_"  \
+                                                    "max_norm','min_value':0.9,'rate':0.7,"        \
+                                                    "'axis':1}") "," DENSE("'units':3,'"           \
+                                                                           "activation':'softmax'" \
+                                                                           ","                     \
+                                                                           "'kernel_constraint':{" \
+                                                                           "'name':'unit_norm','"  \
+                                                                           "axis':[0,1]}")
+#define CONSTRAINED_RATES "'optimizer':{'name':'sgd','use_ema':true},'loss':'mse'"
+/* A convolution of 16 channels, whose kernel a back end may lay out as it likes. Not for finite
+ * differences: each step moves the weights. */
+#define CONSTRAINED_CONV(constraint, axes, filters, groups)                                        \
+  {                                                                                                \
+    "constrained conv " constraint " " axes ", " filters " filters in " groups, 3,                 \
+        NET("[7,6,3]",                                                                             \
+            CONV("'filters':16,'kernel_size':2,'kernel_constraint':'max_norm'") "," CONV(          \
+                "'filters':" filters ",'kernel_size':3,'groups':" groups                           \
+                ",'kernel_constraint':{'name':'" constraint "','axis':" axes                       \
+                "}") "," FLAT "," DENSE("'units':3"),                                              \
+            "'optimizer':'sgd','loss':'mse'"),                                                     \
+        false                                                                                      \
+  }
 
 const op_case op_cases[] = {
     CONV_CASE("3x3 valid", "[9,8,3]", "'filters':5,'kernel_size':3"),
@@ -371,6 +399,30 @@ const op_case op_cases[] = {
     LOSS_CASE("'kl_divergence'", "softmax", true),
     LOSS_CASE("'poisson'", "softplus", true),
     LOSS_CASE("'cosine_similarity'", "linear", true),
+    LOSS_CASE("{'name':'sparse_categorical_crossentropy','label_smoothing':0.2}", "softmax", true),
+    LOSS_CASE("{'name':'sparse_categorical_crossentropy','label_smoothing':0.2}", "softplus", true),
+    LOSS_CASE("'binary_focal_crossentropy'", "sigmoid", true),
+    LOSS_CASE("'binary_focal_crossentropy'", "softmax", true),
+    LOSS_CASE("{'name':'binary_focal_crossentropy','apply_class_balancing':true,'alpha':0.3,"
+              "'gamma':0.7,'label_smoothing':0.1}",
+              "sigmoid", true),
+    LOSS_CASE("{'name':'binary_focal_crossentropy','from_logits':true,'gamma':0}", "linear", true),
+    LOSS_CASE("'categorical_focal_crossentropy'", "softmax", true),
+    LOSS_CASE("'categorical_focal_crossentropy'", "softplus", true),
+    LOSS_CASE("{'name':'categorical_focal_crossentropy','alpha':1.5,'gamma':0.6,"
+              "'label_smoothing':0.2}",
+              "softmax", true),
+    LOSS_CASE("{'name':'categorical_focal_crossentropy','gamma':3,'label_smoothing':0.2,"
+              "'from_logits':true}",
+              "linear", true),
+    LOSS_CASE("'categorical_generalized_cross_entropy'", "softmax", true),
+    LOSS_CASE("{'name':'categorical_generalized_cross_entropy','q':0.8}", "sigmoid", true),
+    LOSS_CASE("'dice'", "sigmoid", true),
+    LOSS_CASE("{'name':'tversky','alpha':0.3,'beta':0.8}", "softmax", true),
+    {"loss of a batch of pictures", 5,
+     NET("[9,8,3]", CONV("'filters':2,'kernel_size':3,'activation':'sigmoid'"),
+         "'optimizer':'sgd','loss':'tversky'"),
+     true},
     OPT_CASE("'sgd'"),
     OPT_CASE("{'name':'sgd','momentum':0.9}"),
     OPT_CASE("{'name':'sgd','momentum':0.9,'nesterov':true}"),
@@ -496,6 +548,33 @@ const op_case op_cases[] = {
              "'filters':3,'kernel_size':2") "," FLAT "," DENSE("'units':2"),
          MSE),
      true},
+    OPT_CASE("{'name':'adam','gradient_accumulation_steps':5,'use_ema':true}"),
+    OPT_CASE("{'name':'adam','gradient_accumulation_steps':2,'use_ema':true}"),
+    OPT_CASE("{'name':'adam','gradient_accumulation_steps':5,'amsgrad':true,'use_ema':true,"
+             "'global_clipnorm':0.01}"),
+    OPT_CASE("{'name':'sgd','gradient_accumulation_steps':5,'clipnorm':0.001}"),
+    OPT_CASE("{'name':'lamb','gradient_accumulation_steps':5,'weight_decay':0.1}"),
+    OPT_CASE("{'name':'lamb','gradient_accumulation_steps':3,'use_ema':true}"),
+    {"learning rates of layers", 6,
+     NET("[5]",
+         DENSE("'units':7,'activation':'tanh','learning_rate_multiplier':3") "," NORM(
+             "'learning_rate_multiplier':0.25") "," DENSE("'units':3,'activation':'softmax'"),
+         "'optimizer':{'name':'adamw','weight_decay':0.2,'use_ema':true},"
+         "'loss':'categorical_crossentropy'"),
+     false},
+    {"learning rates of layers, lamb", 6,
+     NET("[5]",
+         DENSE("'units':7,'activation':'tanh','learning_rate_multiplier':3") "," DENSE(
+             "'units':3,'activation':'softmax'"),
+         "'optimizer':'lamb','loss':'categorical_crossentropy'"),
+     false},
+    {"constraints", 6, NET("[5]", CONSTRAINED_LAYERS, CONSTRAINED_RATES), false},
+    CONSTRAINED_CONV("unit_norm", "[0,1,2]", "16", "1"),
+    CONSTRAINED_CONV("max_norm", "[3]", "24", "1"),
+    CONSTRAINED_CONV("max_norm", "0", "5", "1"),
+    CONSTRAINED_CONV("unit_norm", "[0,3]", "16", "4"),
+    CONSTRAINED_CONV("unit_norm", "[2,1]", "16", "16"),
+    CONSTRAINED_CONV("unit_norm", "[1,3]", "32", "2"),
     {"metrics", 9,
      NET("[5]", DENSE("'units':4,'activation':'softmax'"),
          "'optimizer':'sgd','loss':'categorical_crossentropy','metrics':['accuracy','"

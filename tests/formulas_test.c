@@ -150,6 +150,81 @@ static void test_losses(void) {
        0.5 * log(0.5 / 0.4) + 0.5 * log(0.5 / 0.6), 1e-7);
 }
 
+/* The mean of the rows' losses; p, t: [rows, k], t NULL: the label of each row is its number. */
+static double mean_loss(const wml_loss *loss, const float *p, const float *t, int rows, long k) {
+  double sum = 0.0;
+  for (int i = 0; i < rows; i++)
+    sum += wml_loss_row(loss, p + i * k, (wml_target){t ? t + i * k : NULL, i}, k, NULL);
+  return sum / rows;
+}
+
+/* Figures of Keras's own tests, to the digits that they have there. */
+static void test_focal_losses(void) {
+  static const float yes[] = {1, 0, 1, 0}, p[] = {0.9f, 0.8f, 0.7f, 0.2f},
+                     some[] = {1, 1, 0, 0, 1, 0}, z[] = {1.5f, -2.7f, 2.9f, -3.8f, 1.2f, -4.5f};
+  wml_loss binary = {.kind = WML_BINARY_FOCAL_CROSSENTROPY, .gamma = 2.0f, .alpha = 0.25f};
+  near("binary focal", mean_loss(&binary, p, yes, 2, 2), 0.268, 5e-4);
+  wml_loss balanced = binary, smoothed = binary;
+  balanced.apply_class_balancing = true;
+  near("binary focal, balanced", mean_loss(&balanced, p, yes, 1, 2),
+       (0.25 * 0.01 * -log(0.9) + 0.75 * 0.64 * -log(0.2)) / 2.0, 1e-6);
+  smoothed.label_smoothing = 0.2f; /* 0.9 and 0.1 */
+  near("binary focal, smoothed", mean_loss(&smoothed, p, yes, 1, 1),
+       0.18 * 0.18 * -(0.9 * log(0.9) + 0.1 * log(0.1)), 1e-6);
+  binary.gamma = 3.0f, binary.from_logits = true;
+  near("binary focal of logits", mean_loss(&binary, z, some, 2, 3), 0.799, 5e-4);
+  static const float q[] = {0.9f, 0.05f, 0.05f, 0.5f, 0.89f, 0.6f, 0.05f, 0.01f, 0.94f},
+                     far[] = {8, 1, 1, 0, 9, 1, 2, 3, 5}, one[] = {1, 0, 0};
+  wml_loss focal = {.kind = WML_CATEGORICAL_FOCAL_CROSSENTROPY, .gamma = 2.0f, .alpha = 0.25f};
+  near("categorical focal", mean_loss(&focal, q, NULL, 3, 3), 0.02059, 1e-5);
+  smoothed = focal;
+  smoothed.label_smoothing = 0.3f; /* 0.8, 0.1, 0.1 */
+  near("categorical focal, smoothed", mean_loss(&smoothed, q, one, 1, 3),
+       -0.25 * (0.8 * 0.01 * log(0.9) + 0.2 * 0.95 * 0.95 * log(0.05)), 1e-6);
+  focal.from_logits = true;
+  near("categorical focal of logits", mean_loss(&focal, far, NULL, 3, 3), 0.000345, 5e-7);
+}
+
+static void test_label_losses(void) {
+  static const float p[] = {0.7f, 0.3f, 0.2f, 0.8f}, z[] = {2, -1, 0.5f}, second[] = {1},
+                     nothing[] = {1, 0};
+  float d[2];
+  wml_loss general = {.kind = WML_CATEGORICAL_GENERALIZED_CROSS_ENTROPY, .q = 0.5f};
+  near("generalized", mean_loss(&general, p, NULL, 2, 2),
+       (1.0 - sqrt(0.7) + 1.0 - sqrt(0.8)) / 0.5 / 2.0, 1e-6);
+  wml_loss_row(&general, nothing, (wml_target){second, 0}, 2, d);
+  CHECK(isfinite(d[1]) && d[1] < -1e3f && d[0] == 0.0f); /* at probability 0 */
+  general.from_logits = true;
+  double own = exp(-1.0) / (exp(2.0) + exp(-1.0) + exp(0.5));
+  near("generalized of logits", wml_loss_row(&general, z, (wml_target){second, 0}, 3, NULL),
+       (1.0 - sqrt(own)) / 0.5, 1e-6);
+  /* smoothing of an index is that of its one-hot */
+  static const float hot[] = {0, 1, 0};
+  wml_loss sparse = {.kind = WML_SPARSE_CATEGORICAL_CROSSENTROPY, .label_smoothing = 0.1f},
+           dense = {.kind = WML_CATEGORICAL_CROSSENTROPY, .label_smoothing = 0.1f};
+  sparse.from_logits = dense.from_logits = true;
+  near("sparse, smoothed", wml_loss_row(&sparse, z, (wml_target){second, 0}, 3, NULL),
+       wml_loss_row(&dense, z, (wml_target){hot, 0}, 3, NULL), 0.0);
+  near("smoothed", wml_loss_row(&dense, z, (wml_target){hot, 0}, 3, NULL),
+       0.9 * -log(own) + 0.1 * (log(exp(2.0) + exp(-1.0) + exp(0.5)) - 0.5), 1e-6);
+}
+
+/* One value for the whole batch; figures of Keras's tests. Weights of rows count by their mean. */
+static void test_batch_losses(void) {
+  static const float t[] = {1, 2, 1, 2}, p[] = {4, 1, 6, 1}, weight[] = {0.5f, 2.5f};
+  wml_op op = {.kind = WML_OP_LOSS};
+  op.u.loss.weight = 1.0f;
+  op.u.loss.loss = (wml_loss){.kind = WML_DICE, .alpha = 9, .beta = 9};
+  wml_rows rows = {.p = p, .target_dense = t, .k = 2, .target_k = 2, .rows_per_sample = 1};
+  wml_overlap sum = wml_rows_overlap(&op, &rows, 0, 2);
+  near("dice", wml_overlap_value(&op, &sum, 2).value, -0.55555546, 2e-7);
+  op.u.loss.loss = (wml_loss){.kind = WML_TVERSKY, .alpha = 0.2f, .beta = 0.8f};
+  near("tversky", wml_overlap_value(&op, &sum, 2).value, -0.94444442, 2e-7);
+  rows.weight = weight;
+  sum = wml_rows_overlap(&op, &rows, 0, 2);
+  near("tversky, weighted", wml_overlap_value(&op, &sum, 2).value, 1.5 * -0.94444442, 3e-7);
+}
+
 /* lr .1, other defaults, w0 = [1, 2], three gradients: the weights after each step. The formulas
  * behind these figures reproduce Keras's golden tables to four decimals. */
 static void test_optimizers(void) {
@@ -212,6 +287,74 @@ static void test_lamb_and_average(void) {
   near("average", (double)wml_optimizer_average(&first, 5.0f, 2.0f), 2.0, 0.0);
   near("average later", (double)wml_optimizer_average(&later, 5.0f, 2.0f), 0.99 * 5 + 0.01 * 2,
        1e-6);
+}
+
+/* Keras's formulas in double; MinMaxNorm's rate, and norms of 0, which stay 0. */
+static void test_constraints(void) {
+  wml_constraint most = {.kind = WML_MAX_NORM, .max_value = 2.0f, .axes = 1},
+                 between = {.kind = WML_MIN_MAX_NORM,
+                            .min_value = 0.5f,
+                            .max_value = 2.0f,
+                            .rate = 0.25f,
+                            .axes = 1},
+                 unit = {.kind = WML_UNIT_NORM, .axes = 1};
+  near("max_norm", (double)wml_constraint_factor(&most, 8.0), 0.25, 1e-7);
+  near("max_norm within", (double)wml_constraint_factor(&most, 1.5), 1.0, 1e-6);
+  near("unit_norm", (double)wml_constraint_factor(&unit, 4.0), 0.25, 1e-7);
+  near("min_max_norm above", (double)wml_constraint_factor(&between, 8.0), (0.5 + 6.0) / 8.0, 1e-6);
+  near("min_max_norm below", (double)wml_constraint_factor(&between, 0.25), (0.125 + 0.1875) / 0.25,
+       1e-6);
+  near("max_norm of 0", (double)wml_constraint_factor(&most, 0.0), 0.0, 0.0);
+  /* [2, 3], along each axis and along both */
+  static const float w[] = {3, 0, 1, 4, 2, 0};
+  static const int64_t dim[] = {2, 3};
+  static const double norm[3][3] = {{5, 2, 1}, {3.16227766, 4.47213595}, {5.47722558}};
+  for (int axes = 1; axes <= 3; axes++) {
+    unit.axes = axes;
+    wml_constrained view = wml_constrained_row_major(&unit, 2, dim);
+    CHECK(wml_constrained_count(&view, false) == (axes == 1 ? 3 : axes == 2 ? 2 : 1));
+    for (int64_t k = 0; k < wml_constrained_count(&view, false); k++)
+      near("norm", 1.0 / (double)wml_constrained_factor(&unit, &view, w, k), norm[axes - 1][k],
+           1e-5);
+  }
+}
+
+/* A learning rate that is twice as large, whatever else a step has. */
+static void test_scaled_steps(void) {
+  for (int k = 0; k < WML_N_OPTIMIZERS; k++) {
+    wml_optimizer o = {.kind = (wml_optimizer_kind)k,
+                       .rho = 0.9f,
+                       .beta_1 = 0.9f,
+                       .beta_2 = 0.99f,
+                       .epsilon = 1e-7f,
+                       .learning_rate_power = -0.5f,
+                       .weight_decay = 0.1f};
+    if (k == WML_LAMB) continue; /* its rate is the step's */
+    wml_optimizer_step plain = wml_optimizer_prepare(&o, 0.2f, 3),
+                       scaled = wml_optimizer_scaled(&o, wml_optimizer_prepare(&o, 0.1f, 3), 2.0f);
+    float a[3] = {0.1f, 0.2f, 0.3f}, b[3] = {0.1f, 0.2f, 0.3f};
+    near("twice the rate",
+         (double)wml_optimizer_element(&o, &scaled, 1.5f, 0.3f, &b[0], &b[1], &b[2]),
+         (double)wml_optimizer_element(&o, &plain, 1.5f, 0.3f, &a[0], &a[1], &a[2]), 2e-7);
+  }
+}
+
+/* Steps 5 and 6 of an accumulation over 3: rates are the steps', everything else is the updates'.
+ */
+static void test_accumulation(void) {
+  wml_optimizer o = {.kind = WML_ADAM, .beta_1 = 0.9f, .beta_2 = 0.99f, .ema_momentum = 0.5f},
+                plain = o;
+  o.accumulation = 3, o.use_ema = true;
+  CHECK(wml_optimizer_slots(&o) == 4 && wml_optimizer_sum_slot(&o) == 3);
+  wml_optimizer_step third = wml_optimizer_prepare(&o, 0.1f, 3),
+                     fifth = wml_optimizer_prepare(&o, 0.1f, 5),
+                     sixth = wml_optimizer_prepare(&o, 0.1f, 6),
+                     second = wml_optimizer_prepare(&plain, 0.1f, 2);
+  CHECK(third.updates && third.ema == 0.0f && !fifth.updates && fifth.ema == 0.5f);
+  CHECK(sixth.updates && sixth.alpha == second.alpha && second.updates);
+  float sum = 4.0f;
+  CHECK(wml_optimizer_accumulate(&o, &fifth, 2.0f, &sum) == 2.0f && sum == 6.0f);
+  CHECK(wml_optimizer_accumulate(&o, &sixth, 3.0f, &sum) == 3.0f && sum == 0.0f);
 }
 
 static void test_metrics(void) {
@@ -400,8 +543,14 @@ int main(void) {
   test_derivatives();
   test_sparsemax();
   test_losses();
+  test_focal_losses();
+  test_label_losses();
+  test_batch_losses();
   test_optimizers();
   test_lamb_and_average();
+  test_constraints();
+  test_scaled_steps();
+  test_accumulation();
   test_metrics();
   test_philox();
   test_warp();

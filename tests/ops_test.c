@@ -145,7 +145,7 @@ static void *make_input(test_random *random, int64_t n, wml_dtype type) {
 /* One-hot, so that every loss has a meaning; a class where the loss is sparse. */
 static float *make_target(test_random *random, int64_t batch, const wml_model_output *output,
                           const wml_shape *shape) {
-  bool sparse = output->loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY;
+  bool sparse = wml_loss_is_sparse(output->loss.kind);
   int64_t classes = shape->dim[shape->rank - 1],
           rows = batch * (wml_shape_elements(shape) / classes), width = sparse ? 1 : classes;
   float *target = test_alloc((size_t)(rows * width) * sizeof *target);

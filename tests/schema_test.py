@@ -51,6 +51,8 @@ def values(o, lists):
     low, high, kind = o.get("minimum"), o.get("maximum"), o["type"]
     if kind in ("integer", "pair"):
         yield from [(low, True), (high, True), (low - 1, False), (high + 1, False), (low + 0.5, False), ("many", False), (str(int(low)), True)]
+    if kind == "axes":
+        yield from [(low, True), (high, True), ([low, high], True), (high + 1, False), (low - 1, False), ([], False), ([low, high + 1], False), ("all", False)]
     if kind == "pair":
         yield from [([low, high], True), ([low, high + 1], False), ([low], False)]
     if kind == "box":
@@ -79,7 +81,8 @@ def values(o, lists):
         yield o["suggested"], True
 
 
-LISTS = {"activation": schema["activations"], "initializer": schema["initializers"], "regularizer": schema["regularizers"]}
+LISTS = {"activation": schema["activations"], "initializer": schema["initializers"], "regularizer": schema["regularizers"],
+         "constraint": schema["constraints"]}
 tried = 0
 for layer in schema["layers"]:
     needed = {o["name"]: o["suggested"] for o in layer["options"] if o["required"]}
@@ -100,6 +103,7 @@ dense = lambda **more: BASE | {"layers": [flat, {"type": "Dense", "layer": {"uni
 places = {"activations": ("/layers/1/layer/activation", lambda v: dense(activation=v)),
           "initializers": ("/layers/1/layer/kernel_initializer", lambda v: dense(kernel_initializer=v)),
           "regularizers": ("/layers/1/layer/kernel_regularizer", lambda v: dense(kernel_regularizer=v)),
+          "constraints": ("/layers/1/layer/kernel_constraint", lambda v: dense(kernel_constraint=v)),
           "losses": ("/loss", lambda v: BASE | {"loss": v}), "optimizers": ("/optimizer", lambda v: BASE | {"optimizer": v}),
           "metrics": ("/metrics/0", lambda v: BASE | {"metrics": [v]})}
 for key, (pointer, describe) in places.items():

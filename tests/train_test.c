@@ -150,7 +150,20 @@ static void test_learning(void) {
   close_world(&w);
 }
 
-/* Cancel after some progress calls, resume, and so on to the end: the same bits as in one go. */
+/* Cancel after some progress calls, resume, and so on to the end: the same bits as in one go. o has
+ * the checkpoint's path. */
+static void check_pieces(const world *w, webml_train_options o) {
+  int starts = 0;
+  webml_status status = WEBML_ERROR_CANCELLED;
+  for (; status == WEBML_ERROR_CANCELLED && starts < 50; starts++) {
+    counter part = {.stop_after = 3 + starts % 4};
+    status = train(w, o, &part, NULL);
+  }
+  CHECK_OK(status);
+  CHECKF(starts >= 4, "%d starts", starts);
+  CHECK(same_tensors(weights_path, other_path));
+}
+
 static void test_resume(void) {
   world w;
   counter c = {0};
@@ -168,15 +181,7 @@ static void test_resume(void) {
   o.weights_path = other_path;
   o.checkpoint_path = checkpoint_path;
   o.resume = true;
-  int starts = 0;
-  webml_status status = WEBML_ERROR_CANCELLED;
-  for (; status == WEBML_ERROR_CANCELLED && starts < 50; starts++) {
-    counter part = {.stop_after = 3 + starts % 4};
-    status = train(&w, o, &part, NULL);
-  }
-  CHECK_OK(status);
-  CHECKF(starts >= 4, "%d starts", starts);
-  CHECK(same_tensors(weights_path, other_path));
+  check_pieces(&w, o);
   counter again = {0}; /* finished: nothing to do, and nothing to say but where it stands */
   CHECK_OK(train(&w, o, &again, NULL));
   CHECKF(again.messages == 1, "%d messages, the last: %s", again.messages, again.last_message);
@@ -205,6 +210,79 @@ static void test_resume(void) {
   CHECK_OK(train(&w, o, &said, NULL));
   CHECK(said.messages >= 2);
   close_world(&w);
+}
+
+static void accumulating_model(char *model, size_t bytes, const char *optimizer) {
+  snprintf(model, bytes,
+           "{\"size\":[null],\"dynamic\":true,\"optimizer\":%s,\"loss\":null,\"layers\":[{\"type\":"
+           "\"Dense\",\"layer\":{\"units\":6,\"activation\":\"tanh\"}},"
+           "{\"type\":\"Dense\",\"layer\":{\"units\":null,\"activation\":\"softmax\"}}]}",
+           optimizer);
+}
+
+/* Optimizers that keep more than moving means: resumed wherever they were in an accumulation. */
+static void test_resumed_optimizers(void) {
+  static const char *const optimizers[] = {
+      "{\"name\":\"adam\",\"gradient_accumulation_steps\":3,\"use_ema\":true}"};
+  for (size_t i = 0; i < sizeof optimizers / sizeof *optimizers; i++) {
+    char model[1024];
+    world w;
+    counter c = {0};
+    webml_train_options o = {
+        .epochs = 12, .batch_size = 30, .weights_path = weights_path, .keep_last = true};
+    accumulating_model(model, sizeof model, optimizers[i]);
+    CHECK_OK(open_world(&w, model, csv_path, 0.25));
+    unlink(checkpoint_path);
+    CHECK_OK(train(&w, o, &c, NULL));
+    o.weights_path = other_path;
+    o.checkpoint_path = checkpoint_path;
+    o.resume = true;
+    check_pieces(&w, o);
+    unlink(checkpoint_path);
+    close_world(&w);
+  }
+}
+
+static double difference_of(const char *a, const char *b) {
+  wml_weights x, y;
+  double worst = INFINITY;
+  if (wml_weights_read(a, &x) != WEBML_OK) return worst;
+  if (wml_weights_read(b, &y) == WEBML_OK) {
+    worst = 0.0;
+    for (int i = 0; i < x.file.n; i++) {
+      const wml_named_tensor *t = &x.file.tensors[i], *u = wml_safetensors_find(&y.file, t->name);
+      worst = fmax(worst, test_difference(t->data, u->data, wml_named_elements(t)));
+    }
+    wml_weights_free(&y);
+  }
+  wml_weights_free(&x);
+  return worst;
+}
+
+/* Four steps of 16 rows are one of 64, here with the momentum and the clipping of the mean. */
+static void test_accumulation(void) {
+  static const char *const optimizers[] = {
+      "{\"name\":\"sgd\",\"momentum\":0.9,\"global_clipnorm\":0.05}",
+      "{\"name\":\"sgd\",\"momentum\":0.9,\"global_clipnorm\":0.05,"
+      "\"gradient_accumulation_steps\":4}"};
+  for (int i = 0; i < 2; i++) {
+    char model[1024];
+    world w;
+    counter c = {0};
+    accumulating_model(model, sizeof model, optimizers[i]);
+    CHECK_OK(open_world(&w, model, csv_path, 0.2));
+    CHECK_OK(train(&w,
+                   (webml_train_options){.epochs = 3,
+                                         .batch_size = i ? 16 : 64,
+                                         .learning_rate = 0.1,
+                                         .no_shuffle = true,
+                                         .keep_last = true,
+                                         .weights_path = i ? other_path : weights_path},
+                   &c, NULL));
+    close_world(&w);
+  }
+  double d = difference_of(weights_path, other_path);
+  CHECKF(d < 1e-5, "accumulated gradients give weights that differ by %g", d);
 }
 
 static void test_callbacks(void) {
@@ -445,6 +523,8 @@ int main(void) {
   write_table(csv_path, 400, NULL);
   test_learning();
   test_resume();
+  test_resumed_optimizers();
+  test_accumulation();
   test_callbacks();
   test_averages();
   test_frozen_regularizer();

@@ -33,7 +33,7 @@
   X(SPARSEMAX, "sparsemax", "Probabilities of which many are exactly 0.")                          \
   X(GLU, "glu", "One half of the features times the sigmoid of the other.")
 
-/* X(symbol, Keras name, what it is) */
+/* X(symbol, Keras name, what it is) - of each row by itself unless WML_LOSS_IS_OF_BATCH. */
 #define WML_LOSSES(X)                                                                              \
   X(MEAN_SQUARED_ERROR, "mean_squared_error", "The mean of the squared differences; for numbers.") \
   X(MEAN_ABSOLUTE_ERROR, "mean_absolute_error",                                                    \
@@ -56,7 +56,15 @@
   X(LOG_COSH, "log_cosh", "The logarithm of the hyperbolic cosine of the differences.")            \
   X(KL_DIVERGENCE, "kl_divergence", "How far one distribution is from another.")                   \
   X(POISSON, "poisson", "For counts.")                                                             \
-  X(COSINE_SIMILARITY, "cosine_similarity", "The angle between prediction and truth: -1 is best.")
+  X(COSINE_SIMILARITY, "cosine_similarity", "The angle between prediction and truth: -1 is best.") \
+  X(BINARY_FOCAL_CROSSENTROPY, "binary_focal_crossentropy",                                        \
+    "binary_crossentropy that counts less what is already right; for rare answers.")               \
+  X(CATEGORICAL_FOCAL_CROSSENTROPY, "categorical_focal_crossentropy",                              \
+    "categorical_crossentropy that counts less what is already right; for rare classes.")          \
+  X(CATEGORICAL_GENERALIZED_CROSS_ENTROPY, "categorical_generalized_cross_entropy",                \
+    "Between cross-entropy and absolute error; for labels of which some are wrong.")               \
+  X(DICE, "dice", "How little prediction and truth overlap in the whole batch; for masks.")        \
+  X(TVERSKY, "tversky", "dice with a weight of its own for each kind of mistake.")
 
 /* X(symbol, Keras name, number of state tensors shaped like the parameter, what it is) */
 #define WML_OPTIMIZERS(X)                                                                          \
@@ -71,6 +79,13 @@
   X(FTRL, "ftrl", 2, "Follow the regularized leader; for sparse inputs.")                          \
   X(LION, "lion", 1, "The sign of a moving mean; half the memory of adam.")                        \
   X(LAMB, "lamb", 2, "adam with a step for each layer; for large batches.")
+
+/* X(symbol, Keras name, what it is) - the norms are along axes of the weights. */
+#define WML_CONSTRAINTS(X)                                                                         \
+  X(MAX_NORM, "max_norm", "Norms above max_value are scaled down to it.")                          \
+  X(NON_NEG, "non_neg", "What is below 0 becomes 0.")                                              \
+  X(UNIT_NORM, "unit_norm", "All norms become 1.")                                                 \
+  X(MIN_MAX_NORM, "min_max_norm", "Norms are brought between min_value and max_value.")
 
 /* X(symbol, Keras name, true when more is better, what it is) */
 #define WML_METRICS(X)                                                                             \
@@ -101,10 +116,18 @@ typedef enum wml_activation_kind {
 } wml_activation_kind;
 typedef enum wml_loss_kind { WML_LOSSES(WML_ENUM2) WML_N_LOSSES } wml_loss_kind;
 typedef enum wml_optimizer_kind { WML_OPTIMIZERS(WML_ENUM3) WML_N_OPTIMIZERS } wml_optimizer_kind;
+/* 0 is no constraint, so that what is not set has none. */
+typedef enum wml_constraint_kind {
+  WML_NO_CONSTRAINT,
+  WML_CONSTRAINTS(WML_ENUM2) WML_CONSTRAINTS_END
+} wml_constraint_kind;
 typedef enum wml_metric_kind { WML_METRICS(WML_ENUM3) WML_N_METRICS } wml_metric_kind;
 
 /* Activations that need a whole row (the last axis) at once. */
 #define WML_ACTIVATION_IS_ROW(kind) ((kind) >= WML_SOFTMAX)
+
+/* Losses with one value for the whole batch. */
+#define WML_LOSS_IS_OF_BATCH(kind) ((kind) >= WML_DICE)
 
 /* Functions of kernels/common are compiled for the host and, by nvcc, for the device too. */
 #if defined(WML_FN) /* vec.c insists on inlining, so that loops around the formulas vectorise */

@@ -1,4 +1,4 @@
-/* Optimizers, one element at a time (Keras 3). t is the 1-based step, g the gradient after
+/* Optimizers, one element at a time (Keras 3). t is the 1-based update, g the gradient after
  * regularisers and clipping, w the weight; the order of the state tensors s0..s2 is given at each.
  */
 #ifndef WML_COMMON_OPTIMIZER_H
@@ -21,6 +21,10 @@ typedef struct wml_optimizer {
   float weight_decay;                                    /* 0: none */
   bool use_ema; /* keep a moving average of the weights, in the last state tensor */
   float ema_momentum;
+  /* 0: none. Else the mean gradient of so many steps is applied by the last of them; their sum is
+   * kept in a state tensor behind all others. Learning rates count steps, everything else counts
+   * updates. */
+  int accumulation;
   float clipnorm, clipvalue, global_clipnorm; /* 0: none; at most one is set */
 } wml_optimizer;
 
@@ -37,17 +41,22 @@ WML_FN int wml_optimizer_own_slots(const wml_optimizer *o) {
   }
 }
 
-/* With the moving average of the weights behind them. */
-WML_FN int wml_optimizer_slots(const wml_optimizer *o) {
+/* Where the sum of gradients is: behind the moving average of the weights. */
+WML_FN int wml_optimizer_sum_slot(const wml_optimizer *o) {
   return wml_optimizer_own_slots(o) + (o->use_ema ? 1 : 0);
+}
+
+WML_FN int wml_optimizer_slots(const wml_optimizer *o) {
+  return wml_optimizer_sum_slot(o) + (o->accumulation ? 1 : 0);
 }
 
 /* Scalars that depend on the step and not on the element. */
 typedef struct wml_optimizer_step {
-  float rate;  /* learning rate */
-  float alpha; /* adam: rate * sqrt(1-b2^t)/(1-b1^t); adamax: rate/(1-b1^t) */
-  float decay; /* 1 - weight_decay * rate */
-  float ema;   /* share of the old average: 0 in the first step, which copies the weights */
+  bool updates; /* false: its gradients join their sum, and that is all */
+  float rate;   /* learning rate */
+  float alpha;  /* adam: rate * sqrt(1-b2^t)/(1-b1^t); adamax: rate/(1-b1^t) */
+  float decay;  /* 1 - weight_decay * rate */
+  float ema;    /* share of the old average: 0 up to the first update, which copies the weights */
   float lamb_m, lamb_v;            /* lamb: 1/(1-b1^t), 1/(1-b2^t) */
   float nadam_g, nadam_m, nadam_v; /* nadam: (1-mu_t)/(1-P), mu_{t+1}/(1-P mu_{t+1}), 1/(1-b2^t) */
 } wml_optimizer_step;
@@ -62,9 +71,15 @@ WML_FN double wml_nadam_mu(double beta_1, double t) {
   return beta_1 * (1.0 - 0.5 * pow(0.96, t));
 }
 
-/* t: 1-based. Nadam's product of mu is formed anew each time: no state, any step can be first. */
-WML_FN wml_optimizer_step wml_optimizer_prepare(const wml_optimizer *o, float rate, int64_t t) {
-  wml_optimizer_step s = {.rate = rate, .alpha = rate, .decay = 1.0f - o->weight_decay * rate};
+/* number: of the step, 1-based. Nadam's product of mu is formed anew each time: no state, any step
+ * can be first. */
+WML_FN wml_optimizer_step wml_optimizer_prepare(const wml_optimizer *o, float rate,
+                                                int64_t number) {
+  int64_t each = o->accumulation ? o->accumulation : 1, t = (number - 1) / each + 1;
+  wml_optimizer_step s = {.updates = number % each == 0,
+                          .rate = rate,
+                          .alpha = rate,
+                          .decay = 1.0f - o->weight_decay * rate};
   double b1 = (double)o->beta_1, b2 = (double)o->beta_2, step = (double)t;
   s.ema = t == 1 ? 0.0f : o->ema_momentum;
   switch (o->kind) {
@@ -91,6 +106,16 @@ WML_FN wml_optimizer_step wml_optimizer_prepare(const wml_optimizer *o, float ra
   return s;
 }
 
+/* The same step of a variable whose learning rate is `factor` times as large. */
+WML_FN wml_optimizer_step wml_optimizer_scaled(const wml_optimizer *o, wml_optimizer_step s,
+                                               float factor) {
+  if (factor == 1.0f) return s;
+  s.rate *= factor;
+  s.alpha *= factor;
+  s.decay = 1.0f - o->weight_decay * s.rate;
+  return s;
+}
+
 WML_FN float wml_optimizer_ftrl(const wml_optimizer *o, float rate, float w, float g, float *n,
                                 float *z) {
   float l2 = o->l2 + o->beta / (2.0f * rate), power = -o->learning_rate_power;
@@ -113,6 +138,15 @@ WML_FN float wml_optimizer_lamb(const wml_optimizer *o, const wml_optimizer_step
 /* |w| / |direction|, 1 where one of them is 0. */
 WML_FN double wml_optimizer_trust(double weights, double direction) {
   return weights > 0.0 && direction > 0.0 ? weights / direction : 1.0;
+}
+
+/* A gradient meets the sum of those before: the mean, of which the sum begins anew, or, in a step
+ * that does not update, what it was. */
+WML_FN float wml_optimizer_accumulate(const wml_optimizer *o, const wml_optimizer_step *s, float g,
+                                      float *sum) {
+  float all = g + *sum;
+  *sum = s->updates ? 0.0f : all;
+  return s->updates ? all / (float)o->accumulation : g;
 }
 
 /* The moving average of a weight after it was updated. */

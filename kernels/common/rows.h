@@ -53,6 +53,72 @@ WML_FN double wml_rows_loss(const wml_op *op, const wml_loss *loss, const wml_ro
   return sum;
 }
 
+/* ---- losses with one value for the whole batch ----
+ * tversky (Salehi et al. 2017): 1 - both / (both + alpha * false positives + beta * false negatives
+ * + e), each summed over all elements; dice is that with both weights 1/2, and e/2. Weights of rows
+ * count as in Keras: the value is multiplied by their mean. */
+
+typedef struct wml_overlap {
+  double both, target, predicted; /* sums of t * p, t, p */
+  double weight;                  /* of rows */
+} wml_overlap;
+
+WML_FN void wml_overlap_add(wml_overlap *sum, const wml_overlap *part) {
+  sum->both += part->both;
+  sum->target += part->target;
+  sum->predicted += part->predicted;
+  sum->weight += part->weight;
+}
+
+/* Of rows [begin, end). */
+WML_FN wml_overlap wml_rows_overlap(const wml_op *op, const wml_rows *r, int64_t begin,
+                                    int64_t end) {
+  wml_overlap sum = {0.0, 0.0, 0.0, 0.0};
+  for (int64_t row = begin; row < end; row++) {
+    wml_target target = wml_rows_target(r, row);
+    sum.weight += wml_rows_weight(r, op, row, target);
+    for (int64_t j = 0; j < r->k; j++) {
+      double p = (double)r->p[row * r->k + j];
+      double t = (double)wml_target_at(&op->u.loss.loss, target, (long)j, (long)r->k);
+      sum.both += t * p;
+      sum.target += t;
+      sum.predicted += p;
+    }
+  }
+  return sum;
+}
+
+/* The loss of a batch, without the weight of the loss; its gradient, with it, is
+ * constant + slope * t. */
+typedef struct wml_overlap_loss {
+  double value, constant, slope;
+} wml_overlap_loss;
+
+WML_FN wml_overlap_loss wml_overlap_value(const wml_op *op, const wml_overlap *sum, int64_t rows) {
+  const wml_loss *loss = &op->u.loss.loss;
+  bool dice = loss->kind == WML_DICE;
+  double alpha = dice ? 0.5 : (double)loss->alpha, beta = dice ? 0.5 : (double)loss->beta;
+  double whole = sum->both + alpha * (sum->predicted - sum->both) +
+                 beta * (sum->target - sum->both) + (double)WML_EPSILON * (dice ? 0.5 : 1.0);
+  double weight = sum->weight / (double)rows, dp_weight = weight * (double)op->u.loss.weight;
+  wml_overlap_loss l;
+  l.value = weight * (1.0 - sum->both / whole);
+  l.constant = dp_weight * alpha * sum->both / (whole * whole);
+  l.slope = -dp_weight * (whole - (1.0 - alpha - beta) * sum->both) / (whole * whole);
+  return l;
+}
+
+WML_FN void wml_rows_overlap_gradient(const wml_op *op, const wml_overlap_loss *l,
+                                      const wml_rows *r, int64_t begin, int64_t end, float *dp) {
+  for (int64_t row = begin; row < end; row++) {
+    wml_target target = wml_rows_target(r, row);
+    for (int64_t j = 0; j < r->k; j++) {
+      double t = (double)wml_target_at(&op->u.loss.loss, target, (long)j, (long)r->k);
+      dp[row * r->k + j] = (float)(l->constant + l->slope * t);
+    }
+  }
+}
+
 WML_FN void wml_rows_metric(const wml_op *op, const wml_rows *r, int64_t rows, double *state) {
   for (int64_t row = 0; row < rows; row++) {
     wml_target t = wml_rows_target(r, row);

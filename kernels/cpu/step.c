@@ -155,11 +155,39 @@ static void loss_range(void *arg, int64_t begin, int64_t end) {
   }
 }
 
+/* Losses of the whole batch: sums over pieces of rows, then the gradient from all of them. */
+typedef struct overlap_job {
+  const wml_op *op;
+  wml_rows rows;
+  float *dp;
+  wml_overlap *partial;
+  wml_overlap_loss loss;
+} overlap_job;
+
+static void overlap_range(void *arg, int64_t begin, int64_t end) {
+  const overlap_job *j = arg;
+  for (int64_t r = begin; r < end; r += LOSS_ROWS) {
+    int64_t last = r + LOSS_ROWS < end ? r + LOSS_ROWS : end;
+    j->partial[r / LOSS_ROWS] = wml_rows_overlap(j->op, &j->rows, r, last);
+  }
+}
+
+static void overlap_gradient_range(void *arg, int64_t begin, int64_t end) {
+  const overlap_job *j = arg;
+  wml_rows_overlap_gradient(j->op, &j->loss, &j->rows, begin, end, j->dp);
+}
+
 static wml_rows rows_of(const cpu_step *step, const cpu_node *node) {
   const wml_plan *plan = step->plan;
   const int *in = node->op.in;
   return wml_rows_of(cpu_info(plan, in[0]), plan->tensors[in[0]].data, cpu_info(plan, in[1]),
                      plan->tensors[in[1]].data, cpu_f32(plan, in[2]));
+}
+
+static void add_loss(cpu_step *step, const wml_op *op, double value) {
+  step->loss += value * (double)op->u.loss.weight;
+  if (op->u.loss.result >= 0)
+    step->run->results[op->u.loss.result] += value * (double)step->plan->graph.batch;
 }
 
 static void run_loss(cpu_step *step, cpu_node *node) {
@@ -173,9 +201,21 @@ static void run_loss(cpu_step *step, cpu_node *node) {
   cpu_parallel(j.n, LOSS_ROWS, loss_range, &j);
   double sum = 0.0;
   for (int64_t i = 0; i * LOSS_ROWS < j.n; i++) sum += j.partial[i];
-  step->loss += sum * (double)j.op->u.loss.weight;
-  if (j.op->u.loss.result >= 0)
-    step->run->results[j.op->u.loss.result] += sum * (double)plan->graph.batch;
+  add_loss(step, &node->op, sum);
+}
+
+static void run_overlap(cpu_step *step, cpu_node *node) {
+  const wml_plan *plan = step->plan;
+  overlap_job j = {.op = &node->op, .rows = rows_of(step, node)};
+  int64_t n = wml_elements(cpu_info(plan, node->op.in[0])) / j.rows.k;
+  wml_overlap sum = {0};
+  j.dp = cpu_f32(plan, node->op.out[0]);
+  j.partial = plan->tensors[node->temp[0]].data;
+  cpu_parallel(n, LOSS_ROWS, overlap_range, &j);
+  for (int64_t i = 0; i * LOSS_ROWS < n; i++) wml_overlap_add(&sum, &j.partial[i]);
+  j.loss = wml_overlap_value(&node->op, &sum, n);
+  add_loss(step, &node->op, j.loss.value);
+  if (j.dp) cpu_parallel(n, LOSS_ROWS, overlap_gradient_range, &j);
 }
 
 static void run_metric(cpu_step *step, cpu_node *node) {
@@ -219,10 +259,12 @@ static wml_result plan_reshape(wml_plan *plan, cpu_node *node) {
 static wml_result plan_loss(wml_plan *plan, cpu_node *node) {
   const wml_tensor *p = cpu_info(plan, node->op.in[0]);
   int64_t rows = wml_elements(p) / p->dim[p->rank - 1];
-  node->temp[0] = cpu_add_temporary(plan, (size_t)(rows / LOSS_ROWS + 1) * sizeof(double),
-                                    (int)(node - plan->nodes));
+  bool of_batch = WML_LOSS_IS_OF_BATCH(node->op.u.loss.loss.kind);
+  size_t each = of_batch ? sizeof(wml_overlap) : sizeof(double);
+  node->temp[0] =
+      cpu_add_temporary(plan, (size_t)(rows / LOSS_ROWS + 1) * each, (int)(node - plan->nodes));
   node->name = "own";
-  node->run = run_loss;
+  node->run = of_batch ? run_overlap : run_loss;
   return node->temp[0] < 0 ? WML_OUT_OF_MEMORY : WML_OK;
 }
 

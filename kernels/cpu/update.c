@@ -12,6 +12,7 @@ typedef struct update_job {
   bool *finite;   /* per piece */
   int64_t n;
   float *average; /* moving average of the weights, or NULL */
+  float *sum;     /* of gradients, or NULL */
   uint16_t *copy; /* of the weights, in bfloat16 with paired rows, or NULL */
   int64_t width;  /* of such a row */
 } update_job;
@@ -54,6 +55,12 @@ static void lamb_range(void *arg, int64_t begin, int64_t end) {
 static void average_range(void *arg, int64_t begin, int64_t end) {
   const update_job *j = arg;
   j->vec->average(j->u.step, j->u.w + begin, j->average + begin, end - begin);
+}
+
+static void accumulate_range(void *arg, int64_t begin, int64_t end) {
+  const update_job *j = arg;
+  for (int64_t i = begin; i < end; i++)
+    j->u.g[i] = wml_optimizer_accumulate(j->u.optimizer, j->u.step, j->u.g[i], &j->sum[i]);
 }
 
 typedef struct penalty_job {
@@ -115,13 +122,82 @@ static void lamb_update(update_job *j, int64_t n) {
   j->u.optimizer = lamb;
 }
 
+/* ---- constraints ---- */
+
+typedef struct constraint_job {
+  const wml_constraint *constraint;
+  wml_constrained view;
+  float *w;
+} constraint_job;
+
+static void non_negative_range(void *arg, int64_t begin, int64_t end) {
+  const constraint_job *j = arg;
+  for (int64_t i = begin; i < end; i++) j->w[i] = j->w[i] < 0.0f ? 0.0f : j->w[i];
+}
+
+static void norm_range(void *arg, int64_t begin, int64_t end) {
+  const constraint_job *j = arg;
+  int64_t n = wml_constrained_count(&j->view, true);
+  for (int64_t k = begin; k < end; k++) {
+    float factor = wml_constrained_factor(j->constraint, &j->view, j->w, k);
+    float *w = j->w + wml_constrained_place(&j->view, false, k);
+    for (int64_t i = 0; i < n; i++) w[wml_constrained_place(&j->view, true, i)] *= factor;
+  }
+}
+
+/* A dimension of oneDNN's description: blocks of it, and what lies within a block. */
+static wml_axis axis_of(const dnnl_memory_desc_t *md, int d, bool along) {
+  const dnnl_blocking_desc_t *b = &md->format_desc.blocking;
+  wml_axis axis = {.n = md->dims[d], .along = along};
+  int64_t own = 1, all = 1;
+  for (int k = b->inner_nblks; k-- > 0; all *= b->inner_blks[k]) {
+    if (b->inner_idxs[k] != d) continue;
+    wml_axis_add(&axis, own, b->inner_blks[k], all);
+    own *= b->inner_blks[k];
+  }
+  wml_axis_add(&axis, own, INT64_MAX, b->strides[d]);
+  return axis;
+}
+
+/* Kernels as oneDNN describes them: [out, in], [f, c, kh, kw] or [groups, f, c, kh, kw]; what it
+ * has only as a row of elements is row-major. */
+static bool view_of(const wml_plan *plan, const wml_update_item *item, wml_constrained *view) {
+  static const int dense[] = {1, 0}, conv[] = {3, 2, 0, 1}, grouped[] = {3, 3, 2, 0, 1};
+  const wml_tensor *t = cpu_info(plan, item->param);
+  const dnnl_memory_desc_t *md = &plan->tensors[item->param].entry->own;
+  if (md->ndims == 1) {
+    *view = wml_constrained_row_major(&item->constraint, t->rank, t->dim);
+    return true;
+  }
+  const int *axes = md->ndims == 2 ? dense : md->ndims == 4 ? conv : grouped;
+  bool known = md->ndims == t->rank || (md->ndims == 5 && t->rank == 4);
+  if (!known || md->format_kind != dnnl_blocked ||
+      md->format_desc.blocking.inner_nblks >= WML_AXIS_LEVELS)
+    return false;
+  *view = (wml_constrained){.rank = md->ndims};
+  for (int d = 0; d < md->ndims; d++)
+    view->axis[d] = axis_of(md, d, item->constraint.axes >> axes[d] & 1);
+  return true;
+}
+
+static void constrain(const wml_plan *plan, const wml_update_item *item) {
+  constraint_job j = {.constraint = &item->constraint, .w = cpu_f32(plan, item->param)};
+  if (item->constraint.kind == WML_NON_NEG)
+    cpu_parallel(padded(plan->tensors[item->param].entry), UPDATE_PIECE, non_negative_range, &j);
+  else if (item->constraint.kind != WML_NO_CONSTRAINT && view_of(plan, item, &j.view))
+    cpu_parallel(wml_constrained_count(&j.view, false), 16, norm_range, &j);
+}
+
 /* The flat buffers begin with the first item's; an absent slot points at the gradients, which are
  * readable and not touched through it. */
 static void update_items(cpu_step *step, update_job *j, int first, int count, double factor) {
   const wml_plan *plan = step->plan;
   const wml_update *u = &plan->graph.update;
   const wml_update_item *item = &u->items[first];
+  const wml_optimizer_step *common = j->u.step,
+                           own = wml_optimizer_scaled(&u->optimizer, *common, item->rate_factor);
   int64_t n = 0;
+  j->u.step = &own;
   for (int i = 0; i < count; i++) n += padded(plan->tensors[item[i].param].entry);
   j->u.w = cpu_f32(plan, item->param);
   j->u.g = cpu_f32(plan, item->grad);
@@ -129,22 +205,27 @@ static void update_items(cpu_step *step, update_job *j, int first, int count, do
   for (int k = 0; k < 3; k++) slot[k] = item->slot[k] >= 0 ? cpu_f32(plan, item->slot[k]) : j->u.g;
   j->u.s0 = slot[0], j->u.s1 = slot[1], j->u.s2 = slot[2];
   j->u.factor = (float)factor;
-  if (u->optimizer.kind == WML_LAMB)
+  if (own.updates && u->optimizer.kind == WML_LAMB)
     lamb_update(j, n);
-  else
+  else if (own.updates)
     cpu_parallel(n, UPDATE_PIECE / 4, update_range, j);
-  if (!u->optimizer.use_ema) return;
-  j->average = cpu_f32(plan, item->slot[wml_optimizer_own_slots(&u->optimizer)]);
-  cpu_parallel(n, UPDATE_PIECE / 4, average_range, j);
+  j->u.step = common;
+  if (u->optimizer.use_ema) {
+    j->average = cpu_f32(plan, item->slot[wml_optimizer_own_slots(&u->optimizer)]);
+    cpu_parallel(n, UPDATE_PIECE / 4, average_range, j);
+  }
+  for (int i = 0; i < count; i++) constrain(plan, &item[i]);
 }
 
-/* Items from `first` on that are updated as one: one with a copy that is written along, or all up
- * to the next such. Returns the item behind them. */
+/* Items from `first` on that are updated as one: one with a copy that is written along, or all of
+ * one learning rate up to the next such. Returns the item behind them. */
 static int next_run(const wml_plan *plan, update_job *j, int first) {
   const wml_update *u = &plan->graph.update;
   j->copy = NULL;
   for (int i = first; i < u->n_items; i++) {
     int64_t width;
+    if (u->items[i].rate_factor != u->items[first].rate_factor) return i;
+    if (u->items[i].constraint.kind != WML_NO_CONSTRAINT) continue; /* changes them once more */
     cpu_entry *copy = cpu_paired_copy(plan->store, plan->tensors[u->items[i].param].entry, &width);
     if (!copy || COPY_PIECE % (2 * width) != 0) continue;
     if (i > first) return i;
@@ -178,6 +259,13 @@ static void run_update(cpu_step *step, cpu_node *node) {
                                                step->run->step + step->index + 1);
   j.u.optimizer = &u->optimizer;
   j.u.step = &s;
+  if (u->optimizer.accumulation) {
+    j.u.g = cpu_f32(plan, u->items[0].grad);
+    j.sum = cpu_f32(plan, u->items[0].slot[wml_optimizer_sum_slot(&u->optimizer)]);
+    cpu_parallel(all, UPDATE_PIECE, accumulate_range, &j);
+    square = look(&j, j.u.g, all, &step->finite);
+    if (!step->finite) return;
+  }
   double limit = (double)u->optimizer.global_clipnorm, own = (double)u->optimizer.clipnorm;
   double global = limit > 0.0 ? limit / fmax(sqrt(square), limit) : 1.0;
   if (own <= 0.0 && u->optimizer.kind != WML_LAMB) { /* nothing looks at single variables */
@@ -201,6 +289,13 @@ static wml_result plan_update(wml_plan *plan, cpu_node *node) {
   for (int i = 0; i < plan->graph.update.n_items; i++)
     all += padded(plan->tensors[plan->graph.update.items[i].param].entry);
   if (plan->graph.update.n_items == 0) return WML_INVALID;
+  for (int i = 0; i < plan->graph.update.n_items; i++) {
+    wml_constrained view;
+    const wml_update_item *item = &plan->graph.update.items[i];
+    if (item->constraint.kind == WML_NO_CONSTRAINT || view_of(plan, item, &view)) continue;
+    node->why = "oneDNN's layout of the weights is not known to constraints";
+    return WML_UNSUPPORTED;
+  }
   size_t pieces = (size_t)(all / UPDATE_PIECE + 1);
   int at = (int)(node - plan->nodes);
   node->temp[0] = cpu_add_temporary(plan, pieces * sizeof(double), at);

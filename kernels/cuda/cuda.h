@@ -357,7 +357,8 @@ void cuda_penalty(cuda_call *call);
 /* update.cu */
 int64_t cuda_update_squares(int64_t n); /* sums of squares that a range of n floats has */
 int64_t cuda_update_length(const wml_plan *plan, const wml_update_item *item); /* in floats */
-bool cuda_update_is_apart(const wml_optimizer *o); /* no variable asks for the norm of another */
+/* No variable asks for the norm of another, nor for what only the end of a step knows. */
+bool cuda_update_is_apart(const wml_optimizer *o);
 void cuda_update_look(cuda_call *call, const cuda_range *range);
 void cuda_update_range(cuda_call *call, const cuda_range *range);
 /* n floats from side 1 to side 0, when that is where they are. */

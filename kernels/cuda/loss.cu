@@ -50,8 +50,6 @@ static __global__ void softmax_loss(wml_op op, wml_rows rows, int64_t n, double 
   const wml_loss *loss = &op.u.loss.loss;
   const float *z = rows.p + row * rows.k;
   wml_target t = wml_rows_target(&rows, row);
-  bool sparse = loss->kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY;
-  long index = sparse ? wml_target_index(t) : 0;
   float top = -INFINITY, sum = 0.0f, mass = 0.0f, dot = 0.0f;
   bool broken = false; /* a NaN must not be lost in the comparison */
   for (int64_t j = lane; j < rows.k; j += 32) {
@@ -63,8 +61,7 @@ static __global__ void softmax_loss(wml_op op, wml_rows rows, int64_t n, double 
     top = other > top ? other : top;
   }
   for (int64_t j = lane; j < rows.k; j += 32) {
-    float target =
-        sparse ? (j == index ? 1.0f : 0.0f) : wml_target_at(loss, t, (long)j, (long)rows.k);
+    float target = wml_target_at(loss, t, (long)j, (long)rows.k);
     sum += expf(z[j] - top);
     mass += target;
     dot += target * (z[j] - top);
@@ -78,8 +75,7 @@ static __global__ void softmax_loss(wml_op op, wml_rows rows, int64_t n, double 
   double weight = wml_rows_weight(&rows, &op, row, t) / (double)n;
   float dp_weight = (float)(weight * (double)op.u.loss.weight);
   for (int64_t j = lane; own && dp.data && j < rows.k; j += 32) {
-    float target =
-        sparse ? (j == index ? 1.0f : 0.0f) : wml_target_at(loss, t, (long)j, (long)rows.k);
+    float target = wml_target_at(loss, t, (long)j, (long)rows.k);
     view_set(dp, row * rows.k + j, (expf(z[j] - top) / sum * mass - target) * dp_weight);
   }
   if (own && lane == 0) values[row] = weight * (log((double)sum) * (double)mass - (double)dot);
@@ -105,6 +101,43 @@ static void run_add(cuda_call *call, const cuda_node *node, const double *values
                        result < 0 ? NULL : plan->results + result, (double)plan->graph.batch);
 }
 
+/* ---- losses of the whole batch ---- */
+
+enum { OVERLAP_BLOCKS = 256 };
+
+static __global__ void overlap_sums(wml_op op, wml_rows rows, int64_t n, wml_overlap *partial) {
+  wml_overlap sum = {0.0, 0.0, 0.0, 0.0};
+  CUDA_EACH(r, n) {
+    wml_overlap row = wml_rows_overlap(&op, &rows, r, r + 1);
+    wml_overlap_add(&sum, &row);
+  }
+  sum.both = block_sum(sum.both);
+  sum.target = block_sum(sum.target);
+  sum.predicted = block_sum(sum.predicted);
+  sum.weight = block_sum(sum.weight);
+  if (threadIdx.x == 0) partial[blockIdx.x] = sum;
+}
+
+/* One thread: the value joins the step's loss, and what the gradient needs takes the place of the
+ * first partial sum. */
+static __global__ void add_overlap(wml_op op, wml_overlap *partial, int blocks, int64_t n,
+                                   cuda_state *state, double *result, double batch) {
+  wml_overlap sum = partial[0];
+  for (int i = 1; i < blocks; i++) wml_overlap_add(&sum, &partial[i]);
+  wml_overlap_loss loss = wml_overlap_value(&op, &sum, n);
+  state->loss += loss.value * (double)op.u.loss.weight;
+  if (result) *result += loss.value * batch;
+  *(wml_overlap_loss *)partial = loss;
+}
+
+static __global__ void overlap_gradient(wml_op op, wml_rows rows, int64_t n,
+                                        const wml_overlap *partial, float *dp) {
+  const wml_overlap_loss *loss = (const wml_overlap_loss *)partial;
+  CUDA_EACH(r, n) wml_rows_overlap_gradient(&op, loss, &rows, r, r + 1, dp);
+}
+
+/* ---- the operation ---- */
+
 static bool is_softmax(const wml_op *op) {
   const wml_loss *loss = &op->u.loss.loss;
   return loss->from_logits && (loss->kind == WML_CATEGORICAL_CROSSENTROPY ||
@@ -121,19 +154,43 @@ static void run_softmax(cuda_call *call, const cuda_node *node) {
   run_add(call, node, values, n);
 }
 
-static void run_loss(cuda_call *call, const cuda_node *node) {
+static void launch_rows(cuda_call *call, const cuda_node *node, float *gradient) {
   const wml_plan *plan = call->plan;
   int64_t n = row_count(plan, node);
-  int dp = node->op.out[0];
   double *values = (double *)plan->tensors[node->temp[0]].data;
   wml_loss_kind kind = node->op.u.loss.loss.kind;
   bool hinge = kind == WML_HINGE || kind == WML_SQUARED_HINGE;
   wml_rows rows = rows_of(plan, node);
-  float *gradient = node->temp[1] >= 0 ? cuda_f32(plan, node->temp[1]) : cuda_f32(plan, dp);
   if (hinge) CUDA_LAUNCH_TOGETHER(find_binary, 1, CUDA_THREADS, call->stream, rows, n, values + n);
   CUDA_LAUNCH(loss_rows, cuda_blocks(n, 16384), CUDA_THREADS, call->stream, device_op(node), rows,
               n, hinge, values, gradient);
   run_add(call, node, values, n);
+}
+
+static void launch_overlap(cuda_call *call, const cuda_node *node, float *gradient) {
+  const wml_plan *plan = call->plan;
+  int64_t n = row_count(plan, node);
+  wml_overlap *partial = (wml_overlap *)plan->tensors[node->temp[0]].data;
+  wml_rows rows = rows_of(plan, node);
+  wml_op op = device_op(node);
+  long blocks = cuda_blocks(n, OVERLAP_BLOCKS);
+  CUDA_LAUNCH_TOGETHER(overlap_sums, blocks, CUDA_THREADS, call->stream, op, rows, n, partial);
+  int result = op.u.loss.result;
+  CUDA_LAUNCH(add_overlap, 1, 1, call->stream, op, partial, (int)blocks, n, plan->state,
+              result < 0 ? NULL : plan->results + result, (double)plan->graph.batch);
+  if (gradient)
+    CUDA_LAUNCH(overlap_gradient, cuda_blocks(n, 16384), CUDA_THREADS, call->stream, op, rows, n,
+                partial, gradient);
+}
+
+static void run_loss(cuda_call *call, const cuda_node *node) {
+  const wml_plan *plan = call->plan;
+  int dp = node->op.out[0];
+  float *gradient = node->temp[1] >= 0 ? cuda_f32(plan, node->temp[1]) : cuda_f32(plan, dp);
+  if (WML_LOSS_IS_OF_BATCH(node->op.u.loss.loss.kind))
+    launch_overlap(call, node, gradient);
+  else
+    launch_rows(call, node, gradient);
   if (node->temp[1] < 0) return;
   cuda_view from = {gradient, CUDA_F32_T};
   cuda_convert(call->stream, from, cuda_view_of(plan, dp), wml_elements(cuda_info(plan, dp)));
@@ -145,10 +202,12 @@ static wml_result plan_loss(wml_plan *plan, cuda_node *node) {
   bool softmax = is_softmax(op);
   node->name = softmax ? "own:softmax" : "own";
   node->run = softmax ? run_softmax : run_loss;
-  node->temp[0] = cuda_add_temporary(plan, (n + 1) * sizeof(double));
+  size_t bytes = WML_LOSS_IS_OF_BATCH(op->u.loss.loss.kind) ? OVERLAP_BLOCKS * sizeof(wml_overlap)
+                                                            : (n + 1) * sizeof(double);
+  node->temp[0] = cuda_add_temporary(plan, bytes);
   if (node->temp[0] < 0) return WML_OUT_OF_MEMORY;
   if (!softmax && op->out[0] >= 0 && plan->tensors[op->out[0]].type != CUDA_F32_T) {
-    size_t bytes = (size_t)wml_elements(cuda_info(plan, op->out[0])) * sizeof(float);
+    bytes = (size_t)wml_elements(cuda_info(plan, op->out[0])) * sizeof(float);
     node->temp[1] = cuda_add_temporary(plan, bytes);
     if (node->temp[1] < 0) return WML_OUT_OF_MEMORY;
   }

@@ -66,7 +66,7 @@ static __global__ void end_step(const double *partial, int64_t n, double limit, 
   state->step++;
 }
 
-/* The same for the norm of one variable, in a step that is known to be finite or not. */
+/* The same for the norm of one variable, or of all, in a step that is known to be finite or not. */
 static __global__ void clip_one(const double *partial, int64_t n, double limit, cuda_turn *turn) {
   double square = sum_partial(partial, n);
   if (threadIdx.x == 0) turn->factor = factor_of(square, limit);
@@ -117,16 +117,23 @@ CUDA_FN void finish4(const flat &from, const flat &to, const wml_optimizer_step 
   store4(to.average, i, a);
 }
 
-/* n: a multiple of 16. from and to are one side, or two. */
-static __global__ void update(wml_optimizer o, const cuda_turn *turn, const float *gradient,
-                              flat from, flat to, int64_t n) {
+static __global__ void accumulate(wml_optimizer o, const cuda_turn *turn, float *gradient,
+                                  float *sum, int64_t n) {
   if (!turn->open) return;
   wml_optimizer_step s = turn->rates;
+  CUDA_EACH(i, n) gradient[i] = wml_optimizer_accumulate(&o, &s, gradient[i], &sum[i]);
+}
+
+/* n: a multiple of 16. from and to are one side, or two. rate: factor of the learning rate. */
+static __global__ void update(wml_optimizer o, const cuda_turn *turn, const float *gradient,
+                              flat from, flat to, float rate, int64_t n) {
+  if (!turn->open) return;
+  wml_optimizer_step s = wml_optimizer_scaled(&o, turn->rates, rate);
   CUDA_EACH(k, n / 4) {
     int64_t i = k * 4;
     cuda_float4 w = load4(from.w, i), g = load4(gradient, i);
     cuda_float4 s0 = load4(from.s0, i), s1 = load4(from.s1, i), s2 = load4(from.s2, i);
-    for (int j = 0; j < 4; j++)
+    for (int j = 0; s.updates && j < 4; j++)
       w.v[j] = wml_optimizer_element(&o, &s, w.v[j], clipped(&o, turn, g.v[j]), &s0.v[j], &s1.v[j],
                                      &s2.v[j]);
     store4(to.s0, i, s0);
@@ -138,9 +145,10 @@ static __global__ void update(wml_optimizer o, const cuda_turn *turn, const floa
 
 /* lamb: the direction takes the gradient's place, weights decay; then a step along it. */
 static __global__ void lamb_direction(wml_optimizer o, const cuda_turn *turn, float *g, flat f,
-                                      int64_t n) {
+                                      float rate, int64_t n) {
   if (!turn->open) return;
-  wml_optimizer_step s = turn->rates;
+  wml_optimizer_step s = wml_optimizer_scaled(&o, turn->rates, rate);
+  if (!s.updates) return;
   CUDA_EACH(i, n) {
     if (o.weight_decay != 0.0f) f.w[i] *= s.decay;
     g[i] = wml_optimizer_lamb(&o, &s, clipped(&o, turn, g[i]), &f.s0[i], &f.s1[i]);
@@ -148,14 +156,37 @@ static __global__ void lamb_direction(wml_optimizer o, const cuda_turn *turn, fl
 }
 
 static __global__ void lamb_step(const cuda_turn *turn, const cuda_state *state,
-                                 const float *direction, flat f, int64_t n) {
+                                 const float *direction, flat f, float factor, int64_t n) {
   if (!turn->open) return;
   wml_optimizer_step s = turn->rates;
-  float rate = s.rate * (float)wml_optimizer_trust(state->norm[0], state->norm[1]);
+  float rate = s.rate * factor * (float)wml_optimizer_trust(state->norm[0], state->norm[1]);
   CUDA_EACH(k, n / 4) {
     cuda_float4 w = load4(f.w, k * 4), g = load4(direction, k * 4);
-    for (int j = 0; j < 4; j++) w.v[j] -= rate * g.v[j];
+    for (int j = 0; s.updates && j < 4; j++) w.v[j] -= rate * g.v[j];
     finish4(f, f, s, k * 4, w);
+  }
+}
+
+static __global__ void non_negative(const cuda_turn *turn, float *w, cuda_view half, int64_t n) {
+  if (!turn->open) return;
+  CUDA_EACH(i, n) {
+    w[i] = w[i] < 0.0f ? 0.0f : w[i];
+    if (half.data) view_set(half, i, w[i]);
+  }
+}
+
+/* A thread for each norm: neighbours read neighbours where the norm goes along axis 0. */
+static __global__ void constrain(wml_constraint c, wml_constrained view, const cuda_turn *turn,
+                                 float *w, cuda_view half, int64_t norms, int64_t each) {
+  if (!turn->open) return;
+  CUDA_EACH(k, norms) {
+    float factor = wml_constrained_factor(&c, &view, w, k);
+    int64_t base = wml_constrained_place(&view, false, k);
+    for (int64_t i = 0; i < each; i++) {
+      int64_t at = base + wml_constrained_place(&view, true, i);
+      w[at] *= factor;
+      if (half.data) view_set(half, at, w[at]);
+    }
   }
 }
 
@@ -178,7 +209,8 @@ int64_t cuda_update_length(const wml_plan *plan, const wml_update_item *item) {
 }
 
 bool cuda_update_is_apart(const wml_optimizer *o) {
-  return o->kind != WML_LAMB && o->clipnorm <= 0.0f && o->global_clipnorm <= 0.0f;
+  return o->kind != WML_LAMB && o->clipnorm <= 0.0f && o->global_clipnorm <= 0.0f &&
+         !o->accumulation;
 }
 
 static float *side_of(const wml_plan *plan, int tensor, int side) {
@@ -224,32 +256,76 @@ static void update_lamb(cuda_call *call, const wml_update_item *item, int64_t n)
   float *g = cuda_f32(plan, item->grad);
   flat f = flat_of(plan, item, 0);
   CUDA_LAUNCH(lamb_direction, blocks, CUDA_THREADS, call->stream, plan->graph.update.optimizer,
-              plan->turns, g, f, n);
+              plan->turns, g, f, item->rate_factor, n);
   look(call, f.w, n, plan->squares, NULL);
   CUDA_LAUNCH_TOGETHER(keep_norm, 1, CUDA_THREADS, call->stream, plan->squares, pieces, 0,
                        plan->state);
   look(call, g, n, plan->squares, NULL);
   CUDA_LAUNCH_TOGETHER(keep_norm, 1, CUDA_THREADS, call->stream, plan->squares, pieces, 1,
                        plan->state);
-  CUDA_LAUNCH(lamb_step, blocks, CUDA_THREADS, call->stream, plan->turns, plan->state, g, f, n);
+  CUDA_LAUNCH(lamb_step, blocks, CUDA_THREADS, call->stream, plan->turns, plan->state, g, f,
+              item->rate_factor, n);
 }
 
+/* Items of one learning rate; n: their floats. */
 static void update_plain(cuda_call *call, const wml_update_item *item, int64_t n, int turn,
                          int from, int to) {
   const wml_plan *plan = call->plan;
   CUDA_LAUNCH(update, cuda_blocks(n / 4, 8L * 132 * 8), CUDA_THREADS, call->stream,
               plan->graph.update.optimizer, plan->turns + turn, cuda_f32(plan, item->grad),
-              flat_of(plan, item, from), flat_of(plan, item, to), n);
+              flat_of(plan, item, from), flat_of(plan, item, to), item->rate_factor, n);
+}
+
+/* Kernels of convolutions lie [f, kh, kw, c], everything else row-major. */
+static wml_constrained constrained_of(const wml_plan *plan, const wml_update_item *item) {
+  const wml_tensor *t = cuda_info(plan, item->param);
+  const int64_t *k = plan->tensors[item->param].entry->kernel;
+  const int64_t stride[] = {k[1] * k[2], k[2], 1, k[0] * k[1] * k[2]};
+  return k[0] ? wml_constrained_strided(&item->constraint, 4, k, stride)
+              : wml_constrained_row_major(&item->constraint, t->rank, t->dim);
+}
+
+static void constrain_items(cuda_call *call, const wml_update_item *items, int count, int turn,
+                            int side) {
+  const wml_plan *plan = call->plan;
+  for (int i = 0; i < count; i++) {
+    const wml_update_item *item = &items[i];
+    if (item->constraint.kind == WML_NO_CONSTRAINT) continue;
+    float *w = side_of(plan, item->param, side);
+    cuda_view half = {plan->tensors[item->param].entry->half[side], CUDA_BF16_T};
+    if (item->constraint.kind == WML_NON_NEG) {
+      int64_t n = plan->tensors[item->param].entry->elements;
+      CUDA_LAUNCH(non_negative, cuda_blocks(n, 8448), CUDA_THREADS, call->stream,
+                  plan->turns + turn, w, half, n);
+      continue;
+    }
+    wml_constrained view = constrained_of(plan, item);
+    int64_t norms = wml_constrained_count(&view, false);
+    CUDA_LAUNCH(constrain, cuda_blocks(norms, 8448), CUDA_THREADS, call->stream, item->constraint,
+                view, plan->turns + turn, w, half, norms, wml_constrained_count(&view, true));
+  }
+}
+
+/* Neighbours of one learning rate at a time. */
+static void update_neighbours(cuda_call *call, const cuda_range *range) {
+  const wml_plan *plan = call->plan;
+  const wml_update_item *items = &plan->graph.update.items[range->first];
+  int from = range->node >= 0 ? call->side : 0, to = range->node >= 0 ? call->side ^ 1 : 0;
+  for (int i = 0, next; i < range->count; i = next) {
+    int64_t n = 0;
+    for (next = i; next < range->count && items[next].rate_factor == items[i].rate_factor; next++)
+      n += cuda_update_length(plan, &items[next]);
+    update_plain(call, &items[i], n, range->turn, from, to);
+  }
+  constrain_items(call, items, range->count, range->turn, to);
 }
 
 void cuda_update_range(cuda_call *call, const cuda_range *range) {
   const wml_plan *plan = call->plan;
   const wml_optimizer *o = &plan->graph.update.optimizer;
   const wml_update_item *items = &plan->graph.update.items[range->first];
-  bool branch = range->node >= 0;
   if (o->kind != WML_LAMB && o->clipnorm <= 0.0f) {
-    update_plain(call, items, range->n, range->turn, branch ? call->side : 0,
-                 branch ? call->side ^ 1 : 0);
+    update_neighbours(call, range);
     return;
   }
   for (int i = 0; i < range->count; i++) {
@@ -264,11 +340,26 @@ void cuda_update_range(cuda_call *call, const cuda_range *range) {
     else
       update_plain(call, &items[i], n, 0, 0, 0);
   }
+  constrain_items(call, items, range->count, 0, 0);
 }
 
 void cuda_update_settle(const wml_plan *plan, float *to, const float *from, int64_t n) {
   CUDA_LAUNCH(settle, cuda_blocks(n / 4, 8L * 132 * 8), CUDA_THREADS, plan->store->stream,
               plan->state, to, from, n);
+}
+
+/* Without branches all items are one range. Norms that clip are those of the mean gradients. */
+static void accumulate_range(cuda_call *call, const cuda_range *range) {
+  const wml_plan *plan = call->plan;
+  const wml_optimizer *o = &plan->graph.update.optimizer;
+  const wml_update_item *items = &plan->graph.update.items[range->first];
+  float *g = cuda_f32(plan, items->grad);
+  CUDA_LAUNCH(accumulate, cuda_blocks(range->n, 8448), CUDA_THREADS, call->stream, *o, plan->turns,
+              g, cuda_f32(plan, items->slot[wml_optimizer_sum_slot(o)]), range->n);
+  if (o->global_clipnorm <= 0.0f) return;
+  look(call, g, range->n, plan->squares, NULL);
+  CUDA_LAUNCH_TOGETHER(clip_one, 1, CUDA_THREADS, call->stream, plan->squares,
+                       cuda_update_squares(range->n), (double)o->global_clipnorm, plan->turns);
 }
 
 static void run_update(cuda_call *call, const cuda_node *node) {
@@ -280,6 +371,7 @@ static void run_update(cuda_call *call, const cuda_node *node) {
                        (double)plan->graph.update.optimizer.global_clipnorm, plan->state,
                        plan->turns, plan->results, plan->graph.n_results, (double)plan->graph.batch,
                        call->moves_on);
+  if (plan->graph.update.optimizer.accumulation) accumulate_range(call, &plan->ranges[0]);
   for (int r = 0; r < plan->n_ranges; r++)
     if (plan->ranges[r].node < 0) cuda_update_range(call, &plan->ranges[r]);
 }

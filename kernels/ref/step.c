@@ -46,13 +46,22 @@ static wml_rows rows_of(const ref_step *s, const wml_op *op) {
                      ref_f32(s, op->in[2]));
 }
 
+static double batch_loss(const wml_op *op, const wml_rows *rows, int64_t n, float *dp) {
+  wml_overlap sum = wml_rows_overlap(op, rows, 0, n);
+  wml_overlap_loss loss = wml_overlap_value(op, &sum, n);
+  if (dp) wml_rows_overlap_gradient(op, &loss, rows, 0, n, dp);
+  return loss.value;
+}
+
 void ref_loss(ref_step *s, const wml_op *op) {
   wml_rows rows = rows_of(s, op);
   int64_t n = wml_elements(&s->graph->tensors[op->in[0]]) / rows.k;
   wml_loss loss = op->u.loss.loss;
+  float *dp = ref_f32(s, op->out[0]);
   if (loss.kind == WML_HINGE || loss.kind == WML_SQUARED_HINGE)
     loss.signed_labels = wml_rows_are_binary(&rows, n);
-  double sum = wml_rows_loss(op, &loss, &rows, n, 0, n, ref_f32(s, op->out[0]));
+  double sum = WML_LOSS_IS_OF_BATCH(loss.kind) ? batch_loss(op, &rows, n, dp)
+                                               : wml_rows_loss(op, &loss, &rows, n, 0, n, dp);
   s->loss += sum * (double)op->u.loss.weight;
   if (op->u.loss.result >= 0) s->run->results[op->u.loss.result] += sum * (double)s->graph->batch;
 }
@@ -122,6 +131,47 @@ static void update_variable(ref_step *s, const wml_update_item *item,
   for (int64_t j = 0; j < n; j++) w[j] -= rate * g[j];
 }
 
+static void constrain(const wml_constraint *c, const wml_tensor *t, float *w) {
+  if (c->kind == WML_NO_CONSTRAINT) return;
+  if (c->kind == WML_NON_NEG) {
+    for (int64_t j = 0; j < wml_elements(t); j++) w[j] = w[j] < 0.0f ? 0.0f : w[j];
+    return;
+  }
+  wml_constrained view = wml_constrained_row_major(c, t->rank, t->dim);
+  for (int64_t k = 0; k < wml_constrained_count(&view, false); k++) {
+    float factor = wml_constrained_factor(c, &view, w, k);
+    int64_t base = wml_constrained_place(&view, false, k);
+    for (int64_t i = 0; i < wml_constrained_count(&view, true); i++)
+      w[base + wml_constrained_place(&view, true, i)] *= factor;
+  }
+}
+
+static void average_weights(ref_step *s, const wml_update_item *item,
+                            const wml_optimizer_step *step, int64_t n) {
+  const wml_optimizer *o = &s->graph->update.optimizer;
+  if (!o->use_ema) return;
+  float *average = ref_f32(s, item->slot[wml_optimizer_own_slots(o)]);
+  const float *w = ref_f32(s, item->param);
+  for (int64_t j = 0; j < n; j++) average[j] = wml_optimizer_average(step, average[j], w[j]);
+}
+
+/* Gradients become what the update reads; returns the sum of their squares. */
+static double accumulate(ref_step *s, const wml_optimizer_step *step) {
+  const wml_update *u = &s->graph->update;
+  double total = 0.0;
+  for (int i = 0; i < u->n_items; i++) {
+    const wml_update_item *item = &u->items[i];
+    int64_t n = wml_elements(&s->graph->tensors[item->param]);
+    float *g = ref_f32(s, item->grad),
+          *sum = ref_f32(s, item->slot[wml_optimizer_sum_slot(&u->optimizer)]);
+    for (int64_t j = 0; j < n; j++)
+      g[j] = wml_optimizer_accumulate(&u->optimizer, step, g[j], &sum[j]);
+    double norm = norm_of(g, n);
+    total += norm * norm;
+  }
+  return total;
+}
+
 void ref_update(ref_step *s, const wml_op *op) {
   (void)op;
   const wml_update *u = &s->graph->update;
@@ -139,13 +189,15 @@ void ref_update(ref_step *s, const wml_op *op) {
   }
   wml_optimizer_step step = wml_optimizer_prepare(&u->optimizer, s->run->learning_rate[s->index],
                                                   s->run->step + s->index + 1);
+  if (u->optimizer.accumulation) total = accumulate(s, &step);
+  s->finite = isfinite(total);
+  if (!s->finite) return;
   for (int i = 0; i < u->n_items; i++) {
     const wml_update_item *item = &u->items[i];
-    int64_t n = wml_elements(&s->graph->tensors[item->param]);
-    update_variable(s, item, &step, n, sqrt(total));
-    if (!u->optimizer.use_ema) continue;
-    float *average = ref_f32(s, item->slot[wml_optimizer_own_slots(&u->optimizer)]);
-    const float *w = ref_f32(s, item->param);
-    for (int64_t j = 0; j < n; j++) average[j] = wml_optimizer_average(&step, average[j], w[j]);
+    const wml_tensor *param = &s->graph->tensors[item->param];
+    wml_optimizer_step own = wml_optimizer_scaled(&u->optimizer, step, item->rate_factor);
+    if (step.updates) update_variable(s, item, &own, wml_elements(param), sqrt(total));
+    average_weights(s, item, &step, wml_elements(param));
+    constrain(&item->constraint, param, ref_f32(s, item->param));
   }
 }

@@ -51,8 +51,7 @@ static bool contains(const int *list, int n, int column) {
 static bool wants_classes(const webml_model *m, const wml_model_output *out) {
   const wml_layer *last = out->node < 0 ? NULL : wml_node_layer(m, wml_node_source(m, out->node));
   return (last && wml_layer_activation(last).kind == WML_SOFTMAX) ||
-         (!out->loss_open && (out->loss.kind == WML_CATEGORICAL_CROSSENTROPY ||
-                              out->loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY));
+         (!out->loss_open && wml_loss_is_categorical(out->loss.kind));
 }
 
 static int word_of(const char *text, size_t n, const char *const *words, int count) {

@@ -54,7 +54,7 @@ static void choose_compile(fit *f, int output, wml_loss_kind loss) {
   char text[160];
   wml_model_output *out = &f->changed->outputs[output];
   if (out->loss_open) {
-    out->loss = (wml_loss){.kind = loss, .delta = 1.0f};
+    wml_default_loss(loss, &out->loss);
     out->loss_open = false;
     if (f->changed->n_outputs > 1)
       snprintf(text, sizeof text, "loss of \"%.60s\": %s", out->name, wml_loss_name(loss));

@@ -11,6 +11,7 @@ typedef struct norm_options {
   int axis;
   wml_initializer beta, gamma, mean, variance;
   wml_regularizer beta_regularizer, gamma_regularizer;
+  wml_constraint beta_constraint, gamma_constraint;
 } norm_options;
 
 #define AT(member) offsetof(norm_options, member)
@@ -77,6 +78,10 @@ static const wml_field fields[] = {
      .offset = AT(gamma_regularizer),
      .nullable = true,
      .about = "A penalty on large factors that is added to the loss."},
+    WML_CONSTRAINT_FIELD("beta", norm_options, beta_constraint,
+                         "What the shifts must keep to after each update."),
+    WML_CONSTRAINT_FIELD("gamma", norm_options, gamma_constraint,
+                         "What the factors must keep to after each update."),
     WML_TRAINABLE_FIELD,
     WML_NAME_FIELD,
 };
@@ -94,15 +99,19 @@ static int mean_index(const norm_options *o) {
 
 static webml_status add_params(wml_shaping *s, const norm_options *o, int64_t c) {
   if (o->scale)
-    WML_TRY(wml_shaping_param(
-        s, "gamma",
-        (wml_param){
-            .rank = 1, .dim = {c}, .initializer = o->gamma, .regularizer = o->gamma_regularizer}));
+    WML_TRY(wml_shaping_param(s, "gamma",
+                              (wml_param){.rank = 1,
+                                          .dim = {c},
+                                          .initializer = o->gamma,
+                                          .regularizer = o->gamma_regularizer,
+                                          .constraint = o->gamma_constraint}));
   if (o->center)
-    WML_TRY(wml_shaping_param(
-        s, "beta",
-        (wml_param){
-            .rank = 1, .dim = {c}, .initializer = o->beta, .regularizer = o->beta_regularizer}));
+    WML_TRY(wml_shaping_param(s, "beta",
+                              (wml_param){.rank = 1,
+                                          .dim = {c},
+                                          .initializer = o->beta,
+                                          .regularizer = o->beta_regularizer,
+                                          .constraint = o->beta_constraint}));
   WML_TRY(wml_shaping_param(
       s, "moving_mean",
       (wml_param){.rank = 1, .dim = {c}, .initializer = o->mean, .statistic = true}));

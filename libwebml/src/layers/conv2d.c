@@ -65,7 +65,8 @@ static webml_status add_params(wml_shaping *s, const conv2d_options *o) {
                         (wml_param){.rank = 4,
                                     .dim = {k[0], k[1], s->in[0].dim[2] / o->groups, o->filters},
                                     .initializer = o->linear.kernel_initializer,
-                                    .regularizer = o->linear.kernel_regularizer}));
+                                    .regularizer = o->linear.kernel_regularizer,
+                                    .constraint = o->linear.kernel_constraint}));
   return wml_convolution_bias(s, &o->linear, o->filters);
 }
 

@@ -37,7 +37,8 @@ webml_status wml_convolution_bias(wml_shaping *s, const wml_linear_options *line
                            (wml_param){.rank = 1,
                                        .dim = {filters},
                                        .initializer = linear->bias_initializer,
-                                       .regularizer = linear->bias_regularizer});
+                                       .regularizer = linear->bias_regularizer,
+                                       .constraint = linear->bias_constraint});
 }
 
 wml_window wml_convolution_window(const wml_convolution *o, const wml_shape *in, int groups) {

@@ -30,13 +30,15 @@ static webml_status add_params(wml_shaping *s, const dense_options *o, int64_t i
                             (wml_param){.rank = 2,
                                         .dim = {in, o->units},
                                         .initializer = o->linear.kernel_initializer,
-                                        .regularizer = o->linear.kernel_regularizer}));
+                                        .regularizer = o->linear.kernel_regularizer,
+                                        .constraint = o->linear.kernel_constraint}));
   if (!o->linear.use_bias) return WEBML_OK;
   return wml_shaping_param(s, "bias",
                            (wml_param){.rank = 1,
                                        .dim = {o->units},
                                        .initializer = o->linear.bias_initializer,
-                                       .regularizer = o->linear.bias_regularizer});
+                                       .regularizer = o->linear.bias_regularizer,
+                                       .constraint = o->linear.bias_constraint});
 }
 
 static webml_status shape(wml_shaping *s) {

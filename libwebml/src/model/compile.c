@@ -183,6 +183,14 @@ static const wml_kind_field optimizer_fields[] = {
       .high = 1,
       .about = "How slowly that mean forgets."}},
     {ALL,
+     {.key = "gradient_accumulation_steps",
+      .kind = WML_FIELD_INT,
+      .offset = AT(accumulation),
+      .low = 2,
+      .high = 1e6,
+      .nullable = true,
+      .about = "The mean gradient of so many steps is applied in one; null: each step's own."}},
+    {ALL,
      {.key = "weight_decay",
       .kind = WML_FIELD_FLOAT,
       .offset = AT(weight_decay),
@@ -292,8 +300,10 @@ static const wml_alias loss_aliases[] = {{"mse", WML_MEAN_SQUARED_ERROR},
                                          {"cosine_proximity", WML_COSINE_SIMILARITY}};
 
 #define ALL_LOSSES ((1u << WML_N_LOSSES) - 1u)
+#define FOCAL (BIT(BINARY_FOCAL_CROSSENTROPY) | BIT(CATEGORICAL_FOCAL_CROSSENTROPY))
 #define CROSSENTROPIES                                                                             \
-  (BIT(BINARY_CROSSENTROPY) | BIT(CATEGORICAL_CROSSENTROPY) | BIT(SPARSE_CATEGORICAL_CROSSENTROPY))
+  (BIT(BINARY_CROSSENTROPY) | BIT(CATEGORICAL_CROSSENTROPY) |                                      \
+   BIT(SPARSE_CATEGORICAL_CROSSENTROPY) | FOCAL)
 static const wml_kind_field loss_fields[] = {
     {BIT(HUBER),
      {.key = "delta",
@@ -302,7 +312,54 @@ static const wml_kind_field loss_fields[] = {
       .low = 0,
       .high = 1e9,
       .about = "Differences up to it are squared."}},
-    {BIT(BINARY_CROSSENTROPY) | BIT(CATEGORICAL_CROSSENTROPY),
+    {BIT(BINARY_FOCAL_CROSSENTROPY),
+     {.key = "apply_class_balancing",
+      .kind = WML_FIELD_BOOL,
+      .offset = offsetof(wml_loss, apply_class_balancing),
+      .about = "Whether the two answers are weighted by alpha."}},
+    {BIT(BINARY_FOCAL_CROSSENTROPY),
+     {.key = "alpha",
+      .kind = WML_FIELD_FLOAT,
+      .offset = offsetof(wml_loss, alpha),
+      .low = 0,
+      .high = 1,
+      .about = "The weight of a yes; that of a no is what is missing to 1."}},
+    {BIT(CATEGORICAL_FOCAL_CROSSENTROPY),
+     {.key = "alpha",
+      .kind = WML_FIELD_FLOAT,
+      .offset = offsetof(wml_loss, alpha),
+      .low = 0,
+      .high = 1e6,
+      .about = "A factor of the loss."}},
+    {FOCAL,
+     {.key = "gamma",
+      .kind = WML_FIELD_FLOAT,
+      .offset = offsetof(wml_loss, gamma),
+      .low = 0,
+      .high = 100,
+      .about = "How little counts what is already right; 0: as much as the rest."}},
+    {BIT(CATEGORICAL_GENERALIZED_CROSS_ENTROPY),
+     {.key = "q",
+      .kind = WML_FIELD_FLOAT,
+      .offset = offsetof(wml_loss, q),
+      .low = 1e-6,
+      .high = 0.999999,
+      .about = "Towards 0 a cross-entropy, towards 1 an absolute error."}},
+    {BIT(TVERSKY),
+     {.key = "alpha",
+      .kind = WML_FIELD_FLOAT,
+      .offset = offsetof(wml_loss, alpha),
+      .low = 0,
+      .high = 1e6,
+      .about = "The weight of false positives."}},
+    {BIT(TVERSKY),
+     {.key = "beta",
+      .kind = WML_FIELD_FLOAT,
+      .offset = offsetof(wml_loss, beta),
+      .low = 0,
+      .high = 1e6,
+      .about = "The weight of false negatives."}},
+    {CROSSENTROPIES,
      {.key = "label_smoothing",
       .kind = WML_FIELD_FLOAT,
       .offset = offsetof(wml_loss, label_smoothing),
@@ -318,8 +375,15 @@ static const wml_kind_field loss_fields[] = {
     {ALL_LOSSES & ~CROSSENTROPIES, {.key = "from_logits", .kind = WML_FIELD_IGNORED}},
 };
 
+void wml_default_loss(wml_loss_kind kind, wml_loss *out) {
+  *out = (wml_loss){
+      .kind = kind, .delta = 1.0f, .gamma = 2.0f, .alpha = 0.25f, .beta = 0.5f, .q = 0.5f};
+  if (kind == WML_TVERSKY) out->alpha = 0.5f;
+}
+
 static int loss_fields_of(int kind, wml_field *out) {
-  const wml_loss plain = {.kind = (wml_loss_kind)kind, .delta = 1.0f};
+  wml_loss plain;
+  wml_default_loss((wml_loss_kind)kind, &plain);
   return wml_fields_of_kind(loss_fields, COUNT(loss_fields), kind, &plain, out);
 }
 
@@ -335,12 +399,12 @@ const wml_kind_list wml_loss_list = {"losses",       WML_N_LOSSES, loss_name,   
 webml_status wml_read_loss(wml_arena *arena, const wml_json *json, const wml_json_path *place,
                            wml_loss *out, bool *open, wml_issues *issues) {
   const wml_json *options;
-  *out = (wml_loss){.kind = WML_CATEGORICAL_CROSSENTROPY, .delta = 1.0f};
+  wml_default_loss(WML_CATEGORICAL_CROSSENTROPY, out);
   *open = json->kind == WML_JSON_NULL;
   if (*open) return WEBML_OK;
   int kind = read_kind(json, &options, place, &wml_loss_list, issues);
   if (kind < 0) return WEBML_OK;
-  out->kind = (wml_loss_kind)kind;
+  wml_default_loss((wml_loss_kind)kind, out);
   return read_options(arena, json, options, place, &wml_loss_list, kind, out, issues);
 }
 

@@ -26,6 +26,7 @@ static void set_default(const wml_field *f, void *object) {
   switch (f->kind) {
   case WML_FIELD_INT:
   case WML_FIELD_CHOICE: *(int *)at(object, f) = (int)f->otherwise; return;
+  case WML_FIELD_AXES: *(int *)at(object, f) = 1 << (int)f->otherwise; return;
   case WML_FIELD_FLOAT: *(float *)at(object, f) = (float)f->otherwise; return;
   case WML_FIELD_BOOL: *(bool *)at(object, f) = f->otherwise != 0.0; return;
   case WML_FIELD_PAIR:
@@ -191,6 +192,25 @@ static webml_status read_numbers(wml_arena *arena, const wml_field *f, const wml
   return WEBML_OK;
 }
 
+static void read_axes(const wml_field *f, const wml_json *json, const wml_json_path *place,
+                      int *out, wml_issues *issues) {
+  bool list = json->kind == WML_JSON_ARRAY;
+  int bits = 0, i = 0, before = issues->count;
+  for (const wml_json *m = list ? json->first : json; m; m = list ? m->next : NULL, i++) {
+    int axis = 0;
+    read_int(f, m, list ? &(wml_json_path){.in = place, .index = i} : place, &axis, issues);
+    bits |= 1 << axis;
+  }
+  if (issues->count > before) return;
+  if (bits) {
+    *out = bits;
+    return;
+  }
+  wml_issue(issues, place, "must be an axis such as 0, or a list of some");
+  wml_issue_cure(issues, "set it to 0");
+  wml_patch_replace(issues, place, "0");
+}
+
 static void read_choice(const wml_field *f, const wml_json *json, const wml_json_path *place,
                         int *out, wml_issues *issues) {
   char list[160] = "";
@@ -275,6 +295,8 @@ static webml_status read_field(wml_arena *arena, const wml_field *f, const wml_j
   case WML_FIELD_ACTIVATION: return wml_read_activation(arena, json, place, to, issues);
   case WML_FIELD_INITIALIZER: return wml_read_initializer(arena, json, place, to, issues);
   case WML_FIELD_REGULARIZER: return wml_read_regularizer(arena, json, place, to, issues);
+  case WML_FIELD_CONSTRAINT: return wml_read_constraint(arena, json, place, to, issues);
+  case WML_FIELD_AXES: read_axes(f, json, place, to, issues); return WEBML_OK;
   case WML_FIELD_NAME: return read_name(arena, json, place, to, issues);
   }
   return WEBML_OK;
@@ -406,6 +428,8 @@ static bool is_default(const wml_field *f, const void *p) {
   case WML_FIELD_INITIALIZER: return wml_initializer_is(p, f->word);
   case WML_FIELD_REGULARIZER:
     return ((const wml_regularizer *)p)->l1 == 0.0f && ((const wml_regularizer *)p)->l2 == 0.0f;
+  case WML_FIELD_CONSTRAINT: return ((const wml_constraint *)p)->kind == WML_NO_CONSTRAINT;
+  case WML_FIELD_AXES: return *(const int *)p == 1 << (int)f->otherwise;
   case WML_FIELD_NAME: return *(const char *const *)p == NULL;
   default: return true;
   }
@@ -468,6 +492,13 @@ void wml_fields_write(wml_text *t, const wml_field *fields, int n, const void *o
     case WML_FIELD_ACTIVATION: wml_write_activation(t, p); break;
     case WML_FIELD_INITIALIZER: wml_write_initializer(t, p); break;
     case WML_FIELD_REGULARIZER: wml_write_regularizer(t, p); break;
+    case WML_FIELD_CONSTRAINT: wml_write_constraint(t, p); break;
+    case WML_FIELD_AXES:
+      wml_json_open(t, '[');
+      for (int axis = 0; axis < 31; axis++)
+        if (*pair >> axis & 1) wml_json_int(t, axis);
+      wml_json_close(t, ']');
+      break;
     case WML_FIELD_NAME: wml_json_string(t, *(const char *const *)p); break;
     case WML_FIELD_PAIR: write_ints(t, 2, pair); break;
     case WML_FIELD_BOX: write_box(t, pair); break;

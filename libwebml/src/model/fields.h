@@ -19,6 +19,8 @@ typedef enum wml_field_kind {
   WML_FIELD_ACTIVATION,
   WML_FIELD_INITIALIZER,
   WML_FIELD_REGULARIZER,
+  WML_FIELD_CONSTRAINT,
+  WML_FIELD_AXES,   /* n or [n, ...], as bits of an int */
   WML_FIELD_NAME,   /* a string, into const char * */
   WML_FIELD_IGNORED /* read by Keras, without meaning here */
 } wml_field_kind;
@@ -92,6 +94,9 @@ webml_status wml_read_initializer(wml_arena *arena, const wml_json *json,
 webml_status wml_read_regularizer(wml_arena *arena, const wml_json *json,
                                   const wml_json_path *place, wml_regularizer *out,
                                   wml_issues *issues);
+webml_status wml_read_constraint(wml_arena *arena, const wml_json *json, const wml_json_path *place,
+                                 wml_constraint *out, wml_issues *issues);
+void wml_write_constraint(wml_text *text, const wml_constraint *constraint);
 void wml_write_activation(wml_text *text, const wml_activation *activation);
 void wml_write_initializer(wml_text *text, const wml_initializer *initializer);
 void wml_write_regularizer(wml_text *text, const wml_regularizer *regularizer);
@@ -131,7 +136,7 @@ typedef struct wml_kind_list {
 
 enum { WML_MOST_FIELDS = 32 };
 extern const wml_kind_list wml_activation_list, wml_initializer_list, wml_regularizer_list,
-    wml_optimizer_list, wml_loss_list, wml_metric_list;
+    wml_constraint_list, wml_optimizer_list, wml_loss_list, wml_metric_list;
 /* The members of a description itself: key and what it is. */
 typedef struct wml_top_key {
   const char *key, *about;

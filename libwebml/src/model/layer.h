@@ -12,6 +12,7 @@
 typedef struct wml_layer_options {
   const char *name;
   bool trainable;
+  float learning_rate_multiplier;
 } wml_layer_options;
 
 /* The options of layers with a kernel, a bias and an activation. */
@@ -20,6 +21,7 @@ typedef struct wml_linear_options {
   bool use_bias;
   wml_initializer kernel_initializer, bias_initializer;
   wml_regularizer kernel_regularizer, bias_regularizer;
+  wml_constraint kernel_constraint, bias_constraint;
 } wml_linear_options;
 
 #define WML_ACTIVATION_FIELD(options, member)                                                      \
@@ -42,6 +44,11 @@ typedef struct wml_linear_options {
     .key = role "_regularizer", .kind = WML_FIELD_REGULARIZER,                                     \
     .offset = offsetof(options, member), .nullable = true, .about = text                           \
   }
+#define WML_CONSTRAINT_FIELD(role, options, member, text)                                          \
+  {                                                                                                \
+    .key = role "_constraint", .kind = WML_FIELD_CONSTRAINT, .offset = offsetof(options, member),  \
+    .nullable = true, .about = text                                                                \
+  }
 /* `member`: a wml_linear_options. */
 #define WML_LINEAR_FIELDS(options, member)                                                         \
   WML_ACTIVATION_FIELD(options, member.activation), WML_USE_BIAS_FIELD(options, member.use_bias),  \
@@ -52,7 +59,11 @@ typedef struct wml_linear_options {
       WML_REGULARIZER_FIELD("kernel", options, member.kernel_regularizer,                          \
                             "A penalty on large weights that is added to the loss."),              \
       WML_REGULARIZER_FIELD("bias", options, member.bias_regularizer,                              \
-                            "A penalty on large biases that is added to the loss.")
+                            "A penalty on large biases that is added to the loss."),               \
+      WML_CONSTRAINT_FIELD("kernel", options, member.kernel_constraint,                            \
+                           "What the weights must keep to after each update."),                    \
+      WML_CONSTRAINT_FIELD("bias", options, member.bias_constraint,                                \
+                           "What the biases must keep to after each update.")
 #define WML_PADDING_FIELD(options, member)                                                         \
   {                                                                                                \
     .key = "padding", .kind = WML_FIELD_CHOICE, .offset = offsetof(options, member),               \
@@ -61,10 +72,17 @@ typedef struct wml_linear_options {
   }
 #define WML_CHANNELS_LAST_FIELD                                                                    \
   { .key = "data_format", .kind = WML_FIELD_IGNORED, .word = "channels_last" }
+/* Of layers with weights. */
 #define WML_TRAINABLE_FIELD                                                                        \
+  {.key = "trainable",                                                                             \
+   .kind = WML_FIELD_BOOL,                                                                         \
+   .offset = offsetof(wml_layer_options, trainable),                                               \
+   .otherwise = 1,                                                                                 \
+   .about = "Whether training changes the layer's weights."},                                      \
   {                                                                                                \
-    .key = "trainable", .kind = WML_FIELD_BOOL, .offset = offsetof(wml_layer_options, trainable),  \
-    .otherwise = 1, .about = "Whether training changes the layer's weights."                       \
+    .key = "learning_rate_multiplier", .kind = WML_FIELD_FLOAT,                                    \
+    .offset = offsetof(wml_layer_options, learning_rate_multiplier), .low = 1e-9, .high = 1000,    \
+    .otherwise = 1, .about = "How many times the learning rate the layer's weights take."          \
   }
 /* Of layers without weights. */
 #define WML_NOT_TRAINABLE_FIELD                                                                    \

@@ -59,6 +59,7 @@ typedef struct wml_param {
   wml_initializer initializer;
   const float *values; /* what its elements begin with; NULL: the initializer says it */
   wml_regularizer regularizer;
+  wml_constraint constraint;
   bool trainable; /* false: a moving statistic, or a frozen layer's */
   bool statistic; /* moving mean or variance */
 } wml_param;
@@ -71,8 +72,9 @@ typedef struct wml_layer_class wml_layer_class; /* layer.h */
 typedef struct wml_layer {
   const wml_layer_class *class; /* NULL: of a type that there is not */
   const char *name;
-  void *options;  /* as the class has them */
-  bool trainable; /* whether training changes its parameters */
+  void *options;                  /* as the class has them */
+  bool trainable;                 /* whether training changes its parameters */
+  float learning_rate_multiplier; /* of its parameters */
   int n_params;
   wml_param params[WML_MAX_PARAMS];
   /* In a description that is being checked: something is wrong, or sizes are. */
@@ -221,6 +223,7 @@ webml_status wml_model_read(const wml_json *root, struct wml_issues *issues, web
 void wml_model_write_summary(wml_text *text, const webml_model *model);
 void wml_model_write_json(wml_text *text, const webml_model *model);
 const char *wml_loss_name(wml_loss_kind kind);
+void wml_default_loss(wml_loss_kind kind, wml_loss *out);
 const char *wml_optimizer_name(wml_optimizer_kind kind);
 const char *wml_activation_name(wml_activation_kind kind);
 const char *wml_metric_name(wml_metric_kind kind);

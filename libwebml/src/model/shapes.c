@@ -56,6 +56,20 @@ static void check_param(const wml_shaping *s, const wml_param *have, const wml_p
               s->layer->name, have->name);
 }
 
+/* A constraint's axes are those of the parameter, and as operations see it. */
+static void check_axes(const wml_shaping *s, const wml_param *p) {
+  if (p->constraint.kind == WML_NO_CONSTRAINT || p->constraint.kind == WML_NON_NEG) return;
+  if (p->seen_rank)
+    wml_issue(s->issues, s->place, "%s cannot have norms: only non_neg constrains it", p->name);
+  else if (p->constraint.axes >> p->rank != 0)
+    wml_issue(s->issues, s->place, "a constraint's axis is outside of %s, whose axes are 0 to %d",
+              p->name, p->rank - 1);
+  else
+    return;
+  wml_issue_cure(s->issues,
+                 p->seen_rank ? "use non_neg, or none" : "leave axis out, or set it to 0");
+}
+
 webml_status wml_shaping_param(wml_shaping *s, const char *role, wml_param param) {
   wml_layer *layer = s->layer;
   int index = s->n_params++;
@@ -69,6 +83,7 @@ webml_status wml_shaping_param(wml_shaping *s, const char *role, wml_param param
   snprintf(name, n, "%s/%s", layer->name, role);
   param.name = name;
   param.trainable = layer->trainable && !param.statistic;
+  check_axes(s, &param);
   layer->params[layer->n_params++] = param;
   return WEBML_OK;
 }

@@ -1,4 +1,5 @@
-/* Activations, initializers and regularizers: a name, or an object {"name": ..., options}. Keras's
+/* Activations, initializers, regularizers and constraints: a name, or an object {"name": ...,
+ * options}. Keras's
  * {"class_name", "config"} is read too. */
 #include "model/fields.h"
 
@@ -421,3 +422,95 @@ const wml_kind_list wml_regularizer_list = {"regularizers",
                                             regularizer_fields_of,
                                             NULL,
                                             0};
+
+/* ---- constraints ---- */
+
+#define CONSTRAINT_NAME(symbol, name, about) name,
+#define CONSTRAINT_ABOUT(symbol, name, about) about,
+#define CONSTRAINT_BIT(symbol) (1u << (WML_##symbol - 1))
+static const char *const constraint_names[] = {WML_CONSTRAINTS(CONSTRAINT_NAME)};
+static const char *const constraint_abouts[] = {WML_CONSTRAINTS(CONSTRAINT_ABOUT)};
+enum { N_CONSTRAINTS = WML_CONSTRAINTS_END - 1 };
+
+static const wml_kind_field constraint_fields[] = {
+    {CONSTRAINT_BIT(MIN_MAX_NORM),
+     {.key = "min_value",
+      .kind = WML_FIELD_FLOAT,
+      .offset = offsetof(wml_constraint, min_value),
+      .low = 0,
+      .high = 1e9,
+      .about = "The least norm."}},
+    {CONSTRAINT_BIT(MAX_NORM) | CONSTRAINT_BIT(MIN_MAX_NORM),
+     {.key = "max_value",
+      .kind = WML_FIELD_FLOAT,
+      .offset = offsetof(wml_constraint, max_value),
+      .low = 0,
+      .high = 1e9,
+      .about = "The greatest norm."}},
+    {CONSTRAINT_BIT(MIN_MAX_NORM),
+     {.key = "rate",
+      .kind = WML_FIELD_FLOAT,
+      .offset = offsetof(wml_constraint, rate),
+      .low = 0,
+      .high = 1,
+      .about = "How far towards a bound an update goes; 1: all the way."}},
+    {~CONSTRAINT_BIT(NON_NEG),
+     {.key = "axis",
+      .kind = WML_FIELD_AXES,
+      .offset = offsetof(wml_constraint, axes),
+      .low = 0,
+      .high = 3,
+      .about = "The axis, or a list of axes, along which norms are taken: 0 in Dense, [0, 1, 2] in "
+               "Conv2D for one norm for each output."}},
+};
+
+static int constraint_fields_of(int kind, wml_field *out) {
+  const wml_constraint plain = {.max_value = kind == WML_MAX_NORM - 1 ? 2.0f : 1.0f, .rate = 1.0f};
+  return wml_fields_of_kind(constraint_fields, COUNT(constraint_fields), kind, &plain, out);
+}
+
+static const char *constraint_name(int kind) {
+  return constraint_names[kind];
+}
+static const char *constraint_about(int kind) {
+  return constraint_abouts[kind];
+}
+const wml_kind_list wml_constraint_list = {
+    "constraints", N_CONSTRAINTS, constraint_name, constraint_about, constraint_fields_of, NULL, 0};
+
+webml_status wml_read_constraint(wml_arena *arena, const wml_json *json, const wml_json_path *place,
+                                 wml_constraint *out, wml_issues *issues) {
+  wml_field fields[WML_MOST_FIELDS];
+  const wml_json *options;
+  const char *name = wml_name_of(json, &options);
+  int kind = -1;
+  *out = (wml_constraint){0};
+  for (int i = 0; name && i < N_CONSTRAINTS; i++)
+    if (same_word(name, constraint_names[i])) kind = i;
+  if (kind < 0 && name) {
+    wml_unknown_name(issues, place, json, "unknown constraint", name, constraint_names,
+                     N_CONSTRAINTS);
+    return WEBML_OK;
+  }
+  if (kind < 0) {
+    wml_issue(issues, place, "must be a name such as \"max_norm\", or an object {\"name\": ...}");
+    wml_issue_cure(issues, "remove it");
+    wml_patch_remove(issues, place);
+    return WEBML_OK;
+  }
+  wml_json_path config = {.in = place, .key = "config"};
+  WML_TRY(wml_fields_read(arena, fields, constraint_fields_of(kind, fields), options,
+                          options == json ? place : &config, "name", out, issues));
+  out->kind = (wml_constraint_kind)(kind + 1);
+  return WEBML_OK;
+}
+
+void wml_write_constraint(wml_text *t, const wml_constraint *c) {
+  wml_field fields[WML_MOST_FIELDS];
+  int kind = (int)c->kind - 1, n = constraint_fields_of(kind, fields);
+  wml_json_open(t, '{');
+  wml_json_key(t, "name");
+  wml_json_string(t, constraint_names[kind]);
+  wml_fields_write(t, fields, n, c);
+  wml_json_close(t, '}');
+}

@@ -425,6 +425,7 @@ static webml_status read_options(wml_wiring *w, const wml_json *json, const wml_
   if (!common->name) return wml_no_memory(MAX_NAME, "a name");
   layer->name = common->name;
   layer->trainable = common->trainable;
+  layer->learning_rate_multiplier = common->learning_rate_multiplier;
   check_name(w, layer->name, &inside);
   return WEBML_OK;
 }

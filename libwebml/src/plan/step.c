@@ -48,7 +48,7 @@ static int add_feed(wml_builder *b, const char *name, const wml_feed_spec *spec,
 /* ---- parameters ---- */
 
 static void add_slots(wml_builder *b, const wml_param *p, wml_tensor t, wml_update_item *item) {
-  static const char *const prefix[] = {"slot0/", "slot1/", "slot2/", "slot3/"};
+  static const char *const prefix[] = {"slot0/", "slot1/", "slot2/", "slot3/", "slot4/"};
   int slots = wml_optimizer_slots(&b->spec->model->optimizer);
   for (int s = 0; s < slots && b->spec->mode == WML_MODE_TRAIN; s++) {
     t.role = WML_ROLE_SLOT;
@@ -70,7 +70,13 @@ static void add_param(wml_builder *b, int layer, int k) {
   bool wanted = b->spec->mode == WML_MODE_TRAIN || (b->spec->mode == WML_MODE_EVALUATE && penalty);
   if (!p->trainable || !wanted) return; /* frozen: its penalty is in no loss, as in Keras 3 */
   wml_update_item *item = &b->items[b->n_items++];
-  *item = (wml_update_item){tensor, -1, {-1, -1, -1, -1}, p->regularizer.l1, p->regularizer.l2};
+  *item = (wml_update_item){.param = tensor,
+                            .grad = -1,
+                            .slot = {-1, -1, -1, -1, -1},
+                            .l1 = p->regularizer.l1,
+                            .l2 = p->regularizer.l2,
+                            .rate_factor = b->spec->model->layers[layer].learning_rate_multiplier,
+                            .constraint = p->constraint};
   t.scales = NULL;
   add_slots(b, p, t, item);
 }
@@ -152,11 +158,17 @@ static webml_status add_forward(wml_builder *b) {
 bool wml_loss_uses_logits(const webml_model *m, int output) {
   const wml_model_output *out = &m->outputs[output];
   const wml_layer *last = wml_node_layer(m, out->node);
-  bool cross = out->loss.kind == WML_BINARY_CROSSENTROPY ||
-               out->loss.kind == WML_CATEGORICAL_CROSSENTROPY ||
-               out->loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY;
   wml_activation_kind kind = last ? wml_layer_activation(last).kind : WML_LINEAR;
-  return cross && (kind == WML_SOFTMAX || kind == WML_SIGMOID);
+  switch (out->loss.kind) {
+  case WML_BINARY_CROSSENTROPY: /* Keras does not ask which of the two it was */
+  case WML_CATEGORICAL_CROSSENTROPY:
+  case WML_SPARSE_CATEGORICAL_CROSSENTROPY: return kind == WML_SOFTMAX || kind == WML_SIGMOID;
+  /* the same function, without the clipping of Keras's */
+  case WML_BINARY_FOCAL_CROSSENTROPY: return kind == WML_SIGMOID;
+  case WML_CATEGORICAL_FOCAL_CROSSENTROPY:
+  case WML_CATEGORICAL_GENERALIZED_CROSS_ENTROPY: return kind == WML_SOFTMAX;
+  default: return false;
+  }
 }
 
 /* The gradient of a loss joins what it reads: the node's result, or what its activation reads. */

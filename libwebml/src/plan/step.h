@@ -59,7 +59,8 @@ void wml_step_metrics(const wml_step *step, const double *results, double *value
 const char *wml_precision_name(wml_precision precision);
 /* WML_FLOAT32 for NULL and names that there are not. */
 wml_precision wml_precision_named(const char *name);
-/* True where Keras computes the loss of that output from the values before its activation. */
+/* True where the loss of that output is computed from the values before its activation: where Keras
+ * does, and where that is more accurate. */
 bool wml_loss_uses_logits(const webml_model *model, int output);
 
 #endif

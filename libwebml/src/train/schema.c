@@ -56,7 +56,9 @@ static const char *const type_names[] = {[WML_FIELD_INT] = "integer",
                                          [WML_FIELD_ACTIVATION] = "activation",
                                          [WML_FIELD_NAME] = "string",
                                          [WML_FIELD_INITIALIZER] = "initializer",
-                                         [WML_FIELD_REGULARIZER] = "regularizer"};
+                                         [WML_FIELD_REGULARIZER] = "regularizer",
+                                         [WML_FIELD_CONSTRAINT] = "constraint",
+                                         [WML_FIELD_AXES] = "axes"};
 
 static void write_default(wml_text *t, const wml_field *f) {
   wml_json_key(t, "default");
@@ -69,6 +71,7 @@ static void write_default(wml_text *t, const wml_field *f) {
   case WML_FIELD_PAIR:
   case WML_FIELD_BOX:
   case WML_FIELD_SPAN:
+  case WML_FIELD_AXES:
   case WML_FIELD_FLOAT:
     if (f->nullable && (f->otherwise == 0.0 || f->otherwise < f->low))
       wml_json_null(t);
@@ -91,7 +94,7 @@ static void write_field(wml_text *t, const wml_field *f) {
   bool bounded = f->kind == WML_FIELD_INT || f->kind == WML_FIELD_FLOAT ||
                  f->kind == WML_FIELD_PAIR || f->kind == WML_FIELD_INTS ||
                  f->kind == WML_FIELD_BOX || f->kind == WML_FIELD_SPAN ||
-                 f->kind == WML_FIELD_NUMBERS;
+                 f->kind == WML_FIELD_NUMBERS || f->kind == WML_FIELD_AXES;
   wml_json_open(t, '{');
   write_text(t, "name", f->key);
   write_text(t, "type", type_names[f->kind]);
@@ -218,9 +221,9 @@ static void write_options(wml_text *t, const char *key, const wml_option *list, 
 }
 
 webml_status webml_schema(char **json) {
-  static const wml_kind_list *const lists[] = {&wml_activation_list,  &wml_initializer_list,
-                                               &wml_regularizer_list, &wml_loss_list,
-                                               &wml_optimizer_list,   &wml_metric_list};
+  static const wml_kind_list *const lists[] = {
+      &wml_activation_list, &wml_initializer_list, &wml_regularizer_list, &wml_constraint_list,
+      &wml_loss_list,       &wml_optimizer_list,   &wml_metric_list};
   if (!json) return wml_fail(WEBML_ERROR_ARGUMENT, "webml_schema: json must not be NULL");
   wml_text t = {0};
   int n;

@@ -80,9 +80,8 @@ static void check_loss(const webml_model *m, wml_issues *issues) {
   wml_activation_kind a = wml_layer_activation(l).kind;
   const wml_shape *out = &m->nodes[output->node].out;
   int64_t width = out->rank ? out->dim[out->rank - 1] : -1;
-  bool of_classes =
-      loss == WML_CATEGORICAL_CROSSENTROPY || loss == WML_SPARSE_CATEGORICAL_CROSSENTROPY;
-  bool cross = of_classes || loss == WML_BINARY_CROSSENTROPY;
+  bool of_classes = wml_loss_is_categorical(loss), binary = wml_loss_is_binary(loss);
+  bool of_probabilities = loss == WML_KL_DIVERGENCE || loss == WML_DICE || loss == WML_TVERSKY;
   if (a == WML_SOFTMAX && width == 1) {
     wml_issue_warning(issues, &place, "softmax over one output is always 1");
     set_activation(issues, &place, "sigmoid");
@@ -93,7 +92,7 @@ static void check_loss(const webml_model *m, wml_issues *issues) {
   } else if (of_classes && width == 1) {
     wml_issue_warning(issues, &place, "%s of one output is always 0", wml_loss_name(loss));
     set_loss(issues, WML_BINARY_CROSSENTROPY);
-  } else if (loss == WML_BINARY_CROSSENTROPY && a == WML_SOFTMAX) {
+  } else if (binary && a == WML_SOFTMAX) {
     wml_issue_warning(issues, &place, "softmax picks one class, but %s takes each output by itself",
                       wml_loss_name(loss));
     set_loss(issues, WML_CATEGORICAL_CROSSENTROPY);
@@ -101,12 +100,11 @@ static void check_loss(const webml_model *m, wml_issues *issues) {
     wml_issue_warning(issues, &place, "sigmoid takes each output by itself, but %s wants one class",
                       wml_loss_name(loss));
     set_activation(issues, &place, "softmax");
-  } else if ((cross && !output->loss.from_logits && !is_probability(a)) ||
-             (loss == WML_KL_DIVERGENCE && !is_probability(a))) {
+  } else if ((of_classes || binary || of_probabilities) && !output->loss.from_logits &&
+             !is_probability(a)) {
     wml_issue_warning(issues, &place, "%s takes probabilities, which %s does not give",
                       wml_loss_name(loss), wml_activation_name(a));
-    set_activation(issues, &place,
-                   loss == WML_BINARY_CROSSENTROPY || width == 1 ? "sigmoid" : "softmax");
+    set_activation(issues, &place, binary || width == 1 ? "sigmoid" : "softmax");
   }
 }
 
@@ -169,8 +167,9 @@ static void check_open_size(const webml_model *m, const wml_data_shape *d, wml_i
 
 static void check_numbers(const webml_model *m, const wml_data_shape *d, wml_issues *issues) {
   wml_loss_kind loss = m->outputs[0].loss.kind;
-  bool cross = loss == WML_BINARY_CROSSENTROPY || loss == WML_CATEGORICAL_CROSSENTROPY;
-  if (m->outputs[0].loss_open || !cross || d->format != WML_FORMAT_CSV || d->is_binary) return;
+  bool of_labels =
+      wml_loss_is_binary(loss) || (wml_loss_is_categorical(loss) && !wml_loss_is_sparse(loss));
+  if (m->outputs[0].loss_open || !of_labels || d->format != WML_FORMAT_CSV || d->is_binary) return;
   wml_issue_warning(issues, &loss_place, "%s is for classes, but the outputs are numbers",
                     wml_loss_name(loss));
   set_loss(issues, WML_MEAN_SQUARED_ERROR);
@@ -188,9 +187,10 @@ static void check_data(const webml_model *m, const wml_data_shape *d, wml_issues
   check_open_size(m, d, issues);
   check_units(m, d, issues);
   check_numbers(m, d, issues);
-  if (!m->outputs[0].loss_open && m->outputs[0].loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY &&
+  if (!m->outputs[0].loss_open && wml_loss_is_sparse(m->outputs[0].loss.kind) &&
       d->format == WML_FORMAT_CSV && !d->is_classes) {
-    wml_issue(issues, &loss_place, "sparse_categorical_crossentropy needs one label as the output");
+    wml_issue(issues, &loss_place, "%s needs one label as the output",
+              wml_loss_name(m->outputs[0].loss.kind));
     set_loss(issues, d->is_binary ? WML_BINARY_CROSSENTROPY : WML_MEAN_SQUARED_ERROR);
   }
 }

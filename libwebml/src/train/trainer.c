@@ -123,10 +123,11 @@ static webml_status check_fit(const webml_trainer *t) {
   if (in != s->input_width)
     return wml_fail(WEBML_ERROR_MODEL, "the model takes %lld values, the data set gives %lld",
                     (long long)in, (long long)s->input_width);
-  if (m->n_outputs == 1 && m->outputs[0].loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY &&
-      s->target_type != WML_I32)
-    return wml_fail(WEBML_ERROR_MODEL, "loss sparse_categorical_crossentropy needs one label as "
-                                       "the output; use binary_crossentropy or mean_squared_error");
+  if (m->n_outputs == 1 && wml_loss_is_sparse(m->outputs[0].loss.kind) && s->target_type != WML_I32)
+    return wml_fail(WEBML_ERROR_MODEL,
+                    "loss %s needs one label as the output; use binary_crossentropy or "
+                    "mean_squared_error",
+                    wml_loss_name(m->outputs[0].loss.kind));
   return WEBML_OK;
 }
 
