@@ -80,7 +80,8 @@ static webml_status shape(wml_shaping *s) {
                             (wml_param){.rank = 4,
                                         .dim = {k[0], k[1], o->filters, in->dim[2]},
                                         .initializer = o->linear.kernel_initializer,
-                                        .regularizer = o->linear.kernel_regularizer}));
+                                        .regularizer = o->linear.kernel_regularizer,
+                                        .constraint = o->linear.kernel_constraint}));
   return wml_convolution_bias(s, &o->linear, o->filters);
 }
 

@@ -28,6 +28,10 @@ static const wml_field fields[] = {
                           "A penalty on large weights that is added to the loss."),
     WML_REGULARIZER_FIELD("bias", depthwise_options, linear.bias_regularizer,
                           "A penalty on large biases that is added to the loss."),
+    WML_CONSTRAINT_FIELD("depthwise", depthwise_options, linear.kernel_constraint,
+                         "What the weights must keep to after each update."),
+    WML_CONSTRAINT_FIELD("bias", depthwise_options, linear.bias_constraint,
+                         "What the biases must keep to after each update."),
     WML_CHANNELS_LAST_FIELD,
     WML_TRAINABLE_FIELD,
     WML_NAME_FIELD,
@@ -49,7 +53,8 @@ static webml_status shape(wml_shaping *s) {
                                         .seen_rank = 4,
                                         .seen_dim = {k[0], k[1], 1, filters},
                                         .initializer = o->linear.kernel_initializer,
-                                        .regularizer = o->linear.kernel_regularizer}));
+                                        .regularizer = o->linear.kernel_regularizer,
+                                        .constraint = o->linear.kernel_constraint}));
   return wml_convolution_bias(s, &o->linear, filters);
 }
 

@@ -22,7 +22,8 @@ static const wml_field fields[] = {
      .high = 1 << 28,
      .suggested = 1000,
      .required = true,
-     .about = "How many numbers there are: the greatest and one."},
+     .nullable = true,
+     .about = "How many numbers there are: the greatest and one; null: the values of its column."},
     {.key = "output_dim",
      .kind = WML_FIELD_INT,
      .offset = AT(output_dim),
@@ -64,6 +65,7 @@ static webml_status shape(wml_shaping *s) {
   }
   s->out = *in;
   s->out.dim[s->out.rank++] = o->output_dim;
+  if (o->input_dim == 0) return WEBML_OK; /* open */
   return wml_shaping_param(s, "embeddings",
                            (wml_param){.rank = 2,
                                        .dim = {o->input_dim, o->output_dim},

@@ -12,6 +12,7 @@ typedef struct separable_options {
   wml_linear_options linear; /* kernel: the pointwise one */
   wml_initializer depthwise_initializer;
   wml_regularizer depthwise_regularizer;
+  wml_constraint depthwise_constraint;
 } separable_options;
 
 static const wml_field fields[] = {
@@ -35,6 +36,12 @@ static const wml_field fields[] = {
                           "A penalty on large mixing weights."),
     WML_REGULARIZER_FIELD("bias", separable_options, linear.bias_regularizer,
                           "A penalty on large biases that is added to the loss."),
+    WML_CONSTRAINT_FIELD("depthwise", separable_options, depthwise_constraint,
+                         "What the weights of each channel must keep to after each update."),
+    WML_CONSTRAINT_FIELD("pointwise", separable_options, linear.kernel_constraint,
+                         "What the mixing weights must keep to after each update."),
+    WML_CONSTRAINT_FIELD("bias", separable_options, linear.bias_constraint,
+                         "What the biases must keep to after each update."),
     WML_CHANNELS_LAST_FIELD,
     WML_TRAINABLE_FIELD,
     WML_NAME_FIELD,
@@ -51,12 +58,14 @@ static webml_status add_params(wml_shaping *s, const separable_options *o) {
                                         .seen_rank = 4,
                                         .seen_dim = {k[0], k[1], 1, c * m},
                                         .initializer = o->depthwise_initializer,
-                                        .regularizer = o->depthwise_regularizer}));
+                                        .regularizer = o->depthwise_regularizer,
+                                        .constraint = o->depthwise_constraint}));
   WML_TRY(wml_shaping_param(s, "pointwise_kernel",
                             (wml_param){.rank = 4,
                                         .dim = {1, 1, c * m, o->filters},
                                         .initializer = o->linear.kernel_initializer,
-                                        .regularizer = o->linear.kernel_regularizer}));
+                                        .regularizer = o->linear.kernel_regularizer,
+                                        .constraint = o->linear.kernel_constraint}));
   return wml_convolution_bias(s, &o->linear, o->filters);
 }
 

@@ -150,6 +150,19 @@ static void check_keys(const wml_json *root, wml_issues *issues) {
   }
 }
 
+/* Whether a size is left to the data: units of an output, or the rows of an Embedding. */
+static bool is_open(const webml_model *m) {
+  for (int i = 0; i < m->n_outputs; i++) {
+    const wml_shape *out = &m->nodes[m->outputs[i].node].out;
+    if (out->dim[out->rank - 1] < 0) return true;
+  }
+  for (int i = 0; i < m->n_layers; i++) {
+    const int *rows = wml_layer_option(&m->layers[i], "input_dim");
+    if (rows && *rows == 0) return true;
+  }
+  return false;
+}
+
 static webml_status read_model(webml_model *m, const wml_json *root, wml_issues *issues) {
   static const wml_json null = {.kind = WML_JSON_NULL};
   check_keys(root, issues);
@@ -171,10 +184,7 @@ static webml_status read_model(webml_model *m, const wml_json *root, wml_issues 
   WML_TRY(wml_read_indices(&m->arena, wml_json_get(root, "oneHotEncoding"),
                            &(wml_json_path){.key = "oneHotEncoding"}, &m->one_hot_columns, issues));
   WML_TRY(wml_compute_shapes(m, issues));
-  for (int i = 0; i < m->n_outputs && issues->count == 0; i++) {
-    const wml_shape *out = &m->nodes[m->outputs[i].node].out;
-    m->dynamic |= out->dim[out->rank - 1] < 0; /* units null: open whatever the flag says */
-  }
+  if (issues->count == 0) m->dynamic |= is_open(m); /* whatever the flag says */
   return WEBML_OK;
 }
 
@@ -266,10 +276,7 @@ webml_status wml_model_settle(webml_model *m) {
   if (status == WEBML_OK && issues.failed) status = wml_no_memory(1 << 12, "error messages");
   if (status == WEBML_OK && issues.count) status = fail_with(&issues);
   wml_issues_free(&issues);
-  for (int i = 0; i < m->n_outputs && status == WEBML_OK; i++) {
-    const wml_shape *out = &m->nodes[m->outputs[i].node].out;
-    m->dynamic |= out->dim[out->rank - 1] < 0;
-  }
+  if (status == WEBML_OK) m->dynamic = is_open(m);
   return status;
 }
 
