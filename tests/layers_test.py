@@ -1,5 +1,5 @@
-"""Layers that mean something to a training: random layers are its augmentation, and the statistics of a Normalization are in the
-weights file from the beginning."""
+"""Layers that mean something to a training: random layers are its augmentation, the statistics of a Normalization are in the weights
+file from the beginning, and kernels lie there in Keras's shape."""
 import json
 import os
 import sys
@@ -73,4 +73,14 @@ y = np.einsum("hwcij,ijcf->hwf", windows, weights["conv2d/kernel"]) + weights["c
 z = y.reshape(-1) @ weights["dense/kernel"] + weights["dense/bias"]
 expected = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
 check(np.abs(expected - ours).max() < 1e-5, f"{expected} against {ours}")
+
+# ---- kernels that operations see in another shape ----
+
+deep = [layer("DepthwiseConv2D", kernel_size=[3, 2], depth_multiplier=2), layer("LayerNormalization", axis=[1, 2, 3])] + net[1:]
+code, err, weights = train("deep", deep, path("img"))
+check(code == 0 and weights["depthwise_conv2d/kernel"].shape == (3, 2, 3, 2), err)
+check(weights["layer_normalization/gamma"].shape == (7, 7, 6), str({k: w.shape for k, w in weights.items()}))
+code, err, again = train("again", deep, path("img"), "--weights", path("deep.safetensors"), "--all-weights")
+check(code == 0 and "6 of 6 tensors match" in err, err)
+check(largest(weights, again) > 0, "and trains on")
 report()
