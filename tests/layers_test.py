@@ -27,12 +27,12 @@ def train(name, layers, data, *options, size=(9, 8, 3)):
     file, weights = write("model.json", json.dumps(model)), path(name + ".safetensors")
     code, out, err = run(webml, "train", file, "--data", data, "--out", weights, "--epochs", "2", "--seed", "3", *options)
     if code != 0:
-        return code, err, {}
+        return code, out + err, {}
     raw = open(weights, "rb").read()
     n = int.from_bytes(raw[:8], "little")
     head = json.loads(raw[8:8 + n])
     part = lambda t: np.frombuffer(raw[8 + n + t["data_offsets"][0]:8 + n + t["data_offsets"][1]], np.float32)
-    return code, err, {k: part(t).reshape(t["shape"]) for k, t in head.items() if k != "__metadata__"}
+    return code, out + err, {k: part(t).reshape(t["shape"]) for k, t in head.items() if k != "__metadata__"}
 
 
 # ---- random layers ----
