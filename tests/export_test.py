@@ -103,6 +103,19 @@ def compare(name, weights, ours, data, shape, kinds=("onnx", "tfjs")):
 
 
 nets = {
+    "channels": [layer("DepthwiseConv2D", kernel_size=3, depth_multiplier=2, strides=2, padding="same",
+                       activation="relu"),
+                 layer("SeparableConv2D", filters=5, kernel_size=[3, 2], depth_multiplier=2, padding="same"),
+                 layer("Conv2DTranspose", filters=4, kernel_size=3, strides=2, padding="same", activation="tanh"),
+                 layer("AveragePooling2D", pool_size=3, strides=2, padding="same"), layer("GlobalAveragePooling2D")],
+    "borders": [layer("ZeroPadding2D", padding=[[1, 2], [0, 3]]), conv(4, 3), layer("UpSampling2D", size=[2, 3]),
+                layer("Cropping2D", cropping=[[3, 1], [2, 5]]), layer("Rescaling", scale=-2, offset=0.5),
+                layer("Conv2DTranspose", filters=3, kernel_size=[2, 4], strides=[3, 2], use_bias=False),
+                layer("SeparableConv2D", filters=4, kernel_size=2, dilation_rate=2, use_bias=False),
+                layer("GlobalMaxPooling2D")],
+    "samples": [layer("RandomFlip"), layer("RandomRotation", factor=0.1), conv(6, 3), layer("LayerNormalization"),
+                layer("AveragePooling2D"), layer("LayerNormalization", axis=[1, 2, 3], epsilon=0.01),
+                layer("Flatten"), dense(5), layer("LayerNormalization", scale=False)],
     "plain": [conv(6, 3, activation="relu"), layer("MaxPooling2D"),
               conv(4, 2, padding="same", activation="selu"), layer("Flatten"), layer("Dropout", rate=0.3),
               dense(9, activation="gelu")],
@@ -111,6 +124,16 @@ nets = {
              layer("MaxPooling2D", pool_size=3, strides=2, padding="same"), layer("BatchNormalization"),
              layer("Flatten"), dense(7, activation="mish"), layer("BatchNormalization")],
     "wide": [dense(4, activation="softsign"), conv(4, 3, activation="softplus"), layer("Flatten")],
+    # What TensorFlow.js does not have.
+    "sizes": [layer("DepthwiseConv2D", kernel_size=2, dilation_rate=[2, 1]), layer("Resizing", height=17, width=7),
+              layer("UpSampling2D", interpolation="bilinear"), conv(3, 3),
+              layer("Resizing", height=7, width=9, interpolation="nearest"),
+              layer("Conv2DTranspose", filters=4, kernel_size=3, strides=2, padding="same", output_padding=0),
+              layer("GlobalAveragePooling2D", keepdims=True), layer("Flatten")],
+    "groups": [layer("Normalization", mean=[0.4, 0.5, 0.6], variance=0.2), conv(6, 3),
+               layer("GroupNormalization", groups=3), layer("MaxPooling2D"), layer("RMSNormalization"),
+               layer("GroupNormalization", groups=-1, center=False), layer("UnitNormalization"), layer("Flatten"),
+               layer("GroupNormalization", groups=2), dense(6), layer("Normalization", mean=0.1, variance=2)],
     # Names that TensorFlow.js refuses, or gives to layers of its own.
     "names": [conv(4, 3, name="rescaling"), layer("BatchNormalization", name="rescaling_input"),
               layer("MaxPooling2D", name="1:2 so groß"), layer("Flatten", name="[flat]"),
@@ -122,9 +145,11 @@ for name, layers in nets.items():
     weights = train(name, model, path("img"), "--epochs", "3", "--batch-size", "8")
     picture = path("img/two/3.png")
     code, out, err = run(webml, "predict", weights, picture, "--json")
+    check(code == 0, f"{name}: {err}")
     top = sorted(json.loads(out)["top"], key=lambda c: c["index"])
     ours = np.array([c["probability"] for c in top])
-    compare(name, weights, ours, np.asarray(Image.open(picture)).tobytes(), [1, 12, 10, 3])
+    kinds = ("onnx",) if name in ("sizes", "groups") else ("onnx", "tfjs")
+    compare(name, weights, ours, np.asarray(Image.open(picture)).tobytes(), [1, 12, 10, 3], kinds)
 
 # A table: the network's part of the work, after the pipeline.
 table = write("t.csv", "a,b,y\n" + "".join(f"{i % 7},{i % 5}.5,{i % 3 * 1.5}\n" for i in range(60)))
@@ -158,6 +183,15 @@ with open(path("table_names.onnx"), "rb") as f:
     data = f.read()
     check(f"{long_name}/kernel:".encode() in data, "ONNX: a name was cut")
 
+for odd, what in ((layer("UpSampling2D", interpolation="bilinear"), "bilinear upsampling"),
+                  (layer("GlobalMaxPooling2D", keepdims=True), "keepdims"),
+                  (layer("GroupNormalization", groups=3), "layer like it"),
+                  (layer("DepthwiseConv2D", kernel_size=2, dilation_rate=2), "dilated"),
+                  (layer("Conv2DTranspose", filters=2, kernel_size=3, output_padding=0), "output_padding")):
+    layers = [odd, layer("Flatten"), dense(None, activation="softmax")]
+    weights = train("odd", {"size": [12, 10, 3], "dynamic": True, "loss": None, "layers": layers}, path("img"), "--epochs", "1")
+    code, out, err = run(webml, "export", weights, "--format", "tfjs", "-o", path("odd.tfjs"))
+    check(code == 1 and "TensorFlow.js has no" in err and what in err, f"{odd} as tfjs: {err}")
 code, out, err = run(webml, "export", path("plain.safetensors"), "--format", "pickle", "-o", path("x"))
 check(code == 1 and "use onnx or tfjs" in err, err)
 for activation, kinds in (("sparsemax", ("onnx", "tfjs")), ("gelu_tanh", ("tfjs",))):

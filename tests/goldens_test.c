@@ -1,5 +1,6 @@
-/* Whole networks against TensorFlow.js: prediction, losses of several steps, weights after them, on
- * `cpu` and `ref`. Where TF.js differs from Keras 3, Keras 3 holds:
+/* Whole networks against TensorFlow.js and PyTorch: prediction, losses of several steps, weights
+ * after them and, from PyTorch, gradients of the first, on `cpu` and `ref`. Where TF.js differs
+ * from Keras 3, Keras 3 holds:
  * - the moving variance: TF.js takes an unbiased one, Keras 3 the biased: not compared;
  * - Adam's epsilon: TF.js adds it after bias correction, Keras 3 before. The golden has 1e-12,
  * where both mean the same; formulas_test tells the two apart.
@@ -79,6 +80,24 @@ static void put_or_compare(net *n, const webml_model *m, const wml_json *lists, 
     }
 }
 
+/* Those of the first step, in the same order; a golden may have none. */
+static void compare_gradients(net *n, const webml_model *m, const wml_json *lists,
+                              const char *name) {
+  const wml_json *list = lists ? lists->first : NULL;
+  for (int l = 0; l < m->n_layers; l++)
+    for (int k = 0; k < m->layers[l].n_params && list; k++, list = list->next) {
+      int64_t count;
+      char gradient[300];
+      float *expected = numbers(list, &count), *got = test_alloc((size_t)count * sizeof *got);
+      snprintf(gradient, sizeof gradient, "grad/%s", m->layers[l].params[k].name);
+      CHECK(n->backend->get(n->store, gradient, got) == WML_OK);
+      double d = test_difference(got, expected, count);
+      CHECKF(d < 2e-6, "%s on %s: %s differs by %g", name, n->backend->name, gradient, d);
+      free(expected);
+      free(got);
+    }
+}
+
 /* Accumulators of adagrad do not start at 0. */
 static void put_state(net *n) {
   const wml_graph *g = &n->step[0].graph;
@@ -125,8 +144,9 @@ static void check_net(const wml_backend *backend, const webml_model *m, const wm
     CHECK(backend->run(n.plan[0], &run) == WML_OK);
     double loss = results[0] / results[1];
     CHECKF(fabs(loss - h->number) < 2e-5 * (1 + fabs(loss)),
-           "%s on %s: loss of step %d is %.8g, TF.js has %.8g", name, backend->name, (int)step,
+           "%s on %s: loss of step %d is %.8g, the golden has %.8g", name, backend->name, (int)step,
            loss, h->number);
+    if (step == 0) compare_gradients(&n, m, wml_json_get(g, "gradients"), name);
   }
   CHECK(step >= 5);
   put_or_compare(&n, m, wml_json_get(g, "after"), true, name);
@@ -166,6 +186,6 @@ int main(void) {
     files++;
   }
   if (dir) closedir(dir);
-  CHECK(files >= 7);
+  CHECK(files >= 11);
   return test_report();
 }

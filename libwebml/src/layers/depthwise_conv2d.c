@@ -102,11 +102,13 @@ static webml_status onnx(wml_onnx_call *c) {
   return wml_onnx_finish(c, x, true, &o->linear.activation);
 }
 
+/* TensorFlow.js reads the dilation of a depthwise layer, but computes without it. */
 static webml_status tfjs(wml_tfjs_call *c) {
   const depthwise_options *o = c->options;
+  const int *dilation = o->window.dilation_rate;
+  if (dilation[0] > 1 || dilation[1] > 1) return wml_tfjs_refuse(c, "dilated depthwise layer");
   wml_tfjs_pair(c, "kernel_size", o->window.kernel_size);
   wml_tfjs_pair(c, "strides", o->window.strides);
-  wml_tfjs_pair(c, "dilation_rate", o->window.dilation_rate);
   wml_tfjs_int(c, "depth_multiplier", o->depth_multiplier);
   wml_tfjs_padding(c, o->window.padding);
   wml_tfjs_flag(c, "use_bias", o->linear.use_bias);

@@ -20,11 +20,25 @@ static bool wanted(const wml_tensor *t, int what) {
   return weights || (what == WML_SNAPSHOT_ALL && t->role == WML_ROLE_SLOT);
 }
 
-static void add(wml_snapshot *s, const char *name, const wml_tensor *t, size_t *offset) {
+/* All that is persistent belongs to a parameter of the model. */
+static const wml_param *param_named(const webml_model *m, const char *name) {
+  const wml_param *found = NULL;
+  for (int i = 0; i < m->n_layers && !found; i++)
+    for (int k = 0; k < m->layers[i].n_params && !found; k++)
+      if (strcmp(m->layers[i].params[k].name, name) == 0) found = &m->layers[i].params[k];
+  return found;
+}
+
+/* Shapes are those of the model's parameters, which operations may see otherwise. */
+static void add(const webml_trainer *t, wml_snapshot *s, const char *name, int tensor,
+                size_t *offset) {
+  const wml_tensor *tensors = t->units[WML_UNIT_TRAIN].step.graph.tensors, *of = &tensors[tensor];
+  const char *param = of->role == WML_ROLE_SLOT ? tensors[of->like].name : of->name;
+  const wml_param *p = param_named(t->model, param);
   wml_named_tensor *n = &s->tensors[s->n++];
-  *n = (wml_named_tensor){.name = name, .rank = t->rank, .data = s->data + *offset};
-  memcpy(n->dim, t->dim, sizeof n->dim);
-  *offset += (size_t)wml_elements(t);
+  *n = (wml_named_tensor){.name = name, .rank = p->rank, .data = s->data + *offset};
+  memcpy(n->dim, p->dim, sizeof n->dim);
+  *offset += (size_t)wml_elements(of);
 }
 
 /* Weights are in a snapshot of all twice: as they are, and the best. */
@@ -55,7 +69,7 @@ webml_status wml_snapshot_create(webml_trainer *t, int what, wml_snapshot *s) {
     return wml_no_memory(bytes, "a copy of the weights");
   }
   for (int i = 0; i < g->n_tensors; i++)
-    if (wanted(&g->tensors[i], what)) add(s, g->tensors[i].name, &g->tensors[i], &offset);
+    if (wanted(&g->tensors[i], what)) add(t, s, g->tensors[i].name, i, &offset);
   for (int i = 0; what == WML_SNAPSHOT_ALL && i < g->n_tensors; i++) {
     if (!wanted(&g->tensors[i], WML_SNAPSHOT_WEIGHTS)) continue;
     size_t length = strlen(g->tensors[i].name) + 6;
@@ -65,7 +79,7 @@ webml_status wml_snapshot_create(webml_trainer *t, int what, wml_snapshot *s) {
       return wml_no_memory(length, "a name");
     }
     snprintf(name, length, "best/%s", g->tensors[i].name);
-    add(s, name, &g->tensors[i], &offset);
+    add(t, s, name, i, &offset);
   }
   return WEBML_OK;
 }
