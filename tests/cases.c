@@ -686,7 +686,7 @@ const op_case op_cases[] = {
          LAYERS(NAMED("Dense", "a", "'units':4,'trainable':false", "'input'"),
                 NAMED("Dense", "b", "'units':4,'activation':'tanh'", "'input'"),
                 NAMED("Add", "sum", "", "['a','b','b']"),
-                WIRED("Multiply", "", "['a','sum','sum']"), DENSE("'units':2")),
+                WIRED("Multiply", "", "['a','sum']"), DENSE("'units':2")),
          MSE),
      true},
     CONCATENATE_CASE("channels", "", "'filters':2,'kernel_size':2"),

@@ -28,19 +28,25 @@ if not os.path.isdir(os.path.join(npm, "node_modules", "onnxruntime-node")):
         sys.exit(77)
 
 write("peer.cjs", """
-const [npm, kind, model, input, dims] = process.argv.slice(2);
+const [npm, kind, model, input, described] = process.argv.slice(2);
 const require2 = require('module').createRequire(npm + '/x.js');
 const fs = require('fs');
-const bytes = fs.readFileSync(input), shape = JSON.parse(dims);
+const types = { uint8: Uint8Array, float32: Float32Array, int32: Int32Array };
+const bytes = fs.readFileSync(input);
+let at = bytes.byteOffset;
+const inputs = JSON.parse(described).map(({ name, type, shape }) => {
+  const size = shape.reduce((a, b) => a * b) * types[type].BYTES_PER_ELEMENT;
+  const data = new types[type](bytes.buffer.slice(at, at + size));
+  at += size;
+  return { name, type, shape, data };
+});
+const answer = (arrays) => console.log('ANSWER' + JSON.stringify(arrays.flatMap((a) => Array.from(a))));
 (async () => {
   if (kind === 'onnx') {
     const ort = require2('onnxruntime-node');
     const session = await ort.InferenceSession.create(model);
-    const image = shape.length === 4;
-    const floats = () => new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-    const data = image ? new Uint8Array(bytes) : floats();
-    const out = await session.run({ input: new ort.Tensor(image ? 'uint8' : 'float32', data, shape) });
-    console.log('ANSWER' + JSON.stringify(Array.from(out.output.data)));
+    const out = await session.run(Object.fromEntries(inputs.map((i) => [i.name, new ort.Tensor(i.type, i.data, i.shape)])));
+    answer(session.outputNames.map((name) => out[name].data));
   } else {
     const tf = require2('@tensorflow/tfjs');
     const json = JSON.parse(fs.readFileSync(model + '/model.json'));
@@ -48,18 +54,20 @@ const bytes = fs.readFileSync(input), shape = JSON.parse(dims);
     const net = await tf.loadLayersModel(tf.io.fromMemory({
       modelTopology: json.modelTopology, weightSpecs: json.weightsManifest[0].weights,
       weightData: weights.buffer.slice(weights.byteOffset, weights.byteOffset + weights.length) }));
-    const image = shape.length === 4;
-    const floats = () => new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-    const values = image ? Float32Array.from(bytes) : floats();
-    console.log('ANSWER' + JSON.stringify(Array.from(net.predict(tf.tensor(values, shape)).dataSync())));
+    const tensors = inputs.map((i) => i.type === 'int32' ? tf.tensor(i.data, i.shape, 'int32') : tf.tensor(Float32Array.from(i.data), i.shape));
+    answer([].concat(net.predict(tensors.length === 1 ? tensors[0] : tensors)).map((y) => y.dataSync()));
   }
 })();
 """)
 
 
 def peer(kind, model, data, shape):
+    """shape: of the only input, or (name, type, shape) of each, whose bytes follow one another."""
+    if isinstance(shape[0], int):
+        shape = [("input", "uint8" if len(shape) == 4 else "float32", shape)]
+    inputs = [dict(zip(("name", "type", "shape"), i)) for i in shape]
     write("input.bin", data)
-    code, out, err = run("node", path("peer.cjs"), npm, kind, model, path("input.bin"), json.dumps(shape))
+    code, out, err = run("node", path("peer.cjs"), npm, kind, model, path("input.bin"), json.dumps(inputs))
     lines = [l for l in out.split("\n") if l.startswith("ANSWER")]
     check(code == 0 and lines, f"{kind}: {err[-400:]}")
     return np.array(json.loads(lines[0][6:])) if lines else np.zeros(1)
@@ -84,12 +92,21 @@ def dense(units, **more):
     return layer("Dense", units=units, **more)
 
 
+def wired(inputs, kind, **options):
+    return layer(kind, **options) | {"inputs": inputs}
+
+
 def train(name, model, data, *more):
     weights = path(name + ".safetensors")
     description = write(name + ".json", json.dumps({"optimizer": "adam", **model}))
     code, out, err = run(webml, "train", description, "--data", data, "--out", weights, *more)
     check(code == 0, f"{name}: {err}")
     return weights
+
+
+def pipeline_of(weights):
+    head = open(weights, "rb").read()
+    return json.loads(json.loads(head[8:8 + int.from_bytes(head[:8], "little")])["__metadata__"]["pipeline"])
 
 
 def compare(name, weights, ours, data, shape, kinds=("onnx", "tfjs")):
@@ -139,6 +156,22 @@ nets = {
               layer("MaxPooling2D", name="1:2 so groß"), layer("Flatten", name="[flat]"),
               dense(5, name="_hidden", activation="tanh")],
 }
+same = {"padding": "same", "use_bias": False}
+nets |= {
+    # A residual block, and joins of pictures along each axis, with vectors and with masks.
+    "residual": [conv(4, 3, **same), layer("BatchNormalization"), layer("ReLU", name="stem"), conv(4, 3, **same),
+                 layer("BatchNormalization", name="inner"), wired(["stem", "inner"], "Add", name="sum"),
+                 layer("PReLU", shared_axes=[1, 2], alpha_initializer={"name": "constant", "value": 0.2}),
+                 layer("SpatialDropout2D", rate=0.2, name="bent"),
+                 wired("bent", "Conv2D", filters=1, kernel_size=1, activation="sigmoid", name="mask"),
+                 wired(["mask", "bent", "stem"], "Multiply", name="masked"),
+                 wired(["masked", "inner"], "Concatenate", name="deep"), wired(["deep", "deep"], "Concatenate", axis=1),
+                 layer("MaxPooling2D", name="pooled"), wired("sum", "Flatten"), dense(8, name="row"),
+                 wired(["row", "pooled"], "Average"), layer("Flatten")],
+    "moved": [conv(3, 3), layer("Permute", dims=[3, 1, 2]), dense(4), layer("LeakyReLU", name="p"),
+              wired(["p", "p"], "Concatenate", axis=2), layer("Reshape", target_shape=[-1, 6]), layer("PReLU"),
+              layer("Softmax"), layer("Flatten")],
+}
 for name, layers in nets.items():
     layers = layers + [dense(None, activation="softmax")]
     model = {"name": "Büro: 3 [a]", "size": [12, 10, 3], "dynamic": True, "loss": None, "layers": layers}
@@ -162,17 +195,45 @@ tables = {
     "table_names": [dense(5, name=n, activation="tanh") for n in names],
     "activations": [dense(5, activation=a) for a in activations],
     "gelu_tanh": [dense(5, activation="gelu_tanh")],
+    "joins": [dense(4, name="a"), wired("input", "Dense", units=4, name="b", activation="tanh"),
+              wired(["a", "b", "a"], "Maximum", name="most"), wired(["a", "b"], "Minimum", name="least"),
+              wired(["most", "least"], "Concatenate", name="both"), layer("RepeatVector", n=3), dense(5, name="m"),
+              layer("ActivityRegularization", l2=0.01), layer("GaussianNoise", stddev=0.1), layer("ELU"),
+              layer("GaussianDropout", rate=0.1), layer("AlphaDropout", rate=0.1, name="n"),
+              wired(["m", "n"], "Dot", axes=[2, -1], normalize=True), layer("Reshape", target_shape=[9], name="r"),
+              wired(["r", "r"], "Dot", axes=1), layer("Activation", activation="selu"), wired(["both", "activation"], "Multiply")],
+    "used twice": [dense(4, name="tower", activation="tanh"), wired("tower", "Dense", units=2, name="narrow"),
+                   {"use": "tower", "inputs": ["narrow"]}, wired(["tower", "tower_1"], "Add")],
+    "onnx alone": [dense(6, name="a"), layer("ReLU", max_value=1.5, negative_slope=0.25, threshold=0.5),
+                   dense(6, activation={"name": "relu", "max_value": -0.25, "negative_slope": 0.5}),
+                   layer("ELU", alpha=0.5, name="e"), wired(["a", "e"], "Subtract")],
 }
 for name, layers in tables.items():
     weights = train(name, {"size": [2], "loss": "mse", "layers": layers + [dense(1)]}, table, "--epochs", "2")
     code, out, err = run(webml, "predict", weights, "a=3,b=2.5", "--json")
-    head = open(weights, "rb").read()
-    meta = json.loads(head[8:8 + int.from_bytes(head[:8], "little")])["__metadata__"]
-    pipeline = json.loads(meta["pipeline"])
+    pipeline = pipeline_of(weights)
     x = np.array([(v - c["mean"]) / c["scale"] for v, c in zip([3, 2.5], pipeline["inputs"])], np.float32)
     y = pipeline["outputs"][0]
     ours = np.array([(json.loads(out)["outputs"]["y"] - y["mean"]) / y["scale"]])
-    compare(name, weights, ours, x.tobytes(), [1, 2], ("onnx",) if name == "gelu_tanh" else ("onnx", "tfjs"))
+    compare(name, weights, ours, x.tobytes(), [1, 2], ("onnx",) if name in ("gelu_tanh", "onnx alone") else ("onnx", "tfjs"))
+
+# Several inputs, of which one has whole numbers, and several outputs.
+towns = write("towns.csv", "a,b,town,y,z\n" + "".join(
+    f"{i % 7},{i % 5}.5,{('ulm', 'bonn', 'kiel')[i % 3]},{i % 3 * 1.5},{i % 7 - i % 3}\n" for i in range(80)))
+ends = {"inputs": {"numbers": {"size": [None], "columns": [0, 1]}, "place": {"size": [None], "dtype": "int32", "columns": [2]}},
+        "layers": [wired("place", "Embedding", input_dim=None, output_dim=3), layer("Flatten", name="flat"),
+                   wired("numbers", "Dense", units=3, activation="tanh", name="row"), wired(["flat", "row"], "Add", name="both"),
+                   wired("both", "Dense", units=None, name="y"), wired(["both", "flat"], "Concatenate"),
+                   layer("Dense", units=None, name="z")],
+        "outputs": {"first": {"layer": "y", "columns": [3]}, "second": {"layer": "z", "columns": [4]}}, "loss": "mse"}
+weights = train("ends", ends, towns, "--epochs", "3")
+code, out, err = run(webml, "predict", weights, "a=3,b=2.5,town=kiel", "--json")
+pipeline, x = pipeline_of(weights), {"a": 3, "b": 2.5}
+floats = np.array([(x[c["name"]] - c["mean"]) / c["scale"] for c in pipeline["inputs"][:2]], np.float32)
+print(json.dumps(pipeline), out)
+place = np.array([pipeline["inputs"][2]["labels"].index("kiel")], np.int32)
+ours = np.array([(json.loads(out)["outputs"][o["name"]] - o["mean"]) / o["scale"] for o in pipeline["outputs"]])
+compare("ends", weights, ours, floats.tobytes() + place.tobytes(), [("numbers", "float32", [1, 2]), ("place", "int32", [1, 1])])
 
 exported = json.load(open(path("table_names.tfjs/model.json")))
 layers = exported["modelTopology"]["model_config"]["config"]["layers"]

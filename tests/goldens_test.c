@@ -4,7 +4,10 @@
  * - the moving variance: TF.js takes an unbiased one, Keras 3 the biased: not compared;
  * - Adam's epsilon: TF.js adds it after bias correction, Keras 3 before. The golden has 1e-12,
  * where both mean the same; formulas_test tells the two apart.
- * - TF.js has no gradient of dilated convolutions: that layer is frozen. */
+ * - TF.js has no gradient of dilated convolutions: that layer is frozen.
+ *
+ * Of graphs a file has arrays of each input and output by their names, and the gradients of the
+ * first step. */
 #include "base/file.h"
 #include "base/json.h"
 #include "plan/step.h"
@@ -40,8 +43,11 @@ static bool open_net(net *n, const wml_backend *backend, const webml_model *mode
         .model = model,
         .mode = i ? WML_MODE_PREDICT : WML_MODE_TRAIN,
         .batch = batch,
-        .inputs = {{.type = WML_F32}},
-        .targets = {{.type = WML_F32, .width = wml_model_output_shape(model).dim[0]}}};
+    };
+    for (int k = 0; k < model->n_inputs; k++) spec.inputs[k].type = model->nodes[k].dtype;
+    for (int k = 0; k < model->n_outputs; k++)
+      spec.targets[k] = (wml_feed_spec){.type = WML_F32,
+                                        .width = model->nodes[model->outputs[k].node].out.dim[0]};
     ok = wml_step_build(&spec, &n->step[i]) == WEBML_OK &&
          backend->compile(n->store, &n->step[i].graph, &n->plan[i]) == WML_OK &&
          backend->prepare(n->plan[i]) == WML_OK;
@@ -80,24 +86,6 @@ static void put_or_compare(net *n, const webml_model *m, const wml_json *lists, 
     }
 }
 
-/* Those of the first step, in the same order; a golden may have none. */
-static void compare_gradients(net *n, const webml_model *m, const wml_json *lists,
-                              const char *name) {
-  const wml_json *list = lists ? lists->first : NULL;
-  for (int l = 0; l < m->n_layers; l++)
-    for (int k = 0; k < m->layers[l].n_params && list; k++, list = list->next) {
-      int64_t count;
-      char gradient[300];
-      float *expected = numbers(list, &count), *got = test_alloc((size_t)count * sizeof *got);
-      snprintf(gradient, sizeof gradient, "grad/%s", m->layers[l].params[k].name);
-      CHECK(n->backend->get(n->store, gradient, got) == WML_OK);
-      double d = test_difference(got, expected, count);
-      CHECKF(d < 2e-6, "%s on %s: %s differs by %g", name, n->backend->name, gradient, d);
-      free(expected);
-      free(got);
-    }
-}
-
 /* Accumulators of adagrad do not start at 0. */
 static void put_state(net *n) {
   const wml_graph *g = &n->step[0].graph;
@@ -111,49 +99,105 @@ static void put_state(net *n) {
   }
 }
 
+/* The arrays of the k-th input or output. */
+static float *numbers_of(const wml_json *arrays, int k, int64_t *n) {
+  if (arrays->kind == WML_JSON_ARRAY) return numbers(arrays, n);
+  const wml_json *list = arrays->first;
+  while (k-- > 0) list = list->next;
+  return numbers(list, n);
+}
+
+/* Rows of every input, then of every target. */
+static void make_feeds(const webml_model *m, const wml_json *g, wml_feed *feeds) {
+  int64_t n;
+  for (int i = 0; i < m->n_inputs; i++) {
+    float *x = numbers_of(wml_json_get(g, "x"), i, &n);
+    for (int64_t k = 0; k < n && m->nodes[i].dtype == WML_I32; k++)
+      ((int32_t *)(void *)x)[k] = (int32_t)x[k];
+    feeds[i].base = x;
+  }
+  for (int i = 0; i < m->n_outputs; i++)
+    feeds[m->n_inputs + i].base = numbers_of(wml_json_get(g, "y"), i, &n);
+}
+
+/* Sets the tensors of the plan; returns the number of feeds. */
+static int bind(const webml_model *m, const wml_step *step, bool predicts, wml_feed *feeds) {
+  for (int i = 0; i < m->n_inputs; i++) feeds[i].tensor = step->inputs[i];
+  for (int i = 0; i < m->n_outputs; i++) feeds[m->n_inputs + i].tensor = step->targets[i];
+  return predicts ? m->n_inputs : m->n_inputs + m->n_outputs;
+}
+
+static void check_predictions(net *n, const webml_model *m, const wml_json *g, wml_feed *feeds,
+                              const char *name) {
+  wml_run run = {.n_steps = 1, .n_feeds = bind(m, &n->step[1], true, feeds), .feeds = feeds};
+  CHECK(n->backend->run(n->plan[1], &run) == WML_OK);
+  for (int o = 0; o < m->n_outputs; o++) {
+    int64_t count;
+    float *expected = numbers_of(wml_json_get(g, "prediction"), o, &count),
+          *got = test_alloc((size_t)count * sizeof *got);
+    CHECK(n->backend->read(n->plan[1], n->step[1].outputs[o], got) == WML_OK);
+    double d = test_difference(got, expected, count);
+    CHECKF(d < 2e-6, "%s on %s: prediction %d differs by %g", name, n->backend->name, o, d);
+    free(expected);
+    free(got);
+  }
+}
+
+/* Of the first step, where the golden has them; the gradient of a layer that is used again is that
+ * of all its uses. */
+static void check_gradients(net *n, const webml_model *m, const wml_json *lists, const char *name) {
+  const wml_graph *graph = &n->step[0].graph;
+  const wml_json *list = lists ? lists->first : NULL;
+  for (int l = 0; l < m->n_layers && list; l++)
+    for (int k = 0; k < m->layers[l].n_params; k++, list = list->next) {
+      const wml_param *p = &m->layers[l].params[k];
+      int item = 0;
+      if (!p->trainable) continue;
+      while (strcmp(graph->tensors[graph->update.items[item].param].name, p->name) != 0) item++;
+      int64_t count;
+      float *expected = numbers(list, &count), *got = test_alloc((size_t)count * sizeof *got);
+      const char *gradient = graph->tensors[graph->update.items[item].grad].name;
+      CHECK(n->backend->get(n->store, gradient, got) == WML_OK);
+      double d = test_difference(got, expected, count);
+      CHECKF(d < 2e-6, "%s on %s: gradient of %s differs by %g", name, n->backend->name, p->name,
+             d);
+      free(expected);
+      free(got);
+    }
+}
+
 static void check_net(const wml_backend *backend, const webml_model *m, const wml_json *g,
                       const char *name) {
   net n;
-  int64_t batch = (int64_t)wml_json_get_number(g, "batch", 0), count, features, targets;
+  int64_t batch = (int64_t)wml_json_get_number(g, "batch", 0), step = 0;
+  wml_feed feeds[2 * WML_MAX_ENDS] = {{0}};
   bool ok = open_net(&n, backend, m, batch);
   CHECKF(ok, "%s: %s", name, webml_last_error());
   if (!ok) return;
   put_or_compare(&n, m, wml_json_get(g, "start"), false, name);
   put_state(&n);
-  float *x = numbers(wml_json_get(g, "x"), &features), *y = numbers(wml_json_get(g, "y"), &targets);
-  float *expected = numbers(wml_json_get(g, "prediction"), &count),
-        *got = test_alloc((size_t)count * sizeof *got);
-  wml_feed feeds[] = {{.tensor = n.step[1].inputs[0], .base = x}, {.base = y}};
-  wml_run run = {.n_steps = 1, .n_feeds = 1, .feeds = feeds};
-  CHECK(backend->run(n.plan[1], &run) == WML_OK);
-  CHECK(backend->read(n.plan[1], n.step[1].outputs[0], got) == WML_OK);
-  CHECKF(test_difference(got, expected, count) < 2e-6, "%s on %s: prediction differs by %g", name,
-         backend->name, test_difference(got, expected, count));
-  feeds[0].tensor = n.step[0].inputs[0];
-  feeds[1].tensor = n.step[0].targets[0];
-  int64_t step = 0;
+  make_feeds(m, g, feeds);
+  check_predictions(&n, m, g, feeds, name);
+  int n_feeds = bind(m, &n.step[0], false, feeds);
   for (const wml_json *h = wml_json_get(g, "history")->first; h; h = h->next, step++) {
-    double results[2] = {0};
+    double results[2 + WML_MAX_ENDS] = {0};
     float rate = m->optimizer.learning_rate;
-    run = (wml_run){.n_steps = 1,
-                    .step = step,
-                    .n_feeds = 2,
-                    .feeds = feeds,
-                    .learning_rate = &rate,
-                    .results = results};
+    wml_run run = {.n_steps = 1,
+                   .step = step,
+                   .n_feeds = n_feeds,
+                   .feeds = feeds,
+                   .learning_rate = &rate,
+                   .results = results};
     CHECK(backend->run(n.plan[0], &run) == WML_OK);
     double loss = results[0] / results[1];
     CHECKF(fabs(loss - h->number) < 2e-5 * (1 + fabs(loss)),
            "%s on %s: loss of step %d is %.8g, the golden has %.8g", name, backend->name, (int)step,
            loss, h->number);
-    if (step == 0) compare_gradients(&n, m, wml_json_get(g, "gradients"), name);
+    if (step == 0) check_gradients(&n, m, wml_json_get(g, "gradients"), name);
   }
   CHECK(step >= 5);
   put_or_compare(&n, m, wml_json_get(g, "after"), true, name);
-  free(x);
-  free(y);
-  free(expected);
-  free(got);
+  for (int i = 0; i < 2 * WML_MAX_ENDS; i++) free((void *)(uintptr_t)feeds[i].base);
   close_net(&n);
 }
 
@@ -186,6 +230,6 @@ int main(void) {
     files++;
   }
   if (dir) closedir(dir);
-  CHECK(files >= 11);
+  CHECK(files >= 17);
   return test_report();
 }

@@ -103,6 +103,9 @@ static const char *activation_name(const wml_activation *a) {
 
 /* ---- what layers write with ---- */
 
+const wml_shape *wml_tfjs_shape(const wml_tfjs_call *c, int i) {
+  return wml_node_in(c->model, c->node, i);
+}
 void wml_tfjs_int(wml_tfjs_call *c, const char *key, int64_t value) {
   wml_json_key(c->text, key);
   wml_json_int(c->text, value);
@@ -268,6 +271,7 @@ static webml_status write_layer(wml_text *t, const topology *g, int i) {
   wml_tfjs_call call = {.text = &config,
                         .layer = l,
                         .options = l->options,
+                        .model = m,
                         .node = node,
                         .in = wml_node_in(m, node, 0)};
   if (!l->class->tfjs) return wml_tfjs_refuse(&call, "layer like it");

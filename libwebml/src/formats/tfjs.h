@@ -8,10 +8,14 @@ typedef struct wml_tfjs_call {
   wml_text *text; /* inside "config", behind name and trainable */
   const wml_layer *layer;
   const void *options;
-  const wml_node *node;
+  const webml_model *model;
+  const wml_node *node; /* its first use */
   const wml_shape *in;    /* of its first input */
   const char *class_name; /* where TensorFlow.js calls it something else than Keras; NULL */
 } wml_tfjs_call;
+
+/* Shape of input i. */
+const wml_shape *wml_tfjs_shape(const wml_tfjs_call *call, int i);
 
 void wml_tfjs_int(wml_tfjs_call *call, const char *key, int64_t value);
 void wml_tfjs_number(wml_tfjs_call *call, const char *key, double value);

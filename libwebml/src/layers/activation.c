@@ -119,8 +119,14 @@ static webml_status relu_tfjs(wml_tfjs_call *c) {
   return WEBML_OK;
 }
 
-/* TensorFlow.js calls the slope alpha, too. */
-static webml_status alpha_tfjs(wml_tfjs_call *c) {
+static webml_status elu_tfjs(wml_tfjs_call *c) {
+  if (((const relu_options *)c->options)->slope != 1.0f)
+    return wml_tfjs_refuse(c, "ELU with another alpha than 1");
+  return WEBML_OK;
+}
+
+/* TensorFlow.js calls the slope alpha, as Keras 2 did. */
+static webml_status leaky_relu_tfjs(wml_tfjs_call *c) {
   wml_tfjs_number(c, "alpha", (double)((const relu_options *)c->options)->slope);
   return WEBML_OK;
 }
@@ -194,7 +200,7 @@ const wml_layer_class wml_layer_leaky_relu = {
     FIELDS(leaky_relu_fields),
     .activation = leaky_relu_activation,
     .shape = shape,
-    .tfjs = alpha_tfjs,
+    .tfjs = leaky_relu_tfjs,
     COMMON};
 const wml_layer_class wml_layer_elu = {.name = "ELU",
                                        .snake = "elu",
@@ -203,7 +209,7 @@ const wml_layer_class wml_layer_elu = {.name = "ELU",
                                        FIELDS(elu_fields),
                                        .activation = elu_activation,
                                        .shape = shape,
-                                       .tfjs = alpha_tfjs,
+                                       .tfjs = elu_tfjs,
                                        COMMON};
 const wml_layer_class wml_layer_softmax = {
     .name = "Softmax",

@@ -214,9 +214,13 @@ static webml_status onnx(wml_onnx_call *c) {
 
 static webml_status tfjs(wml_tfjs_call *c) {
   const dot_options *o = c->options;
-  if (c->in->rank > 2 || c->node->out.rank > 2)
-    return wml_tfjs_refuse(c, "Dot of inputs with three dimensions");
-  wml_tfjs_pair(c, "axes", o->axes);
+  int axes[2]; /* counted from the front: it does not read others in a pair */
+  for (int i = 0; i < 2; i++) {
+    int rank = wml_tfjs_shape(c, i)->rank;
+    if (rank > 2) return wml_tfjs_refuse(c, "Dot of inputs with three dimensions");
+    axes[i] = dimension_of(o, i, rank) + 1;
+  }
+  wml_tfjs_pair(c, "axes", axes);
   wml_tfjs_flag(c, "normalize", o->normalize);
   return WEBML_OK;
 }

@@ -417,8 +417,8 @@ static webml_status read_options(wml_wiring *w, const wml_json *json, const wml_
   common->trainable = true;
   WML_TRY(wml_fields_read(&w->m->arena, class->fields, class->n_fields, options, &inside, NULL,
                           layer->options, w->issues));
-  int *count = &w->counts[0];
-  for (int i = 0; i < wml_n_layer_classes; i++)
+  int in_block = 0, *count = &in_block; /* a block's own names are the same wherever it is used */
+  for (int i = 0; i < wml_n_layer_classes && !in->prefix; i++)
     if (wml_layer_classes[i] == class) count = &w->counts[i];
   common->name = common->name ? scoped_name(&w->m->arena, in, common->name)
                               : made_name(w, in, class->snake, count);
