@@ -100,7 +100,7 @@ static void read_format(webml_model *m, const wml_json *json, wml_issues *issues
 static const wml_top_key top_keys[] = {
     {"name", "The model's name.", false, false},
     {"size", "[height, width, channels] of pictures, [features] of tables; [null]: from the data.",
-     false, false},
+     true, false},
     {"format", "\"images\" or \"csvdata\"; the size tells where it is left out.", false, false},
     {"dynamic", "Whether units of the last Dense and the size of a table are taken from the data.",
      false, false},

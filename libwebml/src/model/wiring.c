@@ -215,6 +215,12 @@ static webml_status read_input(wml_wiring *w, const wml_json *json, wml_model_in
   return add_node(w, node);
 }
 
+/* A member that is there and not null. */
+static const wml_json *given(const wml_json *root, const char *key) {
+  const wml_json *json = wml_json_get(root, key);
+  return json && json->kind != WML_JSON_NULL ? json : NULL;
+}
+
 static webml_status read_only_input(wml_wiring *w, const wml_json *root) {
   webml_model *m = w->m;
   wml_node node = {.name = "input", .layer = -1, .place = &size_place};
@@ -229,7 +235,7 @@ static webml_status read_only_input(wml_wiring *w, const wml_json *root) {
 
 static webml_status read_inputs(wml_wiring *w, const wml_json *root) {
   webml_model *m = w->m;
-  const wml_json *json = wml_json_get(root, "inputs");
+  const wml_json *json = given(root, "inputs");
   int n = json && json->kind == WML_JSON_OBJECT ? json->count : 1;
   if (n < 1 || n > WML_MAX_ENDS) n = 1;
   m->inputs = wml_arena_alloc(&m->arena, (size_t)n * sizeof *m->inputs);
@@ -627,7 +633,7 @@ static webml_status read_common(wml_wiring *w, const wml_json *root, wml_model_o
 
 static webml_status read_outputs(wml_wiring *w, const wml_json *root) {
   webml_model *m = w->m;
-  const wml_json *json = wml_json_get(root, "outputs");
+  const wml_json *json = given(root, "outputs");
   bool many = json && (json->kind == WML_JSON_OBJECT || json->kind == WML_JSON_ARRAY) &&
               json->count >= 1 && json->count <= WML_MAX_ENDS;
   int n = many ? json->count : 1, i = 0;

@@ -253,7 +253,10 @@ void wml_model_write_summary(wml_text *t, const webml_model *m) {
   wml_json_key(t, "optimizer");
   wml_write_optimizer(t, &m->optimizer);
   wml_json_key(t, "loss");
-  wml_write_loss(t, &m->outputs[0].loss);
+  if (m->n_outputs)
+    wml_write_loss(t, &m->outputs[0].loss);
+  else
+    wml_json_null(t); /* of what is no description at all */
 }
 
 webml_status webml_model_summary(const webml_model *model, char **json) {
