@@ -43,7 +43,7 @@ heads = describe("heads.json",
 out = path("heads.safetensors")
 code, events, err = train(heads, out, "--epochs", "30")
 check(code == 0, f"two outputs train: {err}")
-history = [e for e in events if e["event"] == "end"][0]["history"] if code == 0 else {}
+history = [e for e in events if e["event"] == "done"][0]["record"]["history"] if code == 0 else {}
 wanted = ["loss", "value_loss", "class_loss", "value_mean_absolute_error", "class_accuracy"]
 check([k for k in history if not k.startswith("val_")][:5] == wanted, f"the history's names: {list(history)}")
 check(all("val_" + k in history for k in wanted), f"the same of validation: {list(history)}")
@@ -77,7 +77,7 @@ graph = describe("graph.json",
 out = path("graph.safetensors")
 code, events, err = train(graph, out, "--epochs", "30")
 check(code == 0, f"two inputs train: {err}")
-history = [e for e in events if e["event"] == "end"][0]["history"] if code == 0 else {}
+history = [e for e in events if e["event"] == "done"][0]["record"]["history"] if code == 0 else {}
 check(code == 0 and history["val_loss"][-1] < 0.1, f"numbers and places are learned: {history.get('val_loss')}")
 code, text, err = run(webml, "predict", out, "a=1,b=0,city=jena", "--json")
 answer = json.loads(text) if code == 0 else {}
