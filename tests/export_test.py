@@ -229,10 +229,9 @@ ends = {"inputs": {"numbers": {"size": [None], "columns": [0, 1]}, "place": {"si
 weights = train("ends", ends, towns, "--epochs", "3")
 code, out, err = run(webml, "predict", weights, "a=3,b=2.5,town=kiel", "--json")
 pipeline, x = pipeline_of(weights), {"a": 3, "b": 2.5}
-floats = np.array([(x[c["name"]] - c["mean"]) / c["scale"] for c in pipeline["inputs"][:2]], np.float32)
-print(json.dumps(pipeline), out)
-place = np.array([pipeline["inputs"][2]["labels"].index("kiel")], np.int32)
-ours = np.array([(json.loads(out)["outputs"][o["name"]] - o["mean"]) / o["scale"] for o in pipeline["outputs"]])
+floats = np.array([(x[c["column"]] - c["mean"]) / c["scale"] for c in pipeline["inputs"][:2]], np.float32)
+place = np.array([pipeline["inputs"][2]["values"].index("kiel")], np.int32)
+ours = np.array([(json.loads(out)["outputs"][o["column"]] - o["mean"]) / o["scale"] for o in pipeline["outputs"]])
 compare("ends", weights, ours, floats.tobytes() + place.tobytes(), [("numbers", "float32", [1, 2]), ("place", "int32", [1, 1])])
 
 exported = json.load(open(path("table_names.tfjs/model.json")))

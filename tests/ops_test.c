@@ -848,6 +848,51 @@ static void check_cpu(const char *only) {
   if (!only) check_again(&narrow);
 }
 
+/* The first operation of that kind in the step of a case; .kind is WML_N_OPS where there is none.
+ */
+static wml_op find_op(const char *name, wml_mode mode, wml_op_kind kind) {
+  const op_case *c = op_cases;
+  while (strcmp(c->name, name) != 0) c++;
+  webml_model *model = op_case_model(c);
+  wml_step_spec spec = {.model = model, .mode = mode, .batch = c->batch};
+  wml_step step;
+  wml_op found = {.kind = WML_N_OPS};
+  op_case_ends(model, &spec);
+  CHECK(wml_step_build(&spec, &step) == WEBML_OK);
+  for (int i = 0; i < step.graph.n_ops && found.kind == WML_N_OPS; i++)
+    if (step.graph.ops[i].kind == kind) found = step.graph.ops[i];
+  wml_step_free(&step);
+  webml_model_destroy(model);
+  return found;
+}
+
+static bool near(float value, double expected) {
+  return fabs((double)value - expected) < 1e-6;
+}
+
+/* Numbers that no gradient tells: of noise, by Keras's formulas for a rate of 0.3, and of a penalty
+ * for a batch of five. */
+static void check_numbers(void) {
+  wml_noise noise = find_op("GaussianNoise", WML_MODE_TRAIN, WML_OP_NOISE).u.noise;
+  CHECK(noise.kind == WML_NOISE_ADD && near(noise.a, 0.3));
+  noise = find_op("GaussianDropout", WML_MODE_TRAIN, WML_OP_NOISE).u.noise;
+  CHECK(noise.kind == WML_NOISE_MULTIPLY && near(noise.a, 0.65465367));
+  noise = find_op("AlphaDropout", WML_MODE_TRAIN, WML_OP_NOISE).u.noise;
+  CHECK(noise.kind == WML_NOISE_ALPHA && near(noise.rate, 0.3) && near(noise.a, 0.86095262) &&
+        near(noise.b, 0.45409207) && near(noise.c, -1.05954816));
+  wml_op drop = find_op("SpatialDropout2D", WML_MODE_TRAIN, WML_OP_DROPOUT);
+  CHECK(drop.u.dropout.per_channel && near(drop.u.dropout.rate, 0.4));
+  CHECK(!find_op("dropout", WML_MODE_TRAIN, WML_OP_DROPOUT).u.dropout.per_channel);
+  CHECK(find_op("AlphaDropout", WML_MODE_EVALUATE, WML_OP_NOISE).kind == WML_N_OPS);
+  for (int mode = 0; mode < 3; mode++) {
+    wml_op penalty = find_op("ActivityRegularization", (wml_mode)mode, WML_OP_PENALTY);
+    if (mode == WML_MODE_PREDICT)
+      CHECK(penalty.kind == WML_N_OPS);
+    else
+      CHECK(penalty.kind == WML_OP_PENALTY && near(penalty.u.penalty.l2, 0.14));
+  }
+}
+
 /* The reference's gradients against finite differences. */
 static void check_gradients(const char *only) {
   for (int i = 0; i < n_op_cases; i++) {
@@ -871,6 +916,7 @@ int main(int argc, char **argv) {
   }
   if (argc > 1 && strcmp(argv[1], "ref") == 0) {
     check_gradients(argc > 2 ? argv[2] : NULL);
+    check_numbers();
     return test_report();
   }
   const wml_backend *emulated = wml_backend_module(WML_BACKEND_VERSION);
@@ -883,6 +929,7 @@ int main(int argc, char **argv) {
   const subject tf32 = {"cuda tf32 (emulated)", emulated, WML_FLOAT32, 2e-4, false};
   check_subject(&tf32, "pool"); /* other operations have the strict kernels in the emulation */
   check_gradients(NULL);
+  check_numbers();
   CHECK(gradient_error(&op_cases[0], true) > 0.5); /* the tester, tested */
   check_orders(&tf32, 0);
   check_orders(&subjects[1], 1);

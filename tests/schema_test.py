@@ -122,8 +122,9 @@ for key, (pointer, describe) in places.items():
 
 for key in schema["model"]:
     model = {k: v for k, v in BASE.items() if k != key["name"]}
-    check((f"/{key['name']}" in issues(model)) == key["required"], f"without {key['name']}")
-    check(taken(BASE | {key["name"]: None}, f"/{key['name']}") == key["nullable"], f"{key['name']} null")
+    needed = key["required"] or key["name"] == "size"  # where there are no inputs
+    check((f"/{key['name']}" in issues(model)) == needed, f"without {key['name']}")
+    check(taken(BASE | {key["name"]: None}, f"/{key['name']}") == (key["nullable"] and not needed), f"{key['name']} null")
 
 # ---- options of trainings ----
 

@@ -29,7 +29,7 @@ static void check_block(const wml_json *block, wml_issues *issues) {
 }
 
 webml_status wml_read_blocks(wml_wiring *w, const wml_json *root) {
-  const wml_json *blocks = wml_json_get(root, "blocks");
+  const wml_json *blocks = wml_given(root, "blocks");
   wml_text text = {0};
   if (!blocks || blocks->kind == WML_JSON_NULL) return WEBML_OK;
   int before = w->issues->count;

@@ -17,6 +17,11 @@ typedef struct scope {
   const int *inputs; /* what an entry reads that names nothing and is the first */
 } scope;
 
+const wml_json *wml_given(const wml_json *root, const char *key) {
+  const wml_json *v = wml_json_get(root, key);
+  return v && v->kind != WML_JSON_NULL ? v : NULL;
+}
+
 const wml_json_path *wml_keep_path(wml_arena *arena, wml_json_path path) {
   wml_json_path *copy = wml_arena_alloc(arena, sizeof *copy);
   if (copy) *copy = path;
@@ -215,16 +220,10 @@ static webml_status read_input(wml_wiring *w, const wml_json *json, wml_model_in
   return add_node(w, node);
 }
 
-/* A member that is there and not null. */
-static const wml_json *given(const wml_json *root, const char *key) {
-  const wml_json *json = wml_json_get(root, key);
-  return json && json->kind != WML_JSON_NULL ? json : NULL;
-}
-
 static webml_status read_only_input(wml_wiring *w, const wml_json *root) {
   webml_model *m = w->m;
   wml_node node = {.name = "input", .layer = -1, .place = &size_place};
-  read_size(wml_json_get(root, "size"), &size_place, &node.out, w->issues);
+  read_size(wml_given(root, "size"), &size_place, &node.out, w->issues);
   m->inputs[0] = (wml_model_input){.name = "input"};
   m->n_inputs = 1;
   WML_TRY(wml_read_indices(&m->arena, wml_json_get(root, "inputArray"),
@@ -235,7 +234,7 @@ static webml_status read_only_input(wml_wiring *w, const wml_json *root) {
 
 static webml_status read_inputs(wml_wiring *w, const wml_json *root) {
   webml_model *m = w->m;
-  const wml_json *json = given(root, "inputs");
+  const wml_json *json = wml_given(root, "inputs");
   int n = json && json->kind == WML_JSON_OBJECT ? json->count : 1;
   if (n < 1 || n > WML_MAX_ENDS) n = 1;
   m->inputs = wml_arena_alloc(&m->arena, (size_t)n * sizeof *m->inputs);
@@ -247,7 +246,7 @@ static webml_status read_inputs(wml_wiring *w, const wml_json *root) {
               WML_MAX_ENDS);
     return WEBML_OK;
   }
-  if (wml_json_get(root, "size")) {
+  if (wml_given(root, "size")) {
     wml_issue(w->issues, &size_place, "the sizes stand in \"inputs\"");
     wml_issue_cure(w->issues, "remove it");
     wml_patch_remove(w->issues, &size_place);
@@ -633,7 +632,7 @@ static webml_status read_common(wml_wiring *w, const wml_json *root, wml_model_o
 
 static webml_status read_outputs(wml_wiring *w, const wml_json *root) {
   webml_model *m = w->m;
-  const wml_json *json = given(root, "outputs");
+  const wml_json *json = wml_given(root, "outputs");
   bool many = json && (json->kind == WML_JSON_OBJECT || json->kind == WML_JSON_ARRAY) &&
               json->count >= 1 && json->count <= WML_MAX_ENDS;
   int n = many ? json->count : 1, i = 0;

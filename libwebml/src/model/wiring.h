@@ -17,6 +17,8 @@ webml_status wml_read_graph(webml_model *model, const wml_json *root, wml_issues
 /* shapes.c: shapes, parameters and FLOPs of all nodes. */
 webml_status wml_compute_shapes(webml_model *model, wml_issues *issues);
 
+/* A member of the description; NULL where it is null, too. */
+const wml_json *wml_given(const wml_json *root, const char *key);
 /* A place that lives as long as the model. */
 const wml_json_path *wml_keep_path(wml_arena *arena, wml_json_path path);
 /* "columns" and the like: indices of columns, from 0. */
