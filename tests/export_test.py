@@ -145,7 +145,7 @@ nets = {
     "sizes": [layer("DepthwiseConv2D", kernel_size=2, dilation_rate=[2, 1]), layer("Resizing", height=17, width=7),
               layer("UpSampling2D", interpolation="bilinear"), conv(3, 3),
               layer("Resizing", height=7, width=9, interpolation="nearest"),
-              layer("Conv2DTranspose", filters=4, kernel_size=3, strides=2, padding="same", output_padding=0),
+              layer("Conv2DTranspose", filters=4, kernel_size=3, strides=2, output_padding=[1, 0]),
               layer("GlobalAveragePooling2D", keepdims=True), layer("Flatten")],
     "groups": [layer("Normalization", mean=[0.4, 0.5, 0.6], variance=0.2), conv(6, 3),
                layer("GroupNormalization", groups=3), layer("MaxPooling2D"), layer("RMSNormalization"),

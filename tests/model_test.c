@@ -353,6 +353,19 @@ static void test_layers(void) {
   }
 }
 
+/* What its parameters begin with: one number stands for all features, and a variance is bounded as
+ * Keras bounds its root, by 1e-7. */
+static void test_statistics(void) {
+  char *json = described("[3]", ONE("Normalization", "'mean':-2,'variance':[0,4,9]"));
+  webml_model *m = load(json);
+  const float *mean = m->layers[0].params[0].values, *variance = m->layers[0].params[1].values;
+  CHECK(mean[0] == -2.0f && mean[2] == -2.0f);
+  CHECK(variance[0] == 1e-14f && variance[1] == 4.0f && variance[2] == 9.0f);
+  CHECK(!m->layers[0].params[0].trainable && m->layers[0].params[0].statistic);
+  webml_model_destroy(m);
+  free(json);
+}
+
 /* Options are written as they were read. */
 static void test_written_options(void) {
   static const struct {
@@ -436,6 +449,7 @@ static void test_layer_errors(void) {
 
 int main(void) {
   test_layers();
+  test_statistics();
   test_written_options();
   test_layer_errors();
   test_values();

@@ -399,7 +399,9 @@ WEBML_API void webml_trainer_destroy(webml_trainer *trainer);
  *    "training": [OPTION], "augmentation": [OPTION], "data": [OPTION]}
  * where OPTION is {"name","type","description","required","nullable"} with "default", "minimum",
  * "maximum" or "exclusiveMaximum", "choices" and "suggested" where there are such. type: "integer",
- * "number", "boolean", "pair" (an integer or [height, width]), "choice", "string", "activation",
+ * "number", "boolean", "pair" (an integer or [height, width]), "integers" (an integer or a list),
+ * "box" (an integer, [height, width] or [[top, bottom], [left, right]]), "span" (x for [-x, x], or
+ * [least, greatest]), "numbers" (a number or a list), "choice", "string", "activation",
  * "initializer", "regularizer", "value" (any JSON value: a key of a description). Options of
  * trainings, of augmentation and of data sets also have "command_line": "--batch-size", or null;
  * enumerations are choices by name. Free with webml_free(). WEBML_ERROR_ARGUMENT, _MEMORY. Any

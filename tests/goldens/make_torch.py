@@ -176,7 +176,9 @@ cases = {
     "samples": [layer("Conv2D", filters=4, kernel_size=3), layer("GroupNormalization", groups=2), layer("LayerNormalization"),
                 layer("Conv2D", filters=4, kernel_size=2), layer("GroupNormalization", groups=-1, epsilon=0.01),
                 layer("LayerNormalization", axis=[1, 2, 3]), layer("Conv2D", filters=3, kernel_size=2),
-                layer("RMSNormalization", epsilon=0.01), layer("UnitNormalization"), layer("Flatten"), layer("Dense", units=3)],
+                layer("RMSNormalization", epsilon=0.01),
+                layer("Rescaling", scale=6e-7),  # so that some lengths are below the least
+                layer("UnitNormalization"), layer("Flatten"), layer("Dense", units=3)],
 }
 sizes = {"depthwise": [8, 7, 3], "transposed": [3, 4, 2], "resized": [5, 4, 2], "samples": [7, 6, 2]}
 BATCH, STEPS, RATE, MOMENTUM = 4, 5, 0.02, 0.9

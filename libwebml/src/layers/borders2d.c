@@ -129,8 +129,8 @@ static webml_status tfjs_cropping(wml_tfjs_call *c) {
 #define BORDER(class_name, snake_name, row, list, text, to_onnx, to_tfjs)                          \
   {                                                                                                \
     .name = class_name, .snake = snake_name, .about = text,                                        \
-    .takes = "an image [height, width, channels]", .rank = 3, .gives = 3, .member = row,           \
-    .options_size = sizeof(border_options), .fields = list,                                        \
+    .takes = "an image [height, width, channels]", .rank = 3, .gives = 3, .keeps_range = true,     \
+    .member = row, .options_size = sizeof(border_options), .fields = list,                         \
     .n_fields = sizeof list / sizeof *list, .shape = shape, .forward = forward,                    \
     .backward = backward, .onnx = to_onnx, .tfjs = to_tfjs                                         \
   }
