@@ -9,7 +9,7 @@ typedef struct wml_tfjs_call {
   const wml_layer *layer;
   const void *options;
   const webml_model *model;
-  const wml_node *node; /* its first use */
+  const wml_node *node;   /* its first use */
   const wml_shape *in;    /* of its first input */
   const char *class_name; /* where TensorFlow.js calls it something else than Keras; NULL */
 } wml_tfjs_call;
