@@ -496,6 +496,12 @@ const op_case op_cases[] = {
                                                                              "," DENSE("'units':2"),
          MSE),
      true},
+    ROW_CASE("average pool of a sequence", 3,
+             LAYER("Reshape", "'target_shape':[3,2]") "," LAYER(
+                 "AveragePooling1D", "'pool_size':2,'strides':1") "," FLAT),
+    ROW_CASE("average pool of a sequence, same", 2,
+             LAYER("Reshape", "'target_shape':[3,2]") "," LAYER("AveragePooling1D",
+                                                                "'padding':'same'") "," FLAT),
     PICTURE_CASE("average pool", 3, "[6,9,2]", LAYER("AveragePooling2D", "")),
     PICTURE_CASE("average pool same, odd, overlapping", 2, "[7,6,2]",
                  LAYER("AveragePooling2D", "'pool_size':3,'strides':2,'padding':'same'")),

@@ -5,6 +5,7 @@
   X(separable_conv2d)                                                                              \
   X(conv2d_transpose)                                                                              \
   X(max_pooling2d)                                                                                 \
+  X(average_pooling1d)                                                                             \
   X(average_pooling2d)                                                                             \
   X(global_average_pooling2d)                                                                      \
   X(global_max_pooling2d)                                                                          \
