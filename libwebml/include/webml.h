@@ -100,11 +100,34 @@ WEBML_API webml_status webml_model_shape_to(const webml_model *model, const webm
 /* The description in normal form, as one JSON object. Free with webml_free(). */
 WEBML_API webml_status webml_model_to_json(const webml_model *model, char **json);
 /* Layers with output shapes, parameters and FLOPs, as JSON: {"name","layers":[{"name","type",
- * "output_shape":[null,..],"parameters","flops"}],"parameters","trainable","flops"}; flops are of
- * one forward pass of one sample, a multiply-add counting 2. */
+ * "output_shape":[null,..],"parameters","flops","inputs":[names]}],"parameters","trainable",
+ * "flops"}, where there are several also "inputs" and "outputs": {name: shape}; flops are of one
+ * forward pass of one sample, a multiply-add counting 2. A layer that is used again has its
+ * parameters at its first use. */
 WEBML_API webml_status webml_model_summary(const webml_model *model, char **json);
 /* True while the output size is open: shape it to a data set before training. */
 WEBML_API bool webml_model_is_dynamic(const webml_model *model);
+
+typedef enum webml_dtype { WEBML_DTYPE_FLOAT32, WEBML_DTYPE_INT32, WEBML_DTYPE_UINT8 } webml_dtype;
+
+/* Something that flows through a model, without the batch: an input, an output, or what a layer
+ * gives. The name lives as long as the model. */
+typedef struct webml_tensor_info {
+  const char *name;
+  webml_dtype dtype; /* UINT8: pictures as inputs; INT32: whole numbers, for an Embedding */
+  int rank;
+  int64_t shape[4]; /* -1: open; [height, width, channels], [features], [steps, features] */
+} webml_tensor_info;
+
+/* Each fills at most `capacity` infos (NULL with 0) and returns how many there are, in the order of
+ * the description; layers count once for each use. Rows of predictions hold the inputs, and the
+ * outputs, behind each other in this order. */
+WEBML_API size_t webml_model_inputs(const webml_model *model, webml_tensor_info *infos,
+                                    size_t capacity);
+WEBML_API size_t webml_model_outputs(const webml_model *model, webml_tensor_info *infos,
+                                     size_t capacity);
+WEBML_API size_t webml_model_layers(const webml_model *model, webml_tensor_info *infos,
+                                    size_t capacity);
 
 /* Bytes of plans on a device, known before anything is allocated. */
 typedef struct webml_memory {
@@ -506,7 +529,8 @@ WEBML_API webml_status webml_predictor_memory(const webml_model *model, webml_de
 WEBML_API size_t webml_predictor_input_size(const webml_predictor *predictor);
 WEBML_API size_t webml_predictor_output_size(const webml_predictor *predictor);
 /* inputs: [n, input_size] float32, as the network sees them (images scaled by 1/255, tables through
- * the pipeline); outputs: [n, output_size]. Allocates nothing. */
+ * the pipeline; whole numbers as such); outputs: [n, output_size]. Where the model has several, a
+ * row holds them behind each other (webml_model_inputs()). Allocates nothing. */
 WEBML_API webml_status webml_predictor_run(webml_predictor *predictor, const float *inputs,
                                            int64_t n, float *outputs);
 /* Images only. pixels: [n, height, width, channels] bytes. */

@@ -310,6 +310,42 @@ bool webml_model_is_dynamic(const webml_model *model) {
   return model && model->dynamic;
 }
 
+/* ---- getters ---- */
+
+static webml_tensor_info info_of(const webml_model *m, const char *name, int node) {
+  const wml_node *n = &m->nodes[node];
+  bool pixels = node < m->n_inputs && m->format == WML_FORMAT_IMAGES;
+  webml_tensor_info info = {.name = name,
+                            .dtype = pixels                ? WEBML_DTYPE_UINT8
+                                     : n->dtype == WML_I32 ? WEBML_DTYPE_INT32
+                                                           : WEBML_DTYPE_FLOAT32,
+                            .rank = n->out.rank};
+  for (int i = 0; i < n->out.rank; i++) info.shape[i] = n->out.dim[i];
+  return info;
+}
+
+size_t webml_model_inputs(const webml_model *m, webml_tensor_info *infos, size_t capacity) {
+  size_t n = m ? (size_t)m->n_inputs : 0;
+  for (size_t i = 0; i < n && i < capacity; i++) infos[i] = info_of(m, m->inputs[i].name, (int)i);
+  return n;
+}
+
+size_t webml_model_outputs(const webml_model *m, webml_tensor_info *infos, size_t capacity) {
+  size_t n = m ? (size_t)m->n_outputs : 0;
+  for (size_t i = 0; i < n && i < capacity; i++)
+    infos[i] = info_of(m, m->outputs[i].name, m->outputs[i].node);
+  return n;
+}
+
+size_t webml_model_layers(const webml_model *m, webml_tensor_info *infos, size_t capacity) {
+  size_t n = m ? (size_t)(m->n_nodes - m->n_inputs) : 0;
+  for (size_t i = 0; i < n && i < capacity; i++) {
+    int node = m->n_inputs + (int)i;
+    infos[i] = info_of(m, m->nodes[node].name, node);
+  }
+  return n;
+}
+
 const char *webml_version(void) {
 #define VERSION_TEXT2(a, b, c) #a "." #b "." #c
 #define VERSION_TEXT(a, b, c) VERSION_TEXT2(a, b, c)
