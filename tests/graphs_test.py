@@ -107,4 +107,40 @@ missing = describe("missing.json", [layer("Dense", ["numbers"], units=4, name="a
 code, events, err = train(missing, path("no.safetensors"), "--epochs", "1")
 check(code != 0 and 'input "other" of the model must say its columns' in err, f"an input without columns: {err}")
 
+nested = describe("nested.json", [layer("head", name="h")], size=[None], outputArray=[3],
+                  blocks={"head": {"layers": [layer("Dense", units=None)]}})
+code, events, err = train(nested, path("no.safetensors"), "--epochs", "1")
+check(code != 0 and "null is for layers outside of blocks" in err, f"open units in a block: {err}")
+
+
+def rewritten(weights, name, change):
+    """A copy of the weights whose description a stranger has changed."""
+    data = open(weights, "rb").read()
+    n = int.from_bytes(data[:8], "little")
+    head = json.loads(data[8:8 + n])
+    model = json.loads(head["__metadata__"]["model"])
+    change(model)
+    head["__metadata__"]["model"] = json.dumps(model)
+    text = json.dumps(head).encode()
+    return write(name, len(text).to_bytes(8, "little") + text + data[8 + n:])
+
+
+def swap(model):
+    model["inputs"]["numbers"]["columns"], model["inputs"]["where"]["columns"] = [0], [1, 2]
+
+
+def forget(model):
+    del model["inputs"]["numbers"]["columns"]
+
+
+def exchange(model):
+    model["outputs"]["value"]["columns"], model["outputs"]["class"]["columns"] = [3, 4], []
+
+
+for weights, change in ((path("graph.safetensors"), swap), (path("graph.safetensors"), forget), (path("heads.safetensors"), exchange)):
+    hostile = rewritten(weights, "hostile.safetensors", change)
+    for call in (("predict", hostile, "a=1,b=0,city=ulm"), ("evaluate", hostile, "--data", table)):
+        code, text, err = run(webml, *call)
+        check(code == 1 and "its columns give" in err, f"{change.__name__}: columns that do not fit: {code} {err}")
+
 report()

@@ -20,6 +20,44 @@ webml_status wml_pipeline_classes(const char *const *classes, int n,
   return wml_no_memory((size_t)n, "class names");
 }
 
+/* ---- the model's ends ---- */
+
+/* One end gets the columns from *at on. */
+static webml_status check_end(const wml_encoder *encoders, int n, int columns, int *at,
+                              const wml_node *node, const char *name) {
+  int64_t width = 0, wanted = wml_shape_elements(&node->out);
+  bool index = true;
+  for (int k = 0; k < columns && *at < n; k++, ++*at) {
+    width += encoders[*at].width;
+    index = index && encoders[*at].width == 1;
+  }
+  if (width == wanted && (index || node->dtype != WML_I32)) return WEBML_OK;
+  return wml_fail(WEBML_ERROR_MISMATCH,
+                  "\"%s\" of the model takes %lld values, its columns give %lld", name,
+                  (long long)wanted, (long long)width);
+}
+
+static webml_status check_table(const wml_pipeline *p, const webml_model *m) {
+  int at = 0;
+  for (int i = 0; i < m->n_inputs; i++)
+    WML_TRY(check_end(p->inputs, p->n_inputs,
+                      m->n_inputs == 1 ? p->n_inputs : m->inputs[i].columns.n, &at, &m->nodes[i],
+                      m->inputs[i].name));
+  at = 0;
+  for (int i = 0; i < m->n_outputs; i++)
+    WML_TRY(check_end(p->outputs, p->n_outputs,
+                      m->n_outputs == 1 ? p->n_outputs : m->outputs[i].columns.n, &at,
+                      &m->nodes[m->outputs[i].node], m->outputs[i].name));
+  return WEBML_OK;
+}
+
+webml_status wml_pipeline_check(const wml_pipeline *p, const webml_model *m) {
+  if (p->format == WML_FORMAT_CSV) return check_table(p, m);
+  if (m->n_inputs == 1 && m->n_outputs == 1 && m->nodes[0].out.rank == 3) return WEBML_OK;
+  return wml_fail(WEBML_ERROR_MISMATCH,
+                  "a model for pictures has one input, [height, width, channels], and one output");
+}
+
 /* ---- encoding ---- */
 
 int wml_encoder_values(const wml_encoder *e) {

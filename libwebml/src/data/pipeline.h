@@ -51,6 +51,9 @@ typedef struct wml_pipeline {
 
 webml_status wml_pipeline_classes(const char *const *classes, int n,
                                   const wml_picture_options *picture, wml_pipeline *p);
+/* Whether each input and output of the model takes what its columns give by the pipeline: whoever
+ * feeds a model relies on it. WEBML_ERROR_MISMATCH. */
+webml_status wml_pipeline_check(const wml_pipeline *p, const webml_model *model);
 void wml_pipeline_free(wml_pipeline *p);
 void wml_pipeline_write(wml_text *text, const wml_pipeline *p);
 webml_status wml_pipeline_read(const wml_json *json, wml_pipeline *p);

@@ -75,6 +75,9 @@ static void choose_compile(fit *f, int output, wml_loss_kind loss) {
 }
 
 static webml_status shape_images(fit *f, const wml_data_shape *d) {
+  if (f->changed->n_inputs > 1 || f->changed->n_outputs > 1)
+    return wml_fail(WEBML_ERROR_UNSUPPORTED,
+                    "a set of images gives a model one input and one output, its class");
   bool sigmoid = is_yes_or_no(f->changed, d);
   if (d->n_classes < 2)
     return wml_fail(WEBML_ERROR_DATA,

@@ -130,20 +130,13 @@ static webml_status read_parts(const char *path, wml_weights *w) {
   WML_TRY(wml_pipeline_read(pipeline, &w->pipeline));
   WML_TRY(part(w, path, "record", false, &w->record));
   WML_TRY(part(w, path, "checkpoint", false, &w->checkpoint));
-  int64_t in = 0;
   bool open = w->model->dynamic;
-  for (int i = 0; i < w->model->n_inputs; i++) {
-    int64_t n = wml_shape_elements(&w->model->nodes[i].out);
-    open |= n < 0;
-    in += n;
-  }
+  for (int i = 0; i < w->model->n_inputs; i++)
+    open |= wml_shape_elements(&w->model->nodes[i].out) < 0;
   if (open) return wml_fail(WEBML_ERROR_PARSE, "%s: its model has open sizes", path);
   if (w->model->format != w->pipeline.format)
     return wml_fail(WEBML_ERROR_PARSE, "%s: its model and its pipeline are of different formats",
                     path);
-  if (w->pipeline.format == WML_FORMAT_CSV && w->pipeline.input_width != in)
-    return wml_fail(WEBML_ERROR_PARSE, "%s: its pipeline gives %d values, its model takes %lld",
-                    path, w->pipeline.input_width, (long long)in);
   const wml_json *quantization = NULL;
   WML_TRY(part(w, path, "quantization", false, &quantization));
   WML_TRY(check_tensors(w, path));
@@ -152,13 +145,13 @@ static webml_status read_parts(const char *path, wml_weights *w) {
 }
 
 /* The pipeline's outputs must be the model's, or decoding would read past the end. */
-static webml_status check_outputs(const wml_weights *w, const char *path) {
-  int64_t n = 0, want = w->pipeline.format == WML_FORMAT_IMAGES ? w->pipeline.n_classes
-                                                                : w->pipeline.output_width;
-  for (int i = 0; i < w->model->n_outputs; i++)
-    n += wml_shape_elements(&w->model->nodes[w->model->outputs[i].node].out);
-  bool binary = w->pipeline.format == WML_FORMAT_IMAGES && want == 2 && n == 1;
-  if (n == want || binary) return WEBML_OK;
+static webml_status check_ends(const wml_weights *w, const char *path) {
+  webml_status status = wml_pipeline_check(&w->pipeline, w->model);
+  if (status != WEBML_OK) return wml_prefix(WEBML_ERROR_PARSE, "%s", path);
+  if (w->pipeline.format == WML_FORMAT_CSV) return WEBML_OK;
+  wml_shape out = wml_model_output_shape(w->model);
+  int64_t n = wml_shape_elements(&out), want = w->pipeline.n_classes;
+  if (n == want || (want == 2 && n == 1)) return WEBML_OK;
   return wml_fail(WEBML_ERROR_PARSE, "%s: its model has %lld outputs, its pipeline names %lld",
                   path, (long long)n, (long long)want);
 }
@@ -166,7 +159,7 @@ static webml_status check_outputs(const wml_weights *w, const char *path) {
 webml_status wml_weights_read(const char *path, wml_weights *w) {
   *w = (wml_weights){0};
   webml_status status = read_parts(path, w);
-  if (status == WEBML_OK) status = check_outputs(w, path);
+  if (status == WEBML_OK) status = check_ends(w, path);
   if (status != WEBML_OK) wml_weights_free(w);
   return status;
 }

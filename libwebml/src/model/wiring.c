@@ -435,6 +435,19 @@ static webml_status read_options(wml_wiring *w, const wml_json *json, const wml_
   return WEBML_OK;
 }
 
+/* What is left open is filled in at one place: a block stands for many. */
+static void check_open_in_block(const wml_wiring *w, const wml_layer *layer,
+                                const wml_json_path *place) {
+  static const char *const keys[] = {"units", "input_dim"};
+  for (int i = 0; i < 2; i++) {
+    const int *size = wml_layer_option(layer, keys[i]);
+    if (size && *size == 0)
+      wml_issue(w->issues, place,
+                "%s of \"%.80s\" must be a number: null is for layers outside of blocks", keys[i],
+                layer->name);
+  }
+}
+
 static webml_status read_layer(wml_wiring *w, const scope *in, const wml_json *json,
                                const wml_json_path *place) {
   int before = w->issues->count, geometry = w->issues->geometry;
@@ -452,6 +465,7 @@ static webml_status read_layer(wml_wiring *w, const scope *in, const wml_json *j
   node.place = layer->place = wml_keep_path(&w->m->arena, kept);
   if (!node.place) return wml_no_memory(sizeof kept, "layers");
   WML_TRY(read_wires(w, in, json, place, &node));
+  if (in->prefix && w->issues->geometry == geometry) check_open_in_block(w, layer, place);
   layer->has_issues = w->issues->count > before;
   layer->broken |= w->issues->geometry > geometry;
   return add_node(w, node);

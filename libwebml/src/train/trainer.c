@@ -115,6 +115,7 @@ static webml_status check_fit(const webml_trainer *t) {
           classes = p->format == WML_FORMAT_IMAGES ? p->n_classes : p->output_width;
   int64_t want = s->target_type == WML_I32 ? classes : s->target_width;
   WML_TRY(check_ranks(m));
+  if (m->n_inputs > 1 || m->n_outputs > 1) WML_TRY(wml_pipeline_check(p, m));
   if (n != want)
     return wml_fail(
         WEBML_ERROR_MODEL,
