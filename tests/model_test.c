@@ -410,6 +410,9 @@ static void test_layer_errors(void) {
        "layers[0].layer.padding[0][1]: -2 is out of range"},
       {ONE("Resizing", "'height':3,'width':3,'crop_to_aspect_ratio':true"),
        "only false is supported"},
+      {ONE("Conv2D", "'filters':0,'kernel_size':3") "," ONE(
+           "Resizing", "'height':4,'width':5") "," ONE("MaxPooling2D", "'pool_size':6"),
+       "pool 6x6 exceeds the 4x5 input"},
       {ONE("Normalization", "'mean':3"), "needs mean and variance"},
       {ONE("Normalization", "'mean':[3,4],'variance':1"), "mean has 2 numbers for 3 features"},
       {ONE("Normalization", "'mean':0,'variance':1,'axis':1"), "axis 1 is not the last axis"},

@@ -2,21 +2,19 @@
  * training only. Here the data pipeline does it, in one warp of the bytes
  * (kernels/common/augment.h): such a layer stands before all that computes, hands on what it reads,
  * and the trainer takes its options into the augmentation. The warp turns first, then shifts, then
- * zooms, whatever the order of the layers. RandomBrightness and RandomCrop are known, but refused,
- * since the pipeline does something else. One file, since the classes differ in the options that
- * they set. */
+ * zooms, whatever the order of the layers. One file, since the classes differ in the options that
+ * they set. What the pipeline cannot do as Keras does it is refused in model/wiring.c. */
 #include "formats/onnx.h"
 #include "formats/tfjs.h"
 #include "plan/emission.h"
 
 #include <math.h>
-#include <string.h>
 
 typedef struct random_options {
   wml_layer_options layer;
   int mode;         /* of RandomFlip */
   float height[2];  /* the only factor, or that of the height */
-  float width[2];   /* the second greater than the first: not given */
+  float width[2];   /* the first greater than the second: not given */
   int fill;         /* as webml_fill */
   float fill_value; /* 0 to 1 */
 } random_options;

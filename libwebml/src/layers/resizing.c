@@ -90,6 +90,13 @@ static webml_status shape(wml_shaping *s) {
   return WEBML_OK;
 }
 
+/* The size of the result, whatever the input is. */
+static void assume_size(const void *options, wml_shape *out) {
+  const int *size = ((const resizing_options *)options)->size;
+  for (int i = 0; i < 2; i++)
+    if (size[i] > 0) out->dim[i] = size[i];
+}
+
 /* ---- a step ---- */
 
 static int resize(wml_emission *e, wml_op_kind kind, int x, const char *prefix,
@@ -145,19 +152,19 @@ static webml_status tfjs_up(wml_tfjs_call *c) {
   return WEBML_OK;
 }
 
-#define RESIZING(class_name, snake_name, row, list, text, to_tfjs)                                 \
+#define RESIZING(class_name, snake_name, row, list, text, known, to_tfjs)                          \
   {                                                                                                \
     .name = class_name, .snake = snake_name, .about = text,                                        \
     .takes = "an image [height, width, channels]", .rank = 3, .gives = 3, .keeps_range = true,     \
     .member = row, .options_size = sizeof(resizing_options), .fields = list,                       \
-    .n_fields = sizeof list / sizeof *list, .shape = shape, .forward = forward,                    \
+    .n_fields = sizeof list / sizeof *list, .shape = shape, .assume = known, .forward = forward,   \
     .backward = backward, .onnx = onnx, .tfjs = to_tfjs                                            \
   }
 
 const wml_layer_class wml_layer_up_sampling2d =
     RESIZING("UpSampling2D", "up_sampling2d", &factors, up_fields,
-             "Makes a picture a whole number of times larger.", tfjs_up);
+             "Makes a picture a whole number of times larger.", NULL, tfjs_up);
 /* TensorFlow.js takes positions of corners for it, whatever the interpolation. */
 const wml_layer_class wml_layer_resizing =
     RESIZING("Resizing", "resizing", &sizes, resizing_fields,
-             "Brings pictures to another height and width.", NULL);
+             "Brings pictures to another height and width.", assume_size, NULL);
