@@ -706,7 +706,7 @@ const op_case op_cases[] = {
     DOT_CASE("vectors, normalized", 5, "[6]", "5", "[7]", "5", "'axes':1,'normalize':true"),
     DOT_CASE("matrices, normalized", 4, "[4,3]", "3", "[4,2]", "5",
              "'axes':[-2,1],'normalize':true"),
-    DOT_CASE("pictures with vectors", 1, "[2,4,3]", "2", "[3]", "4", "'axes':[2,1]"),
+    DOT_CASE("pictures with vectors", 1, "[2,4,3]", "2", "[3]", "2", "'axes':[1,1]"),
     {"residual network", 3,
      NET("[6,5,3]",
          LAYERS(CONV("'filters':4,'kernel_size':3,'padding':'same','use_bias':false"), NORM(""),
