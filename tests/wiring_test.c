@@ -286,6 +286,24 @@ static void test_round_trips(void) {
   webml_model_destroy(m);
 }
 
+/* Keras's short names of initializers mean the long ones. */
+static void test_aliases(void) {
+  static const struct {
+    const char *alias, *name;
+  } rows[] = {{"zero", "zeros"},
+              {"one", "ones"},
+              {"uniform", "random_uniform"},
+              {"Normal", "random_normal"}};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    char json[200];
+    snprintf(json, sizeof json, NET("[4]", DENSE("'units':2,'kernel_initializer':'%s'")),
+             rows[i].alias);
+    webml_model *m = load_quoted(json);
+    CHECKF(m && strcmp(m->layers[0].params[0].initializer.name, rows[i].name) == 0, "%s", json);
+    webml_model_destroy(m);
+  }
+}
+
 int main(void) {
   test_shapes();
   test_layer_errors();
@@ -293,5 +311,6 @@ int main(void) {
   test_wiring_errors();
   test_blocks();
   test_round_trips();
+  test_aliases();
   return test_report();
 }

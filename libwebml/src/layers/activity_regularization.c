@@ -1,7 +1,6 @@
 /* ActivityRegularization: hands its input on and adds l1 * sum |x| + l2 * sum x^2, divided by the
- * batch size, to the loss. Keras divides so since 3.10 or thereabouts, as Keras 2 did, so that the
- * penalty does not depend on the batch size (Layer.__call__: "Normalize by batch size"). It belongs
- * to the loss of an evaluation, too. */
+ * batch size, to the loss. Keras 2 divides so, and Keras 3 since 3.14 (Layer.__call__; before, the
+ * penalty grew with the batch). It belongs to the loss of an evaluation, too. */
 #include "formats/onnx.h"
 #include "formats/tfjs.h"
 #include "plan/emission.h"

@@ -9,6 +9,7 @@ typedef struct embedding_options {
   int input_dim, output_dim;
   wml_initializer initializer;
   wml_regularizer regularizer;
+  wml_constraint constraint;
   bool mask_zero;
 } embedding_options;
 
@@ -36,7 +37,8 @@ static const wml_field fields[] = {
                           "How the vectors are set before training."),
     WML_REGULARIZER_FIELD("embeddings", embedding_options, regularizer,
                           "A penalty on large vectors that is added to the loss."),
-    {.key = "embeddings_constraint", .kind = WML_FIELD_IGNORED, .word = "null"},
+    WML_CONSTRAINT_FIELD("embeddings", embedding_options, constraint,
+                         "What vectors keep to after each update."),
     {.key = "mask_zero",
      .kind = WML_FIELD_BOOL,
      .offset = AT(mask_zero),
@@ -70,7 +72,8 @@ static webml_status shape(wml_shaping *s) {
                            (wml_param){.rank = 2,
                                        .dim = {o->input_dim, o->output_dim},
                                        .initializer = o->initializer,
-                                       .regularizer = o->regularizer});
+                                       .regularizer = o->regularizer,
+                                       .constraint = o->constraint});
 }
 
 static void assume(const void *options, wml_shape *out) {

@@ -9,6 +9,7 @@ typedef struct prelu_options {
   wml_layer_options layer;
   wml_initializer alpha;
   wml_regularizer regularizer;
+  wml_constraint constraint;
   wml_ints shared_axes;
 } prelu_options;
 
@@ -19,7 +20,8 @@ static const wml_field fields[] = {
                           "How the slopes are set before training."),
     WML_REGULARIZER_FIELD("alpha", prelu_options, regularizer,
                           "A penalty on large slopes that is added to the loss."),
-    {.key = "alpha_constraint", .kind = WML_FIELD_IGNORED, .word = "null"},
+    WML_CONSTRAINT_FIELD("alpha", prelu_options, constraint,
+                         "What slopes keep to after each update."),
     {.key = "shared_axes",
      .kind = WML_FIELD_INTS,
      .offset = AT(shared_axes),
@@ -34,7 +36,10 @@ static const wml_field fields[] = {
 static webml_status shape(wml_shaping *s) {
   const prelu_options *o = s->options;
   const wml_shape *in = &s->in[0];
-  wml_param alpha = {.rank = in->rank, .initializer = o->alpha, .regularizer = o->regularizer};
+  wml_param alpha = {.rank = in->rank,
+                     .initializer = o->alpha,
+                     .regularizer = o->regularizer,
+                     .constraint = o->constraint};
   s->out = *in;
   for (int i = 0; i < in->rank; i++) alpha.dim[i] = in->dim[i];
   for (int i = 0; i < o->shared_axes.n; i++) {

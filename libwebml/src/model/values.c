@@ -280,7 +280,13 @@ static const wml_kind_field initializer_fields[] = {
     {~0u, {.key = "seed", .kind = WML_FIELD_IGNORED}},
 };
 
+/* Keras's other names, by the place of the initializer in the list. */
+static const wml_alias initializer_aliases[] = {
+    {"zero", 0}, {"one", 1}, {"uniform", 3}, {"normal", 4}};
+
 static int initializer_index(const char *name) {
+  for (int i = 0; i < COUNT(initializer_aliases); i++)
+    if (same_word(name, initializer_aliases[i].alias)) return initializer_aliases[i].kind;
   for (int i = 0; i < N_INITIALIZERS; i++)
     if (same_word(name, initializers[i].name)) return i;
   return -1;
@@ -340,13 +346,9 @@ static const char *initializer_name(int index) {
 static const char *initializer_about(int index) {
   return initializer_abouts[index];
 }
-const wml_kind_list wml_initializer_list = {"initializers",
-                                            N_INITIALIZERS,
-                                            initializer_name,
-                                            initializer_about,
-                                            initializer_fields_of,
-                                            NULL,
-                                            0};
+const wml_kind_list wml_initializer_list = {
+    "initializers",        N_INITIALIZERS,      initializer_name,          initializer_about,
+    initializer_fields_of, initializer_aliases, COUNT(initializer_aliases)};
 
 /* ---- regularizers ---- */
 
