@@ -141,6 +141,14 @@ cases = [  # description, {pointer: part of the sentence}
     (net(flat, dense(10, "relu")), {"/layers/1": "takes probabilities, which relu does not give"}),
     (net(flat, dense(1)), {"/layers/1": "softmax over one output is always 1"}),
     (net(flat, dense(1, "sigmoid")), {"/layers/1": "of one output is always 0"}),
+    (net(flat, dense(10, "linear"), layer("ReLU", max_value=3)), {"/layers/2": "takes probabilities, which relu does not give"}),
+    (net(flat, dense(1, "linear"), layer("Softmax")), {"/layers/2": "softmax over one output is always 1"}),
+    (net(flat, dense(10, "linear"), layer("Activation", activation="sigmoid")), {"/layers/2": "sigmoid takes each output by itself"}),
+    (net(flat, dense(10, "linear"), layer("Softmax", axis=2)), {"/layers/2": "axis 2 is not the last axis"}),
+    (net(flat, layer("AlphaDropout", rate=1), dense(10)), {"/layers/1": "must be below 1"}),
+    (net(flat, layer("GaussianNoise", stddev=2), dense(10)), {"/layers/1/layer/stddev": "out of range, must be 0 to 1"}),
+    (net(conv(), layer("Reshape"), flat, dense(10)), {"/layers/1/layer": '"target_shape" is required'}),
+    (net(flat, layer("Activation"), dense(10)), {"/layers/1/layer": '"activation" is required'}),
     ({"_id": "5f", "model": net(flat, dense(10, "sofmax"))}, {"/model/layers/1/layer/activation": "did you mean"}),
 ]
 for model, expected in cases:
@@ -157,6 +165,8 @@ check(cured(net(flat, conv(), dense(10))) == net(conv(), flat, dense(10)), "a co
 check(cured(net(conv(filters=12), layer("GroupNormalization"), flat, dense(10)))["layers"][1] == layer("GroupNormalization", groups=4), "groups are set")
 check(cured(net(conv(), layer("RandomFlip"), flat, dense(10)))["layers"][0] == layer("RandomFlip"), "augmentation is moved to the beginning")
 check(cured(net(layer("RandomZoom", height_factor=0.2), flat, dense(10)))["layers"][0]["layer"]["width_factor"] == 0.2, "zooms by the same range")
+named = layer("Activation", activation="softmax", name="re_lu")
+check(cured(net(flat, dense(10, "linear"), layer("ReLU")))["layers"][2] == named, "a ReLU at the end becomes a softmax")
 check(cured(net(flat, dense(10, "sigmoid"))) == net(flat, dense(10)), "the activation is set")
 a = ask(net(flat, dense(10), loss={"name": "categorical_crossentropy", "from_logits": True}) | {"layers": [flat, layer("Dense", units=10)]})
 check(a["valid"] and not a["warnings"], f"logits are fine when they are said to be: {a['warnings']}")

@@ -51,11 +51,32 @@ static void check_row(const webml_model *m, const wml_data_shape *data, wml_issu
 
 /* ---- loss and activation ---- */
 
-static void set_activation(wml_issues *issues, const wml_json_path *layer, const char *name) {
+/* A layer that is an activation, such as ReLU, becomes an Activation. */
+static void replace_activation(wml_issues *issues, const wml_layer *l, const wml_json_path *place,
+                               const char *name) {
+  wml_text options = {0};
+  wml_json_open(&options, '{');
+  wml_json_key(&options, "activation");
+  wml_json_string(&options, name);
+  wml_json_key(&options, "name");
+  wml_json_string(&options, l->name);
+  wml_json_close(&options, '}');
+  wml_issue_cure(issues, "use an Activation with %s in its place", name);
+  wml_patch_set(issues, place, "type", "\"Activation\"");
+  if (options.data && !options.failed) wml_patch_set(issues, place, "layer", options.data);
+  wml_text_free(&options);
+}
+
+static void set_activation(wml_issues *issues, const wml_layer *l, const wml_json_path *place,
+                           const char *name) {
   char value[40];
+  if (!wml_layer_option(l, "activation")) {
+    replace_activation(issues, l, place, name);
+    return;
+  }
   snprintf(value, sizeof value, "\"%s\"", name);
   wml_issue_cure(issues, "set the activation to %s", name);
-  wml_patch_set(issues, WML_OPTIONS_OF(layer), "activation", value);
+  wml_patch_set(issues, WML_OPTIONS_OF(place), "activation", value);
 }
 
 static void set_loss(wml_issues *issues, wml_loss_kind kind) {
@@ -74,7 +95,8 @@ static void check_loss(const webml_model *m, wml_issues *issues) {
   const wml_model_output *output = &m->outputs[0];
   if (output->node < m->n_inputs) return;
   const wml_layer *l = wml_node_layer(m, output->node);
-  if (output->loss_open || l->has_issues || !wml_layer_option(l, "activation")) return;
+  if (output->loss_open || l->has_issues || !l->class) return;
+  if (!wml_layer_option(l, "activation") && !l->class->activation) return;
   wml_json_path place = *m->nodes[output->node].place;
   wml_loss_kind loss = output->loss.kind;
   wml_activation_kind a = wml_layer_activation(l).kind;
@@ -84,7 +106,7 @@ static void check_loss(const webml_model *m, wml_issues *issues) {
   bool of_probabilities = loss == WML_KL_DIVERGENCE || loss == WML_DICE || loss == WML_TVERSKY;
   if (a == WML_SOFTMAX && width == 1) {
     wml_issue_warning(issues, &place, "softmax over one output is always 1");
-    set_activation(issues, &place, "sigmoid");
+    set_activation(issues, l, &place, "sigmoid");
     if (of_classes) {
       wml_patch_set(issues, NULL, "loss", "\"binary_crossentropy\"");
       wml_issue_cure(issues, "use sigmoid with the loss binary_crossentropy");
@@ -99,12 +121,12 @@ static void check_loss(const webml_model *m, wml_issues *issues) {
   } else if (of_classes && a == WML_SIGMOID) {
     wml_issue_warning(issues, &place, "sigmoid takes each output by itself, but %s wants one class",
                       wml_loss_name(loss));
-    set_activation(issues, &place, "softmax");
+    set_activation(issues, l, &place, "softmax");
   } else if ((of_classes || binary || of_probabilities) && !output->loss.from_logits &&
              !is_probability(a)) {
     wml_issue_warning(issues, &place, "%s takes probabilities, which %s does not give",
                       wml_loss_name(loss), wml_activation_name(a));
-    set_activation(issues, &place, binary || width == 1 ? "sigmoid" : "softmax");
+    set_activation(issues, l, &place, binary || width == 1 ? "sigmoid" : "softmax");
   }
 }
 
