@@ -48,7 +48,7 @@ void cli_dump(const json_t *json, int digits);
 int cli_inference_precision(const char *word, webml_inference_precision *precision);
 
 extern const cli_command cli_train, cli_evaluate, cli_predict, cli_inspect, cli_summary,
-    cli_devices, cli_export, cli_quantize, cli_shape, cli_sample, cli_check, cli_schema;
+    cli_devices, cli_export, cli_quantize, cli_shape, cli_sample, cli_check, cli_schema, cli_model;
 
 /* ---- progress.c ---- */
 

@@ -3,8 +3,8 @@
 #include <string.h>
 
 static const cli_command *const commands[] = {
-    &cli_train, &cli_evaluate, &cli_predict, &cli_inspect,  &cli_sample, &cli_summary,
-    &cli_check, &cli_shape,    &cli_export,  &cli_quantize, &cli_schema, &cli_devices};
+    &cli_train, &cli_evaluate, &cli_predict, &cli_inspect,  &cli_sample, &cli_summary, &cli_check,
+    &cli_model, &cli_shape,    &cli_export,  &cli_quantize, &cli_schema, &cli_devices};
 
 static void usage(FILE *out) {
   fputs(

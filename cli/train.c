@@ -343,6 +343,8 @@ static int run(int argc, char **argv) {
       {"resume", CLI_FLAG, &o->resume, NULL, "go on from FILE.checkpoint"},
       {"weights", CLI_TEXT, &o->initial_weights, "FILE", "start from these weights"},
       {"all-weights", CLI_FLAG, &o->all_weights, NULL, "refuse them where a layer does not fit"},
+      {"new-head", CLI_FLAG, &o->new_head, NULL, "the layers that give the outputs start anew"},
+      {"freeze", CLI_TEXT, &o->freeze, "NAMES", "layers that keep their weights: 'block_*,conv1'"},
       {"progress", CLI_TEXT, &c.progress, "HOW", "auto, plain, json or none"},
       {"progress-detail", CLI_FLAG, &o->progress_detail, NULL,
        "json: confusion and mistakes of each epoch"},

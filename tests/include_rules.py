@@ -10,7 +10,7 @@ VENDOR = {"dnnl.h": {"kernels/cpu"}, "omp.h": {"kernels/cpu"}, "png.h": {"libweb
           "cudnn.h": {"kernels/cuda"}, "cublasLt.h": {"kernels/cuda"}, "cuda_runtime_api.h": {"kernels/cuda"}}
 # Folders of the library, lowest first; a folder may include those named for it.
 LIBRARY = {"base": [], "model": ["base"], "devices": ["base"], "data": ["model", "base"], "plan": ["model", "devices", "base"],
-           "formats": ["data", "model", "base"], "layers": ["plan", "formats", "data", "model", "base"], "train": ["plan", "data", "formats", "model", "devices", "base"],
+           "formats": ["data", "model", "base"], "layers": ["plan", "formats", "data", "model", "base"], "zoo": ["base"], "train": ["zoo", "plan", "data", "formats", "model", "devices", "base"],
            "predict": ["plan", "data", "formats", "model", "devices", "base"]}
 # Rooms of the server, lowest first.
 SERVER = {"journal": [], "store": [], "security": ["store"], "context": ["journal", "store"], "http": [], "sandbox": [],

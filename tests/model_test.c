@@ -176,7 +176,7 @@ static void test_errors(void) {
   CHECK_ERROR("optimiser: unknown key, did you mean \"optimizer\"?");
   CHECK_ERROR(
       "loss: unknown name \"categorical_crosentropy\", did you mean \"categorical_crossentropy\"?");
-  CHECK_ERROR("layers[0].layer.filters: 0 is out of range, must be 1 to 1024");
+  CHECK_ERROR("layers[0].layer.filters: 0 is out of range, must be 1 to 4096");
   CHECK_ERROR("layers[0].layer.strid: unknown key, did you mean \"strides\"?");
   CHECK_ERROR("layers[1].type: unknown layer \"Conv2d\", did you mean \"Conv2D\"?");
   CHECK_ERROR("layers[2].layer.units: must be a whole number");

@@ -129,6 +129,25 @@ WEBML_API size_t webml_model_outputs(const webml_model *model, webml_tensor_info
 WEBML_API size_t webml_model_layers(const webml_model *model, webml_tensor_info *infos,
                                     size_t capacity);
 
+/* What a ready-made network is like; webml_schema() says which network has which options. */
+typedef struct webml_named_options {
+  size_t struct_size;
+  const char *size; /* "HEIGHTxWIDTHxCHANNELS" of pictures, "FEATURES" of a table; NULL: the
+                       network's own size, of a table that of the data */
+  int64_t classes;  /* outputs of the last layer; 0: open, webml_model_shape_to() fills them in */
+  double alpha;     /* factor of the number of filters of every layer; 0: 1 */
+  int64_t filters;  /* of the first stage; 0 here and below: the network's own number */
+  int64_t units;    /* of hidden Dense layers */
+  int64_t depth;    /* stages or hidden layers */
+} webml_named_options;
+
+/* The description of a ready-made network such as "resnet50" (docs/model.md), as text to read,
+ * change and parse. Options NULL: defaults. Free with webml_free(). WEBML_ERROR_ARGUMENT: there is
+ * no such network or option, or no network of that size; _MODEL: options make a layer that is too
+ * large; _MEMORY. Any thread. */
+WEBML_API webml_status webml_model_named(const char *name, const webml_named_options *options,
+                                         char **json);
+
 /* Bytes of plans on a device, known before anything is allocated. */
 typedef struct webml_memory {
   size_t weights; /* parameters and moving statistics */
@@ -360,6 +379,16 @@ typedef struct webml_train_options {
   bool all_weights; /* initial_weights must fit every layer: WEBML_ERROR_MISMATCH says which does
                        not, and how */
   bool progress_detail; /* confusion and mistakes with the progress at the end of an epoch */
+  /* Layers that training leaves as they are, by their names with * for any text and ? for any
+   * character, divided by commas: "block_*,conv1". The name of a block means all of its layers. A
+   * frozen BatchNormalization works as in prediction. NULL: none. The weights file has the
+   * description as it was given. WEBML_ERROR_ARGUMENT: no layer with weights has such a name, or
+   * none is left to train. */
+  const char *freeze;
+  /* With initial_weights: for each output, the Dense that gives it and what follows start anew,
+   * also where shapes fit; where there is no such Dense, the last layer with weights. All others
+   * must fit as with all_weights. */
+  bool new_head;
 } webml_train_options;
 
 /* What a training will take. */
@@ -419,6 +448,7 @@ WEBML_API void webml_trainer_destroy(webml_trainer *trainer);
  *    "layers": [{"name","description","takes","options":[OPTION]}],
  *    "activations","initializers","regularizers","losses","optimizers","metrics":
  *        [{"name","description","aliases":[..],"options":[OPTION]}],
+ *    "networks": [{"name","description","options":[OPTION]}],   of webml_model_named()
  *    "training": [OPTION], "augmentation": [OPTION], "data": [OPTION]}
  * where OPTION is {"name","type","description","required","nullable"} with "default", "minimum",
  * "maximum" or "exclusiveMaximum", "choices" and "suggested" where there are such. type: "integer",
@@ -426,9 +456,9 @@ WEBML_API void webml_trainer_destroy(webml_trainer *trainer);
  * "box" (an integer, [height, width] or [[top, bottom], [left, right]]), "span" (x for [-x, x], or
  * [least, greatest]), "numbers" (a number or a list), "choice", "string", "activation",
  * "initializer", "regularizer", "value" (any JSON value: a key of a description). Options of
- * trainings, of augmentation and of data sets also have "command_line": "--batch-size", or null;
- * enumerations are choices by name. Free with webml_free(). WEBML_ERROR_ARGUMENT, _MEMORY. Any
- * thread. */
+ * networks, trainings, augmentation and data sets also have "command_line": "--batch-size", or
+ * null; enumerations are choices by name. Free with webml_free(). WEBML_ERROR_ARGUMENT, _MEMORY.
+ * Any thread. */
 WEBML_API webml_status webml_schema(char **json);
 
 /* How fast a device computes, as webml_model_check() takes it for its forecasts. */

@@ -42,6 +42,10 @@ static const api_field fields[] = {
      NULL},
     {"weights", API_ID, false, false, 0, 0, "start from these weights of yours, not at random",
      NULL},
+    {"freeze", API_TEXT, false, false, 1, 47,
+     "layers that keep their weights: names with * and ?, divided by commas", NULL},
+    {"new_head", API_BOOLEAN, false, false, 0, 0,
+     "with weights: the layers that give the outputs start anew", NULL},
     {"precision", API_TEXT, false, false, 1, 20,
      "mixed_bfloat16: GPUs from compute capability 8.0 on, CPUs with AVX512_BF16 or AMX; float32",
      need_precisions},
@@ -124,6 +128,10 @@ static bool find_first_weights(api_call *call, char *path, size_t size) {
   int64_t weights = api_integer(call, "weights", 0);
   bool found;
   path[0] = '\0';
+  if (!weights && api_boolean(call, "new_head", false)) {
+    api_fail(call, 400, "new_head is for a training that begins with weights");
+    return false;
+  }
   if (!weights) return true;
   json_t *row = weights_find(call->store, weights, call->user.id, false, &found);
   if (row)

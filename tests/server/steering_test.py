@@ -123,6 +123,16 @@ def test_a_training_starts_from_earlier_weights(trainer):
     assert np.abs(a - np.frombuffer(tensors(trainer, fresh["weights"]), np.float32)).max() > 1e-2
 
 
+def test_frozen_layers_and_a_new_head(trainer):
+    first = train(trainer, trainer.net, trainer.data, epochs=1)
+    second = train(trainer, trainer.net, trainer.data, weights=first["weights"], freeze="dense", new_head=True, epochs=2)
+    assert second["state"] == "finished" and second["parameters"]["freeze"] == "dense" and second["parameters"]["new_head"]
+    a, b = (np.frombuffer(tensors(trainer, w), np.float32) for w in (first["weights"], second["weights"]))
+    assert 0 < (a == b).sum() < len(a)
+    status, answer = start(trainer, trainer.net, trainer.data, new_head=True)
+    assert status == 400 and "begins with weights" in answer["detail"], answer
+
+
 def test_weights_of_others_are_no_beginning(trainer, other):
     mine = train(trainer, trainer.net, trainer.data, epochs=1)["weights"]
     data = upload(other, "own", numbers_table(300), "n.csv")

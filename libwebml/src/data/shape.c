@@ -50,10 +50,30 @@ static webml_status set_units(fit *f, int output, int64_t width, const char *wha
   return WEBML_OK;
 }
 
+/* Where units are open and no activation is given, classes get theirs together with their loss. */
+static void choose_activation(fit *f, int output, wml_loss_kind loss) {
+  webml_model *m = f->changed;
+  int node = wml_output_dense(m, output);
+  char text[160];
+  if (!m->dynamic || node < 0 || node != m->outputs[output].node) return;
+  wml_activation *activation = wml_layer_option(wml_node_layer(m, node), "activation");
+  if (!activation || activation->kind != WML_LINEAR) return;
+  if (loss == WML_CATEGORICAL_CROSSENTROPY)
+    activation->kind = WML_SOFTMAX;
+  else if (loss == WML_BINARY_CROSSENTROPY)
+    activation->kind = WML_SIGMOID;
+  else
+    return;
+  snprintf(text, sizeof text, "activation of \"%.60s\": %s", m->nodes[node].name,
+           wml_activation_name(activation->kind));
+  say(f, text);
+}
+
 static void choose_compile(fit *f, int output, wml_loss_kind loss) {
   char text[160];
   wml_model_output *out = &f->changed->outputs[output];
   if (out->loss_open) {
+    choose_activation(f, output, loss);
     wml_default_loss(loss, &out->loss);
     out->loss_open = false;
     if (f->changed->n_outputs > 1)

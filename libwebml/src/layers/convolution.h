@@ -32,7 +32,7 @@ typedef struct wml_convolution {
 #define WML_FILTERS_FIELD(options, member)                                                         \
   {                                                                                                \
     .key = "filters", .kind = WML_FIELD_INT, .offset = offsetof(options, member), .low = 1,        \
-    .high = 1024, .suggested = 32, .required = true,                                               \
+    .high = 4096, .suggested = 32, .required = true,                                               \
     .about = "The number of filters, which is that of the output's channels."                      \
   }
 #define WML_DEPTH_MULTIPLIER_FIELD(options, member)                                                \

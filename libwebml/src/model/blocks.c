@@ -1,4 +1,6 @@
-/* Blocks: a named group of layers with options, described once and used many times. */
+/* Blocks: a named group of layers with options, described once and used many times. Where a block's
+ * layers say "$name" stands the value of that option; {"if": "$name", "then": x, "else": y} stands
+ * for x or y, and for nothing where it would be "else" and there is none. */
 #include "model/wiring.h"
 
 #include <string.h>
@@ -63,27 +65,63 @@ static const wml_json *value_of(filling *f, const char *name) {
   return value;
 }
 
-static const wml_json *fill(filling *f, const wml_json *v) {
+static bool is_option(const wml_json *v) {
+  return v->kind == WML_JSON_STRING && v->string[0] == '$';
+}
+
+/* What {"if", "then", "else"} chooses, any other value itself; NULL: nothing, it is left out. */
+static const wml_json *choose(filling *f, const wml_json *v) {
+  const wml_json *test = wml_json_get(v, "if");
+  if (!test) return v;
+  if (is_option(test)) test = value_of(f, test->string + 1);
+  if (!test) return NULL;
+  if (test->kind != WML_JSON_BOOL || !wml_json_get(v, "then")) {
+    wml_issue(
+        f->w->issues, f->place,
+        "a choice in a block must be {\"if\": an option that is true or false, \"then\": ..., "
+        "\"else\": ...}");
+    return NULL;
+  }
+  const wml_json *chosen = wml_json_get(v, test->boolean ? "then" : "else");
+  return chosen ? choose(f, chosen) : NULL;
+}
+
+static wml_json *fill(filling *f, const wml_json *v);
+
+/* Puts the item at the end of a list or object. A choice of several items of a list puts them all
+ * there. */
+static bool append(filling *f, wml_json *into, wml_json ***tail, const wml_json *item) {
+  const wml_json *chosen = choose(f, item);
+  if (chosen && chosen != item && chosen->kind == WML_JSON_ARRAY && into->kind == WML_JSON_ARRAY) {
+    for (const wml_json *i = chosen->first; i; i = i->next)
+      if (!append(f, into, tail, i)) return false;
+    return true;
+  }
+  if (!chosen) return true;
+  wml_json *copy = fill(f, chosen);
+  if (!copy) return false;
+  copy->key = item->key;
+  **tail = copy;
+  *tail = &copy->next;
+  into->count++;
+  return true;
+}
+
+static wml_json *fill(filling *f, const wml_json *v) {
   wml_json *copy = wml_arena_alloc(&f->w->m->arena, sizeof *copy), **tail;
   if (!copy) {
     f->w->issues->failed = true;
     return NULL;
   }
-  *copy = *v;
-  if (v->kind == WML_JSON_STRING && v->string[0] == '$') {
-    const wml_json *value = value_of(f, v->string + 1);
-    if (value) *copy = *value;
-    copy->key = v->key;
-  } else {
-    tail = &copy->first;
-    for (const wml_json *item = v->first; item; item = item->next) {
-      *tail = (wml_json *)(uintptr_t)fill(f, item);
-      if (!*tail) return NULL;
-      tail = &(*tail)->next;
-    }
-    *tail = NULL;
-  }
+  const wml_json *value = is_option(v) ? value_of(f, v->string + 1) : NULL;
+  *copy = value ? *value : *v;
   copy->next = NULL;
+  if (value || !v->first) return copy;
+  copy->count = 0;
+  copy->first = NULL;
+  tail = &copy->first;
+  for (const wml_json *item = v->first; item; item = item->next)
+    if (!append(f, copy, &tail, item)) return NULL;
   return copy;
 }
 

@@ -7,7 +7,7 @@
 static const wml_json_path layers_place = {.key = "layers"}, size_place = {.key = "size"},
                            inputs_place = {.key = "inputs"}, outputs_place = {.key = "outputs"};
 
-enum { MAX_INPUT = 1 << 16, MAX_FEATURES = 1 << 24, MAX_NAME = 128 };
+enum { MAX_INPUT = 1 << 16, MAX_FEATURES = 1 << 24, MAX_NAME = 128, MAX_BLOCK_DEPTH = 16 };
 
 /* Layers of a block get its name before theirs, and read what the block reads. */
 typedef struct scope {
@@ -519,6 +519,19 @@ static const char *block_name(const wml_wiring *w, const scope *in, const char *
   }
 }
 
+/* Blocks may use blocks, but not without end. What is beyond a limit is left out, and said once. */
+static bool may_use_block(wml_wiring *w, const wml_json_path *place, const char *block) {
+  if (w->n_blocks > WML_MAX_NODES) return false;
+  if (w->depth < MAX_BLOCK_DEPTH && ++w->n_blocks <= WML_MAX_NODES) return true;
+  if (w->depth >= MAX_BLOCK_DEPTH)
+    wml_issue(w->issues, place, "the block \"%.80s\" stands in more than %d others, or in itself",
+              block, MAX_BLOCK_DEPTH - 1);
+  else
+    wml_issue(w->issues, place, "blocks are used more than %d times", WML_MAX_NODES);
+  w->n_blocks = WML_MAX_NODES + 1;
+  return false;
+}
+
 /* A block under its name: its layers in place of the entry. */
 static webml_status read_block(wml_wiring *w, const scope *in, const wml_json *json,
                                const wml_json_path *place, wml_layer_entry *entry) {
@@ -527,6 +540,7 @@ static webml_status read_block(wml_wiring *w, const scope *in, const wml_json *j
   const char *name = wml_json_get_string(options, "name", NULL);
   wml_text text = {0};
   check_layer_keys(json, place, NULL, w->issues);
+  if (!may_use_block(w, place, type)) return WEBML_OK;
   if (options) wml_json_write(&text, options);
   entry->block = wml_arena_copy(&w->m->arena, type, strlen(type));
   entry->options =
@@ -538,7 +552,10 @@ static webml_status read_block(wml_wiring *w, const scope *in, const wml_json *j
   if (!layers) return WEBML_OK;
   WML_TRY(read_wires(w, in, json, place, &entry->wires));
   scope inside = {prefix, -1, entry->wires.n_inputs, entry->wires.inputs};
-  return read_list(w, &inside, layers, place);
+  w->depth++;
+  webml_status status = read_list(w, &inside, layers, place);
+  w->depth--;
+  return status;
 }
 
 static webml_status read_entry(wml_wiring *w, const scope *in, const wml_json *json,

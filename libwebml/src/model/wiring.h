@@ -10,6 +10,7 @@ typedef struct wml_wiring {
   const wml_json *blocks;
   int *counts; /* [classes] names made so far */
   int layer_capacity, node_capacity;
+  int n_blocks, depth; /* uses of blocks so far, and of those that are being read */
 } wml_wiring;
 
 /* Inputs, layers and their nodes, outputs. Shapes are not computed yet. */

@@ -90,6 +90,8 @@ static void write_settings(const webml_trainer *t, wml_text *x) {
   write_augmentation(t, x);
   wml_json_key(x, "learning_rate");
   wml_json_number(x, o->learning_rate);
+  wml_json_key(x, "freeze");
+  wml_json_string(x, o->freeze ? o->freeze : "");
 }
 
 static void write_state(const webml_trainer *t, wml_text *x) {
@@ -288,6 +290,8 @@ static webml_status check_same(webml_trainer *t, const wml_weights *w) {
     return mismatch(t, "it shuffles otherwise");
   if (wml_json_get_number(c, "learning_rate", 0) != t->options.learning_rate)
     return mismatch(t, "its learning rate is another one");
+  if (strcmp(wml_json_get_string(c, "freeze", ""), t->options.freeze ? t->options.freeze : "") != 0)
+    return mismatch(t, "other layers are frozen");
   bool same = true;
   WML_TRY(same_text(t, wml_json_get(c, "augmentation"), write_augmentation, &same));
   return same ? say_differences(t, c) : mismatch(t, "its augmentation is another one");

@@ -3,6 +3,7 @@
 #include "data/augmentation.h"
 #include "model/layer.h"
 #include "train/trainer.h"
+#include "zoo/zoo.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -220,6 +221,20 @@ static void write_options(wml_text *t, const char *key, const wml_option *list, 
   wml_json_close(t, ']');
 }
 
+static void write_networks(wml_text *t) {
+  wml_option options[WML_ZOO_OPTIONS];
+  wml_json_key(t, "networks");
+  wml_json_open(t, '[');
+  for (int i = 0; i < wml_n_networks; i++) {
+    wml_json_open(t, '{');
+    write_text(t, "name", wml_networks[i].name);
+    write_text(t, "description", wml_networks[i].about);
+    write_options(t, "options", options, wml_network_options(&wml_networks[i], options));
+    wml_json_close(t, '}');
+  }
+  wml_json_close(t, ']');
+}
+
 webml_status webml_schema(char **json) {
   static const wml_kind_list *const lists[] = {
       &wml_activation_list, &wml_initializer_list, &wml_regularizer_list, &wml_constraint_list,
@@ -232,6 +247,7 @@ webml_status webml_schema(char **json) {
   write_top_keys(&t);
   write_layers(&t);
   for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) write_list(&t, lists[i]);
+  write_networks(&t);
   const wml_option *training = wml_train_option_list(&n);
   write_options(&t, "training", training, n);
   const wml_option *augmentation = wml_augmentation_option_list(&n);

@@ -72,8 +72,14 @@ webml_status wml_trainer_options(webml_trainer *t, const webml_train_options *gi
     return wml_fail(WEBML_ERROR_ARGUMENT,
                     "warmup epochs %g are more than the %lld epochs of the training",
                     o->warmup_epochs, (long long)o->epochs);
+  if (o->new_head && !o->initial_weights)
+    return wml_fail(WEBML_ERROR_ARGUMENT,
+                    "a new head is for a training that begins with earlier weights; name their "
+                    "file, or leave it out");
   WML_TRY(copy_text(t, &o->monitor, ""));
   WML_TRY(copy_text(t, &o->initial_weights, ""));
+  WML_TRY(copy_text(t, &o->freeze, ""));
+  WML_TRY(wml_freeze(t));
   if (!o->checkpoint_path && o->weights_path) {
     o->checkpoint_path = o->weights_path;
     WML_TRY(copy_text(t, &o->checkpoint_path, ".checkpoint"));
@@ -173,76 +179,6 @@ static webml_status set_class_weights(webml_trainer *t, bool rows) {
 
 /* ---- weights ---- */
 
-static bool same_shape(const wml_named_tensor *a, const wml_named_tensor *b) {
-  bool same = a->rank == b->rank;
-  for (int d = 0; same && d < a->rank; d++) same = a->dim[d] == b->dim[d];
-  return same;
-}
-
-static void add_shape(wml_text *text, const wml_named_tensor *t) {
-  for (int d = 0; d < t->rank; d++)
-    wml_text_format(text, "%s%lld", d ? "x" : "", (long long)t->dim[d]);
-}
-
-/* "dense/kernel is 256x43 there and 256x10 here"; have NULL: it is missing. */
-static void add_difference(wml_text *text, const wml_named_tensor *want,
-                           const wml_named_tensor *have) {
-  wml_text_format(text, "%s%.100s is ", text->length ? "; " : "", want->name);
-  if (!have) {
-    wml_text_string(text, "missing");
-    return;
-  }
-  add_shape(text, have);
-  wml_text_string(text, " there and ");
-  add_shape(text, want);
-  wml_text_string(text, " here");
-}
-
-enum { MOST_DIFFERENCES = 5 };
-
-/* Copies what matches by name and shape; the others keep their initial values and are told. */
-static int take_matching(const wml_weights *w, wml_snapshot *s, wml_text *differences) {
-  int taken = 0, told = 0;
-  for (int i = 0; i < s->n; i++) {
-    const wml_named_tensor *want = &s->tensors[i],
-                           *have = wml_safetensors_find(&w->file, want->name);
-    if (have && have->data && same_shape(have, want)) {
-      memcpy((float *)(uintptr_t)want->data, have->data,
-             (size_t)wml_named_elements(want) * sizeof(float));
-      taken++;
-    } else if (told++ < MOST_DIFFERENCES)
-      add_difference(differences, want, have);
-  }
-  if (told > MOST_DIFFERENCES)
-    wml_text_format(differences, "; and %d more", told - MOST_DIFFERENCES);
-  wml_text_string(differences, "");
-  return taken;
-}
-
-static webml_status start_from(webml_trainer *t, wml_snapshot *s) {
-  wml_weights w;
-  wml_text differences = {0};
-  const char *path = t->options.initial_weights;
-  WML_TRY(wml_weights_read(path, &w));
-  int taken = take_matching(&w, s, &differences);
-  wml_weights_free(&w);
-  webml_status status = WEBML_OK;
-  if (differences.failed)
-    status = wml_no_memory(1 << 12, "a message");
-  else if (taken == 0)
-    status = wml_fail(WEBML_ERROR_MISMATCH,
-                      "%s has no tensor with the name and shape of one of this model: %s", path,
-                      differences.data);
-  else if (taken < s->n && t->options.all_weights)
-    status =
-        wml_fail(WEBML_ERROR_MISMATCH, "%s does not fit the model: %s", path, differences.data);
-  else
-    wml_trainer_say(t, "started from %s: %d of %d tensors match%s%s", path, taken, s->n,
-                    differences.length ? "; " : "", differences.data);
-  wml_text_free(&differences);
-  return status;
-}
-
 /* Fills the snapshot of best weights with initial values and puts them into the store. */
 static webml_status set_initial_weights(webml_trainer *t) {
   const wml_backend *backend = t->device->backend;
@@ -254,7 +190,7 @@ static webml_status set_initial_weights(webml_trainer *t) {
       WML_TRY(
           wml_initialize(p, t->options.seed, (uint32_t)at, wml_snapshot_data(&t->best, p->name)));
     }
-  if (t->options.initial_weights) WML_TRY(start_from(t, &t->best));
+  if (t->options.initial_weights) WML_TRY(wml_start_from(t, &t->best));
   for (int i = 0; i < t->best.n; i++)
     WML_TRY(
         wml_from_result(backend->put(t->store, t->best.tensors[i].name, t->best.tensors[i].data)));
@@ -345,7 +281,7 @@ static webml_status set_series(webml_trainer *t) {
 
 static webml_status keep_texts(webml_trainer *t) {
   wml_text text = {0};
-  WML_TRY(webml_model_to_json(t->model, &t->model_json));
+  WML_TRY(webml_model_to_json(t->given, &t->model_json));
   wml_pipeline_write(&text, &t->data.pipeline);
   return wml_text_take(&text, &t->pipeline_json);
 }
@@ -421,6 +357,7 @@ static webml_status create(webml_trainer *t, const webml_dataset *dataset,
 webml_status wml_trainer_new(const webml_model *model, webml_device *device, webml_trainer **out) {
   webml_trainer *t = wml_calloc(1, sizeof *t);
   if (!t) return wml_no_memory(sizeof *t, "a trainer");
+  t->given = wml_model_retain(model);
   t->model = wml_model_retain(model);
   t->device = device;
   wml_loaded_clear(&t->data);
@@ -469,6 +406,7 @@ void webml_trainer_destroy(webml_trainer *t) {
   wml_free(t->model_json);
   wml_free(t->pipeline_json);
   webml_model_destroy(t->model);
+  webml_model_destroy(t->given);
   wml_arena_free(&t->arena);
   wml_free(t);
 }

@@ -56,7 +56,8 @@ typedef struct wml_writer { /* writes checkpoints beside the training */
 enum { WML_SHUFFLE_PIECE = 256, WML_SHUFFLE_WINDOW = 1 << 16, WML_SHUFFLE_BYTES = 1 << 27 };
 
 struct webml_trainer {
-  webml_model *model;
+  webml_model *given; /* whose description is written */
+  webml_model *model; /* the same, or a copy in which layers are frozen */
   webml_device *device;
   webml_train_options options; /* strings are copies in the arena */
   wml_arena arena;
@@ -87,6 +88,10 @@ struct webml_trainer {
 
 /* trainer.c: an empty one; webml_trainer_destroy(). device NULL: it only estimates. */
 webml_status wml_trainer_new(const webml_model *model, webml_device *device, webml_trainer **out);
+/* transfer.c: freezes the layers that the options name. WEBML_ERROR_ARGUMENT. */
+webml_status wml_freeze(webml_trainer *t);
+/* Takes initial weights over from a file and says which. WEBML_ERROR_MISMATCH. */
+webml_status wml_start_from(webml_trainer *t, wml_snapshot *weights);
 /* options.c */
 const struct wml_option *wml_train_option_list(int *n);
 /* Copies the options, fills in defaults and checks ranges. */
