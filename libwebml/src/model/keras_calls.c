@@ -1,0 +1,169 @@
+/* Entries of the list: one for each call of a layer. */
+#include "model/keras_parts.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- entries ---- */
+
+static wml_keras_made *find_made(const wml_keras_translation *t, const char *name) {
+  for (int i = 0; i < t->n_made; i++)
+    if (strcmp(t->made[i].name, name) == 0) return &t->made[i];
+  return NULL;
+}
+
+/* name.2, name.3, ... */
+static const char *name_of_use(wml_keras_translation *t, wml_keras_made *layer) {
+  char text[32];
+  snprintf(text, sizeof text, "%d", ++layer->uses);
+  return wml_keras_full_name(t, layer->name, text);
+}
+
+static void put_inputs(wml_keras_translation *t, wml_json *entry, const wml_keras_tensors *in,
+                       int line) {
+  const char *before = t->last ? t->previous : t->input;
+  if (in->n == 1 && before && strcmp(in->names[0], before) == 0) return;
+  wml_json *inputs = wml_tree_new(t->issues, WML_JSON_ARRAY, line);
+  for (int i = 0; i < in->n; i++)
+    wml_tree_put(inputs, NULL, wml_tree_string(t->issues, in->names[i], line));
+  wml_tree_put(entry, "inputs", inputs);
+}
+
+static void append(wml_keras_translation *t, wml_json *entry, const char *gives) {
+  if (!entry || !t->list) {
+    t->broken = true;
+    return;
+  }
+  if (t->last)
+    t->last->next = entry;
+  else
+    t->list->first = entry;
+  t->last = entry;
+  t->list->count++;
+  t->previous = gives;
+}
+
+/* The class by its name; one of somebody else's with the package before it. */
+static const char *type_of(wml_keras_translation *t, const wml_json *layer) {
+  static const char *const own[] = {"keras", "tensorflow.", "tf_keras", "builtins"};
+  const char *class_name = wml_tree_word(layer, "class_name"),
+             *module = wml_json_get_string(layer, "module", own[0]);
+  bool is_own = strchr(class_name, '>') != NULL;
+  for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+    is_own |= strncmp(module, own[i], strlen(own[i])) == 0;
+  if (is_own) return class_name;
+  size_t n = strlen(module) + strlen(class_name) + 2;
+  char *text = wml_keras_alloc(t, n);
+  if (text) snprintf(text, n, "%s>%s", module, class_name);
+  return text ? text : "";
+}
+
+static const char *add_layer(wml_keras_translation *t, const wml_json *layer, const char *full,
+                             wml_json *options, const wml_keras_tensors *in) {
+  wml_json *entry = wml_tree_new(t->issues, WML_JSON_OBJECT, layer->line);
+  wml_keras_made *known = find_made(t, full);
+  const char *gives = known ? name_of_use(t, known) : full;
+  if (known && known->layer != layer) WML_KERAS_BREAK(t, layer, "is the second layer of that name");
+  if (known) {
+    wml_tree_put(entry, "use", wml_tree_string(t->issues, full, layer->line));
+    wml_tree_put(entry, "name", wml_tree_string(t->issues, gives, layer->line));
+  } else {
+    t->made[t->n_made++] = (wml_keras_made){full, layer, 1};
+    wml_tree_put(entry, "type", wml_tree_string(t->issues, type_of(t, layer), layer->line));
+    wml_tree_put(entry, "layer", options);
+  }
+  put_inputs(t, entry, in, layer->line);
+  append(t, entry, gives);
+  return gives;
+}
+/* ---- pictures ---- */
+
+/* Pictures come in as bytes times 1/255 here; Keras's own come in as bytes, and its models begin
+ * with a Rescaling. Where that is done already it is dropped, else what remains to be done stays.
+ */
+
+static bool is_bytes(const wml_keras_translation *t, const char *name) {
+  for (int i = 0; i < t->n_bytes; i++)
+    if (strcmp(t->bytes[i], name) == 0) return true;
+  return false;
+}
+
+void wml_keras_add_bytes(wml_keras_translation *t, const char *name) {
+  if (t->n_bytes < WML_KERAS_MOST_CALLS) t->bytes[t->n_bytes++] = name;
+}
+
+/* Whether it is made for bytes: true with the factor that remains. */
+static bool scales_bytes(const wml_keras_translation *t, const wml_json *layer,
+                         const wml_keras_tensors *in, double *scale) {
+  enum { LEAST_RANGE = 50 }; /* a greater factor is meant for numbers of about 1 */
+  if (strcmp(wml_tree_word(layer, "class_name"), "Rescaling") != 0 || in->n != 1) return false;
+  const wml_json *config = wml_json_get(layer, "config"), *offset = wml_json_get(config, "offset");
+  double factor = wml_json_get_number(config, "scale", 1.0);
+  if (offset && offset->kind != WML_JSON_NUMBER) return false;
+  *scale = 255.0 * factor;
+  if (fabs(*scale - 1.0) < 1e-6) *scale = 1.0;
+  return is_bytes(t, in->names[0]) && fabs(factor) < 1.0 / LEAST_RANGE;
+}
+
+static void set_number(wml_json *options, const char *key, double value) {
+  for (wml_json *m = options ? options->first : NULL; m; m = m->next)
+    if (strcmp(m->key, key) == 0) m->number = value;
+}
+/* ---- one call ---- */
+
+bool wml_keras_is_for_training(const char *class_name) {
+  static const char *const names[] = {"Dropout", "SpatialDropout2D", "GaussianNoise",
+                                      "GaussianDropout", "AlphaDropout"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (strcmp(class_name, names[i]) == 0) return true;
+  return strncmp(class_name, "Random", 6) == 0;
+}
+
+static wml_keras_tensors call_layer(wml_keras_translation *t, const wml_keras_scope *s,
+                                    const wml_json *layer, const wml_keras_tensors *in) {
+  const char *class_name = wml_tree_word(layer, "class_name");
+  const wml_json *config = wml_json_get(layer, "config");
+  double scale = 1.0;
+  if (s->inference && wml_keras_is_for_training(class_name)) return *in;
+  if (s->inference && strcmp(class_name, "BatchNormalization") == 0 &&
+      wml_json_get_bool(config, "trainable", true))
+    wml_keras_complain(t, layer,
+                       "is trained, but called with training=False; set its trainable to false");
+  bool scales = scales_bytes(t, layer, in, &scale);
+  if (scales && scale == 1.0 && wml_json_get_number(config, "offset", 0.0) == 0.0) return *in;
+  const char *full = wml_keras_full_name(t, s->prefix, wml_keras_name(layer));
+  wml_json *options = wml_keras_options(t->issues, class_name, config, full);
+  if (scales) set_number(options, "scale", scale);
+  const char *gives = add_layer(t, layer, full, options, in);
+  if (strncmp(class_name, "Random", 6) == 0 && in->n == 1 && is_bytes(t, in->names[0]))
+    wml_keras_add_bytes(t, gives);
+  return wml_keras_tensor(t, gives);
+}
+
+/* A layer, or a model that is one. */
+wml_keras_tensors wml_keras_call(wml_keras_translation *t, const wml_keras_scope *s,
+                                 const wml_json *layer, const wml_keras_tensors *in,
+                                 bool inference) {
+  wml_keras_scope inner = {layer, NULL, *in, s->inference || inference};
+  if (++t->n_calls > WML_KERAS_MOST_CALLS)
+    WML_KERAS_BREAK(t, layer, "the model has more than %d layers", WML_KERAS_MOST_CALLS);
+  if (t->broken) return (wml_keras_tensors){0};
+  if (wml_keras_layers(layer)) {
+    inner.prefix = wml_keras_full_name(t, s->prefix, wml_keras_name(layer));
+    return wml_keras_dissolve(t, &inner);
+  }
+  inner.prefix = s->prefix;
+  return call_layer(t, &inner, layer, in);
+}
+/* ---- Sequential ---- */
+
+static wml_keras_tensors dissolve_chain(wml_keras_translation *t, const wml_keras_scope *s) {
+  wml_keras_tensors now = s->in;
+  for (const wml_json *l = wml_keras_layers(s->model)->first; l && !t->broken; l = l->next)
+    if (!wml_keras_is_input(l)) now = wml_keras_call(t, s, l, &now, false);
+  return now;
+}
+wml_keras_tensors wml_keras_dissolve(wml_keras_translation *t, const wml_keras_scope *s) {
+  return wml_keras_is_chain(s->model) ? dissolve_chain(t, s) : wml_keras_graph(t, s);
+}
