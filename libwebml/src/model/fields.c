@@ -321,6 +321,10 @@ static void unknown_key(const wml_field *fields, int n, const wml_json *json,
                         const wml_json_path *place, wml_issues *issues) {
   const char *names[64] = {NULL};
   size_t count = 0;
+  if (issues->translation) { /* the key is right where the description comes from */
+    wml_issue(issues, place, "is not supported, other than by its default");
+    return;
+  }
   for (int i = 0; i < n && count < 64; i++) names[count++] = fields[i].key;
   const char *meant = wml_suggest(place->key, names, count);
   if (meant) {

@@ -148,6 +148,7 @@ static wml_json *option_of(wml_issues *issues, const wml_field *field, const wml
   if (field->kind == WML_FIELD_ACTIVATION) return named(issues, &wml_activation_list, v);
   if (field->kind == WML_FIELD_INITIALIZER) return named(issues, &wml_initializer_list, v);
   if (field->kind == WML_FIELD_REGULARIZER) return named(issues, &wml_regularizer_list, v);
+  if (field->kind == WML_FIELD_CONSTRAINT) return named(issues, &wml_constraint_list, v);
   bool number = field->kind == WML_FIELD_INT || field->kind == WML_FIELD_FLOAT;
   if (number && v->kind == WML_JSON_ARRAY && v->count == 1) v = v->first; /* "axis": [3] */
   return wml_tree_copy(issues, v);

@@ -488,7 +488,7 @@ webml_status wml_read_constraint(wml_arena *arena, const wml_json *json, const w
   int kind = -1;
   *out = (wml_constraint){0};
   for (int i = 0; name && i < N_CONSTRAINTS; i++)
-    if (same_word(name, constraint_names[i])) kind = i;
+    if (wml_same_word(name, constraint_names[i])) kind = i;
   if (kind < 0 && name) {
     wml_unknown_name(issues, place, json, "unknown constraint", name, constraint_names,
                      N_CONSTRAINTS);
