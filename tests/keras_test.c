@@ -154,6 +154,9 @@ static void test_layers(void) {
        "\"f\"", "\"r\""},
       {SEQUENTIAL(IMAGE "," LAYER("Rescaling", "r", ",'scale':0.00392156862745098,'offset':-0.5")),
        "\"scale\":1,\"offset\":-0.5", "\"scale\":0.00"},
+      {SEQUENTIAL(IMAGE "," LAYER("Resizing", "z", ",'height':4,'width':4") "," LAYER(
+           "Rescaling", "r", ",'scale':0.00392156862745098,'offset':0")),
+       "\"z\"", "\"r\""},
       {SEQUENTIAL(IMAGE "," LAYER("Rescaling", "r", ",'scale':2,'offset':-1")),
        "\"scale\":2,\"offset\":-1", "510"},
       {SEQUENTIAL(DENSE("a", "") "," LAYER("Rescaling", "r", ",'scale':0.00392156862745098")),

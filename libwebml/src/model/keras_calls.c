@@ -106,6 +106,17 @@ static bool scales_bytes(const wml_keras_translation *t, const wml_json *layer,
   return is_bytes(t, in->names[0]) && fabs(factor) < 1.0 / LEAST_RANGE;
 }
 
+/* Augmentation, resizing, pooling, borders of zeros: 255 times the input gives 255 times the
+ * output.
+ */
+static bool hands_bytes_on(const char *class_name) {
+  static const char *const names[] = {"ZeroPadding2D", "Cropping2D"};
+  const wml_layer_class *class = wml_layer_class_named(class_name);
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (strcmp(class_name, names[i]) == 0) return true;
+  return class && class->keeps_range;
+}
+
 static void set_number(wml_json *options, const char *key, double value) {
   for (wml_json *m = options ? options->first : NULL; m; m = m->next)
     if (strcmp(m->key, key) == 0) m->number = value;
@@ -136,7 +147,7 @@ static wml_keras_tensors call_layer(wml_keras_translation *t, const wml_keras_sc
   wml_json *options = wml_keras_options(t->issues, class_name, config, full);
   if (scales) set_number(options, "scale", scale);
   const char *gives = add_layer(t, layer, full, options, in);
-  if (strncmp(class_name, "Random", 6) == 0 && in->n == 1 && is_bytes(t, in->names[0]))
+  if (hands_bytes_on(class_name) && in->n == 1 && is_bytes(t, in->names[0]))
     wml_keras_add_bytes(t, gives);
   return wml_keras_tensor(t, gives);
 }
