@@ -172,6 +172,11 @@ static void test_layers(void) {
                   "['d',0,0]"),
        "Dropout", "inputs"},
       {FUNCTIONAL(NODE("Dense", "x/y", ",'units':2", READS("i")), "['x/y',0,0]"), "\"x.y\"", "x/y"},
+      /* One output without a list around it; what leads to none is left out. */
+      {FUNCTIONAL(NODE("Dense", "a", ",'units':2", READS("i")) "," NODE("Dense", "b", ",'units':2",
+                                                                        READS("a")),
+                  "'a',0,0"),
+       "\"a\"", "\"b\""},
       {FUNCTIONAL(NODE("Dense", "input", ",'units':2", READS("i")), "['input',0,0]"),
        "\"inputs\":{\"i\":", "size\":[3],\"dyn"},
       {SEQUENTIAL(DENSE("a", ",'dtype':{'class_name':'DTypePolicy','config':{'name':'float32'}},"

@@ -40,6 +40,7 @@ static const wml_json *compile_in(const wml_json *root) {
     }
   return NULL;
 }
+
 /* ---- the whole model ---- */
 
 /* [batch, ...] of what a layer or a model reads first; NULL. */
@@ -65,7 +66,8 @@ static wml_json *size_of(wml_keras_translation *t, const wml_json *layer) {
                     "the shape of what it reads is not in the document; it is there when the model "
                     "is built before it is written");
   wml_json *size = wml_tree_new(t->issues, WML_JSON_ARRAY, layer->line);
-  for (const wml_json *d = shape ? shape->first->next : whole ? whole->first : NULL; d; d = d->next)
+  const wml_json *first = shape ? shape->first : whole ? whole->first : NULL;
+  for (const wml_json *d = shape && first ? first->next : first; d; d = d->next)
     wml_tree_put(size, NULL, wml_tree_copy(t->issues, d));
   return size;
 }
@@ -115,6 +117,8 @@ static void put_model_inputs(wml_keras_translation *t, wml_keras_scope *s, wml_j
     wml_json *size = size_of(t, layers[i]);
     const char *name = one ? "input" : wml_keras_full_name(t, NULL, wml_keras_name(layers[i]));
     s->in.names[i] = name;
+    for (int k = 0; k < i; k++)
+      if (layers[k] == layers[i]) WML_KERAS_BREAK(t, layers[i], "is an input twice");
     if (size && size->count == 3) wml_keras_add_bytes(t, name);
     if (one)
       wml_tree_put(description, "size", size);
@@ -130,11 +134,14 @@ static void put_model_outputs(wml_keras_translation *t, const wml_keras_scope *s
                               wml_json *description) {
   wml_keras_output *outputs = wml_keras_alloc(t, (size_t)out->n * sizeof *outputs);
   wml_keras_tensors ends = {0};
+  const char *last;
+  wml_tree_put(description, "layers",
+               wml_keras_list(t, out, wml_keras_layers(s->model)->line, &last));
   if (!wml_keras_is_chain(s->model)) ends = wml_keras_ends(t, s, "output_layers");
   if (!outputs || t->broken) return;
   for (int i = 0; i < out->n; i++)
     outputs[i] = (wml_keras_output){i < ends.n ? ends.names[i] : out->names[i], out->names[i]};
-  bool is_last = out->n == 1 && t->previous && strcmp(out->names[0], t->previous) == 0;
+  bool is_last = out->n == 1 && last && strcmp(out->names[0], last) == 0;
   wml_keras_compile(t->issues, compile, outputs, out->n, is_last, description);
 }
 
@@ -143,15 +150,13 @@ static void translate(wml_keras_translation *t, const wml_json *root, wml_json *
   wml_keras_scope s = {.model = model};
   t->made = wml_keras_alloc(t, WML_KERAS_MOST_CALLS * sizeof *t->made);
   t->bytes = wml_keras_alloc(t, WML_KERAS_MOST_CALLS * sizeof *t->bytes);
-  t->list = wml_tree_new(t->issues, WML_JSON_ARRAY, wml_keras_layers(model)->line);
-  if (!t->made || !t->bytes || !t->list) return;
+  t->entries = wml_keras_alloc(t, WML_KERAS_MOST_CALLS * sizeof *t->entries);
+  if (!t->made || !t->bytes || !t->entries) return;
   if (name) wml_tree_put(description, "name", wml_tree_copy(t->issues, name));
   put_model_inputs(t, &s, description);
   if (t->broken) return;
   wml_keras_tensors out = wml_keras_dissolve(t, &s);
-  if (t->broken) return;
-  wml_tree_put(description, "layers", t->list);
-  put_model_outputs(t, &s, &out, compile_in(root), description);
+  if (!t->broken) put_model_outputs(t, &s, &out, compile_in(root), description);
 }
 
 const wml_json *wml_keras_translate(const wml_json *root, wml_issues *issues) {

@@ -20,30 +20,6 @@ static const char *name_of_use(wml_keras_translation *t, wml_keras_made *layer) 
   return wml_keras_full_name(t, layer->name, text);
 }
 
-static void put_inputs(wml_keras_translation *t, wml_json *entry, const wml_keras_tensors *in,
-                       int line) {
-  const char *before = t->last ? t->previous : t->input;
-  if (in->n == 1 && before && strcmp(in->names[0], before) == 0) return;
-  wml_json *inputs = wml_tree_new(t->issues, WML_JSON_ARRAY, line);
-  for (int i = 0; i < in->n; i++)
-    wml_tree_put(inputs, NULL, wml_tree_string(t->issues, in->names[i], line));
-  wml_tree_put(entry, "inputs", inputs);
-}
-
-static void append(wml_keras_translation *t, wml_json *entry, const char *gives) {
-  if (!entry || !t->list) {
-    t->broken = true;
-    return;
-  }
-  if (t->last)
-    t->last->next = entry;
-  else
-    t->list->first = entry;
-  t->last = entry;
-  t->list->count++;
-  t->previous = gives;
-}
-
 /* The class by its name; one of somebody else's with the package before it. */
 static const char *type_of(wml_keras_translation *t, const wml_json *layer) {
   static const char *const own[] = {"keras", "tensorflow.", "tf_keras", "builtins"};
@@ -73,10 +49,51 @@ static const char *add_layer(wml_keras_translation *t, const wml_json *layer, co
     wml_tree_put(entry, "type", wml_tree_string(t->issues, type_of(t, layer), layer->line));
     wml_tree_put(entry, "layer", options);
   }
-  put_inputs(t, entry, in, layer->line);
-  append(t, entry, gives);
+  t->broken |= !entry;
+  t->entries[t->n_entries++] =
+      (wml_keras_entry){.json = entry, .layer = full, .gives = gives, .in = *in};
   return gives;
 }
+
+/* ---- the list ---- */
+
+static void mark_read(wml_keras_translation *t, const char *node) {
+  for (int i = 0; i < t->n_entries; i++)
+    if (strcmp(t->entries[i].gives, node) == 0) t->entries[i].is_read = true;
+}
+
+/* previous: what an entry reads that says nothing. */
+static void put_inputs(wml_keras_translation *t, wml_json *entry, const wml_keras_tensors *in,
+                       const char *previous) {
+  if (in->n == 1 && previous && strcmp(in->names[0], previous) == 0) return;
+  wml_json *inputs = wml_tree_new(t->issues, WML_JSON_ARRAY, entry->line);
+  for (int i = 0; i < in->n; i++)
+    wml_tree_put(inputs, NULL, wml_tree_string(t->issues, in->names[i], entry->line));
+  wml_tree_put(entry, "inputs", inputs);
+}
+
+wml_json *wml_keras_list(wml_keras_translation *t, const wml_keras_tensors *outputs, int line,
+                         const char **last) {
+  wml_json *list = wml_tree_new(t->issues, WML_JSON_ARRAY, line);
+  const char *previous = t->input;
+  for (int i = 0; i < outputs->n; i++) mark_read(t, outputs->names[i]);
+  for (int i = t->n_entries - 1; i >= 0; i--) {
+    const wml_keras_entry *e = &t->entries[i];
+    if (!e->is_read) continue;
+    mark_read(t, e->layer); /* the first call describes the layer */
+    for (int k = 0; k < e->in.n; k++) mark_read(t, e->in.names[k]);
+  }
+  for (int i = 0; i < t->n_entries; i++) {
+    wml_keras_entry *e = &t->entries[i];
+    if (!e->is_read || !e->json) continue;
+    put_inputs(t, e->json, &e->in, previous);
+    wml_tree_put(list, NULL, e->json);
+    previous = e->gives;
+  }
+  *last = previous;
+  return list;
+}
+
 /* ---- pictures ---- */
 
 /* Pictures come in as bytes times 1/255 here; Keras's own come in as bytes, and its models begin
@@ -106,9 +123,7 @@ static bool scales_bytes(const wml_keras_translation *t, const wml_json *layer,
   return is_bytes(t, in->names[0]) && fabs(factor) < 1.0 / LEAST_RANGE;
 }
 
-/* Augmentation, resizing, pooling, borders of zeros: 255 times the input gives 255 times the
- * output.
- */
+/* Augmentation, resizing, pooling, borders of zeros: 255 times the input, 255 times the output. */
 static bool hands_bytes_on(const char *class_name) {
   static const char *const names[] = {"ZeroPadding2D", "Cropping2D"};
   const wml_layer_class *class = wml_layer_class_named(class_name);
@@ -121,6 +136,7 @@ static void set_number(wml_json *options, const char *key, double value) {
   for (wml_json *m = options ? options->first : NULL; m; m = m->next)
     if (strcmp(m->key, key) == 0) m->number = value;
 }
+
 /* ---- one call ---- */
 
 bool wml_keras_is_for_training(const char *class_name) {
@@ -152,7 +168,6 @@ static wml_keras_tensors call_layer(wml_keras_translation *t, const wml_keras_sc
   return wml_keras_tensor(t, gives);
 }
 
-/* A layer, or a model that is one. */
 wml_keras_tensors wml_keras_call(wml_keras_translation *t, const wml_keras_scope *s,
                                  const wml_json *layer, const wml_keras_tensors *in,
                                  bool inference) {
@@ -167,6 +182,7 @@ wml_keras_tensors wml_keras_call(wml_keras_translation *t, const wml_keras_scope
   inner.prefix = s->prefix;
   return call_layer(t, &inner, layer, in);
 }
+
 /* ---- Sequential ---- */
 
 static wml_keras_tensors dissolve_chain(wml_keras_translation *t, const wml_keras_scope *s) {
@@ -175,6 +191,7 @@ static wml_keras_tensors dissolve_chain(wml_keras_translation *t, const wml_kera
     if (!wml_keras_is_input(l)) now = wml_keras_call(t, s, l, &now, false);
   return now;
 }
+
 wml_keras_tensors wml_keras_dissolve(wml_keras_translation *t, const wml_keras_scope *s) {
   return wml_keras_is_chain(s->model) ? dissolve_chain(t, s) : wml_keras_graph(t, s);
 }

@@ -39,14 +39,22 @@ typedef struct wml_keras_made {
   int uses;
 } wml_keras_made;
 
+/* An item of the list of layers. */
+typedef struct wml_keras_entry {
+  wml_json *json;
+  const char *layer, *gives; /* the layer; the node that this call of it is */
+  wml_keras_tensors in;
+  bool is_read; /* leads to an output of the model */
+} wml_keras_entry;
+
 typedef struct wml_keras_translation {
   wml_issues *issues;
-  wml_json *list, *last; /* the entries so far, the last one */
-  wml_keras_made *made;  /* [WML_KERAS_MOST_CALLS] layers that have an entry */
-  int n_made, n_calls;   /* n_calls: of layers and of models inside; it is bounded */
-  const char *input;     /* of a model with one */
-  const char *previous;  /* what the last entry gives */
-  const char **bytes;    /* [WML_KERAS_MOST_CALLS] nodes that give pictures as they come in */
+  wml_keras_entry *entries; /* [WML_KERAS_MOST_CALLS] */
+  int n_entries;
+  wml_keras_made *made; /* [WML_KERAS_MOST_CALLS] layers that have an entry */
+  int n_made, n_calls;  /* n_calls: of layers and of models inside; it is bounded */
+  const char *input;    /* of a model with one */
+  const char **bytes;   /* [WML_KERAS_MOST_CALLS] nodes that give pictures as they come in */
   int n_bytes;
   bool broken; /* the graph cannot be understood */
 } wml_keras_translation;
@@ -85,6 +93,9 @@ wml_keras_tensors wml_keras_dissolve(wml_keras_translation *t, const wml_keras_s
 wml_keras_tensors wml_keras_call(wml_keras_translation *t, const wml_keras_scope *s,
                                  const wml_json *layer, const wml_keras_tensors *in,
                                  bool inference);
+/* The list of those entries that lead to the outputs. *last: what the last one gives. */
+wml_json *wml_keras_list(wml_keras_translation *t, const wml_keras_tensors *outputs, int line,
+                         const char **last);
 /* Says that this node gives pictures as they come in. */
 void wml_keras_add_bytes(wml_keras_translation *t, const char *name);
 

@@ -64,10 +64,12 @@ const wml_json *wml_keras_layers(const wml_json *model) {
   const wml_json *layers = wml_json_get(config, "layers");
   return layers && layers->kind == WML_JSON_ARRAY ? layers : NULL;
 }
+
 const char *wml_keras_name(const wml_json *layer) {
   const char *name = wml_tree_word(layer, "name");
   return *name ? name : wml_tree_word(wml_json_get(layer, "config"), "name");
 }
+
 bool wml_keras_is_input(const wml_json *layer) {
   return strcmp(wml_tree_word(layer, "class_name"), "InputLayer") == 0;
 }
@@ -76,6 +78,7 @@ bool wml_keras_is_chain(const wml_json *model) {
   const wml_json *config = wml_keras_config(model);
   return config->kind == WML_JSON_ARRAY || !wml_json_get(config, "output_layers");
 }
+
 /* ---- errors ---- */
 
 void wml_keras_complain(wml_keras_translation *t, const wml_json *layer, const char *format, ...) {
@@ -95,6 +98,7 @@ void *wml_keras_alloc(wml_keras_translation *t, size_t bytes) {
   t->broken |= !p;
   return p;
 }
+
 /* ---- names ---- */
 
 /* "prefix.name"; slashes, which names may not have here, become dots. */

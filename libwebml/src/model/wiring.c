@@ -684,6 +684,9 @@ static webml_status read_outputs(wml_wiring *w, const wml_json *root) {
     wml_json_path place = {.in = &outputs_place, .key = v->key, .index = i};
     m->outputs[i] = common;
     WML_TRY(read_output(w, v, &place, &m->outputs[i]));
+    for (int k = 0; k < i; k++)
+      if (m->outputs[i].node >= 0 && strcmp(m->outputs[k].name, m->outputs[i].name) == 0)
+        wml_issue(w->issues, &place, "the output \"%.80s\" is named twice", m->outputs[i].name);
   }
   return WEBML_OK;
 }
