@@ -230,7 +230,31 @@ static void test_memory(void) {
   CHECK(n > 10);
 }
 
+/* A small document does not make a large model: sixteen models, each of which calls the next twice.
+ */
+static void test_doubling(void) {
+  enum { DEPTH = 16 };
+  char *text = test_alloc(1 << 16), *end = text;
+  for (int i = 0; i < DEPTH; i++)
+    end += sprintf(end,
+                   "{'class_name':'Functional','name':'m%d','inbound_nodes':[" READS("i") "," READS(
+                       "i") "],'config':{'name':'m%d','layers':[{'class_name':'InputLayer','name':"
+                            "'i','config':{'batch_shape':[null,3]},'inbound_nodes':[]},",
+                   i, i);
+  end += sprintf(end, NODE("Dense", "m16", ",'units':3", READS("i") "," READS("i")));
+  for (int i = DEPTH; i > 0; i--)
+    end += sprintf(end, "],'input_layers':['i',0,0],'output_layers':[['m%d',%d,0],['m%d',%d,0]]}}",
+                   i, i < DEPTH, i, i < DEPTH ? 2 : 1);
+  char *json = quoted(text);
+  webml_model *m = NULL;
+  CHECK_STATUS(WEBML_ERROR_MODEL, webml_model_parse(json, strlen(json), &m));
+  CHECK_ERROR("more than 4096 layers");
+  free(json);
+  free(text);
+}
+
 int main(void) {
+  test_doubling();
   test_forms();
   test_layers();
   test_errors();

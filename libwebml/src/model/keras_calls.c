@@ -35,8 +35,19 @@ static const char *type_of(wml_keras_translation *t, const wml_json *layer) {
   return text ? text : "";
 }
 
+static wml_json *options_of(wml_keras_translation *t, const wml_json *layer, const char *full,
+                            double scale) {
+  const wml_json *config = wml_json_get(layer, "config");
+  wml_json *options =
+      wml_keras_options(t->issues, wml_tree_word(layer, "class_name"), config, full);
+  for (wml_json *m = options && scale != 0.0 ? options->first : NULL; m; m = m->next)
+    if (strcmp(m->key, "scale") == 0) m->number = scale;
+  return options;
+}
+
+/* scale: of a Rescaling, in place of its own; 0: there is none. */
 static const char *add_layer(wml_keras_translation *t, const wml_json *layer, const char *full,
-                             wml_json *options, const wml_keras_tensors *in) {
+                             double scale, const wml_keras_tensors *in) {
   wml_json *entry = wml_tree_new(t->issues, WML_JSON_OBJECT, layer->line);
   wml_keras_made *known = find_made(t, full);
   const char *gives = known ? name_of_use(t, known) : full;
@@ -47,7 +58,7 @@ static const char *add_layer(wml_keras_translation *t, const wml_json *layer, co
   } else {
     t->made[t->n_made++] = (wml_keras_made){full, layer, 1};
     wml_tree_put(entry, "type", wml_tree_string(t->issues, type_of(t, layer), layer->line));
-    wml_tree_put(entry, "layer", options);
+    wml_tree_put(entry, "layer", options_of(t, layer, full, scale));
   }
   t->broken |= !entry;
   t->entries[t->n_entries++] =
@@ -132,11 +143,6 @@ static bool hands_bytes_on(const char *class_name) {
   return class && class->keeps_range;
 }
 
-static void set_number(wml_json *options, const char *key, double value) {
-  for (wml_json *m = options ? options->first : NULL; m; m = m->next)
-    if (strcmp(m->key, key) == 0) m->number = value;
-}
-
 /* ---- one call ---- */
 
 bool wml_keras_is_for_training(const char *class_name) {
@@ -160,9 +166,7 @@ static wml_keras_tensors call_layer(wml_keras_translation *t, const wml_keras_sc
   bool scales = scales_bytes(t, layer, in, &scale);
   if (scales && scale == 1.0 && wml_json_get_number(config, "offset", 0.0) == 0.0) return *in;
   const char *full = wml_keras_full_name(t, s->prefix, wml_keras_name(layer));
-  wml_json *options = wml_keras_options(t->issues, class_name, config, full);
-  if (scales) set_number(options, "scale", scale);
-  const char *gives = add_layer(t, layer, full, options, in);
+  const char *gives = add_layer(t, layer, full, scales ? scale : 0.0, in);
   if (hands_bytes_on(class_name) && in->n == 1 && is_bytes(t, in->names[0]))
     wml_keras_add_bytes(t, gives);
   return wml_keras_tensor(t, gives);
@@ -172,10 +176,14 @@ wml_keras_tensors wml_keras_call(wml_keras_translation *t, const wml_keras_scope
                                  const wml_json *layer, const wml_keras_tensors *in,
                                  bool inference) {
   wml_keras_scope inner = {layer, NULL, *in, s->inference || inference};
-  if (++t->n_calls > WML_KERAS_MOST_CALLS)
+  const wml_json *layers = wml_keras_layers(layer);
+  t->n_calls += layers ? layers->count : 1;
+  if (t->n_calls > WML_KERAS_MOST_CALLS)
     WML_KERAS_BREAK(t, layer, "the model has more than %d layers", WML_KERAS_MOST_CALLS);
+  if (strlen(wml_keras_name(layer)) > WML_KERAS_MOST_NAME)
+    WML_KERAS_BREAK(t, layer, "its name has more than %d characters", WML_KERAS_MOST_NAME);
   if (t->broken) return (wml_keras_tensors){0};
-  if (wml_keras_layers(layer)) {
+  if (layers) {
     inner.prefix = wml_keras_full_name(t, s->prefix, wml_keras_name(layer));
     return wml_keras_dissolve(t, &inner);
   }

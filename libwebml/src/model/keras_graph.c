@@ -72,6 +72,9 @@ static void read_keywords(graph *g, graph_call *c, const wml_json *keywords, boo
 
 /* Adds the references in v; counts them only while reads is NULL. */
 static void read_references(graph *g, graph_call *c, const wml_json *v) {
+  if (++g->t->n_read > WML_KERAS_MOST_READ && !g->t->broken)
+    WML_KERAS_BREAK(g->t, reader_of(g, c), "what the layers read is more than can be looked at");
+  if (g->t->broken) return;
   if (strcmp(wml_tree_word(v, "class_name"), "__keras_tensor__") == 0)
     v = wml_json_get(wml_json_get(v, "config"), "keras_history");
   if (v && is_reference(v)) {
@@ -95,7 +98,7 @@ static void read_call(graph *g, graph_call *c, const wml_json *node) {
   read_references(g, c, v);
   c->reads = wml_keras_alloc(g->t, (size_t)c->n_reads * sizeof *c->reads);
   c->n_reads = 0;
-  if (!c->reads) return;
+  if (!c->reads || g->t->broken) return;
   read_references(g, c, v);
   if (args) read_keywords(g, c, wml_json_get(node, "kwargs"), true);
 }

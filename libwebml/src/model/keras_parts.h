@@ -25,7 +25,13 @@ const char *wml_tree_word(const wml_json *object, const char *key);
  * further one uses it again. Models inside models are dissolved, and their layers named
  * "outer.inner". */
 
-enum { WML_KERAS_MOST_CALLS = WML_MAX_NODES };
+/* What a small document could make a lot of: calls, names that are put together, and values that
+ * are looked at again each time a model inside is called. */
+enum {
+  WML_KERAS_MOST_CALLS = WML_MAX_NODES,
+  WML_KERAS_MOST_NAME = 128,
+  WML_KERAS_MOST_READ = 1 << 16
+};
 
 /* Tensors by the names of the nodes that give them. */
 typedef struct wml_keras_tensors {
@@ -51,10 +57,10 @@ typedef struct wml_keras_translation {
   wml_issues *issues;
   wml_keras_entry *entries; /* [WML_KERAS_MOST_CALLS] */
   int n_entries;
-  wml_keras_made *made; /* [WML_KERAS_MOST_CALLS] layers that have an entry */
-  int n_made, n_calls;  /* n_calls: of layers and of models inside; it is bounded */
-  const char *input;    /* of a model with one */
-  const char **bytes;   /* [WML_KERAS_MOST_CALLS] nodes that give pictures as they come in */
+  wml_keras_made *made;        /* [WML_KERAS_MOST_CALLS] layers that have an entry */
+  int n_made, n_calls, n_read; /* n_calls: of layers; n_read: values of what they read */
+  const char *input;           /* of a model with one */
+  const char **bytes;          /* [WML_KERAS_MOST_CALLS] nodes that give pictures as they come in */
   int n_bytes;
   bool broken; /* the graph cannot be understood */
 } wml_keras_translation;

@@ -680,13 +680,18 @@ static webml_status read_outputs(wml_wiring *w, const wml_json *root) {
                             &(wml_json_path){.key = "outputArray"}, &m->outputs[0].columns,
                             w->issues);
   }
+  m->n_outputs = 0;
   for (const wml_json *v = json->first; v; v = v->next, i++) {
     wml_json_path place = {.in = &outputs_place, .key = v->key, .index = i};
-    m->outputs[i] = common;
-    WML_TRY(read_output(w, v, &place, &m->outputs[i]));
-    for (int k = 0; k < i; k++)
-      if (m->outputs[i].node >= 0 && strcmp(m->outputs[k].name, m->outputs[i].name) == 0)
-        wml_issue(w->issues, &place, "the output \"%.80s\" is named twice", m->outputs[i].name);
+    wml_model_output *out = &m->outputs[m->n_outputs];
+    *out = common;
+    WML_TRY(read_output(w, v, &place, out));
+    int k = 0;
+    while (k < m->n_outputs && strcmp(m->outputs[k].name, out->name) != 0) k++;
+    if (k == m->n_outputs)
+      m->n_outputs++;
+    else if (out->node >= 0)
+      wml_issue(w->issues, &place, "the output \"%.80s\" is named twice", out->name);
   }
   return WEBML_OK;
 }
