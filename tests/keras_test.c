@@ -118,6 +118,8 @@ static void test_errors(void) {
        "reads output 1 of \"i\", which has 1"},
       {FUNCTIONAL(NODE("Dense", "a", ",'units':2", READS("i")), "['a',1,0]"),
        "reads call 1 of \"a\""},
+      {FUNCTIONAL(NODE("Dense", "a", ",'units':2", READS("i") "," READS("i")), "['a',1,0]"),
+       "nothing reads what \"a\" gives"},
       {FUNCTIONAL(NODE("Dense", "a", ",'units':2", READS("i")), ""), "output_layers are empty"},
       {FUNCTIONAL(NODE("Dense", "a", ",'units':2", "[['i',0,0,{'mask':['i',0,0]}]]"), "['a',0,0]"),
        "layer \"a\" (Dense): is called with mask"},
@@ -172,6 +174,14 @@ static void test_layers(void) {
                   "['d',0,0]"),
        "Dropout", "inputs"},
       {FUNCTIONAL(NODE("Dense", "x/y", ",'units':2", READS("i")), "['x/y',0,0]"), "\"x.y\"", "x/y"},
+      /* Indices that pass another layer before they are looked up. */
+      {"{'class_name':'Model','config':{'name':'f','layers':[{'class_name':'InputLayer','name':'i',"
+       "'config':{'batch_input_shape':[null,3],'dtype':'int64'},'inbound_nodes':[]}," NODE(
+           "Reshape", "r", ",'target_shape':[3]",
+           READS("i")) "," NODE("Embedding", "e", ",'input_dim':9,'output_dim':2",
+                                READS(
+                                    "r")) "],'input_layers':['i',0,0],'output_layers':['e',0,0]}}",
+       "\"dtype\":\"int32\"", "float"},
       /* One output without a list around it; what leads to none is left out. */
       {FUNCTIONAL(NODE("Dense", "a", ",'units':2", READS("i")) "," NODE("Dense", "b", ",'units':2",
                                                                         READS("a")),

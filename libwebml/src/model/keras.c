@@ -91,9 +91,13 @@ static int find_inputs(wml_keras_translation *t, const wml_keras_scope *s,
   return ends.n;
 }
 
+/* Whether an input is of whole numbers. */
+static bool is_index(const wml_json *layer) {
+  return strncmp(wml_tree_word(wml_keras_config(layer), "dtype"), "int", 3) == 0;
+}
+
 static wml_json *input_of(wml_keras_translation *t, const wml_json *layer, wml_json *size) {
-  const char *dtype = wml_tree_word(wml_keras_config(layer), "dtype");
-  if (strncmp(dtype, "int", 3) != 0) return size;
+  if (!is_index(layer)) return size;
   wml_json *input = wml_tree_new(t->issues, WML_JSON_OBJECT, layer->line);
   wml_tree_put(input, "size", size);
   wml_tree_put(input, "dtype", wml_tree_string(t->issues, "int32", layer->line));
@@ -110,7 +114,8 @@ static bool takes_name(const wml_json *model, const char *name) {
 static void put_model_inputs(wml_keras_translation *t, wml_keras_scope *s, wml_json *description) {
   const wml_json *layers[WML_MAX_ENDS];
   int n = find_inputs(t, s, layers);
-  bool one = n == 1 && (wml_keras_is_chain(s->model) || !takes_name(s->model, "input"));
+  bool one = n == 1 && (wml_keras_is_chain(s->model) ||
+                        (!is_index(layers[0]) && !takes_name(s->model, "input")));
   wml_json *inputs = wml_tree_new(t->issues, WML_JSON_OBJECT, description->line);
   s->in = wml_keras_tensors_of(t, n);
   for (int i = 0; i < s->in.n; i++) {
