@@ -254,6 +254,7 @@ static void read_ignored(const wml_field *f, const wml_json *json, const wml_jso
   if (json->kind == WML_JSON_NULL || !f->word || (said && strcmp(said, f->word) == 0)) return;
   const char *quote = json->kind == WML_JSON_BOOL ? "" : "\"";
   wml_issue(issues, place, "only %s%s%s is supported", quote, f->word, quote);
+  if (issues->translation) return; /* it stands for what other programs compute */
   wml_issue_cure(issues, "remove it");
   wml_patch_remove(issues, place);
 }

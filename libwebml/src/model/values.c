@@ -286,7 +286,7 @@ static const wml_alias initializer_aliases[] = {
 
 static int initializer_index(const char *name) {
   for (int i = 0; i < COUNT(initializer_aliases); i++)
-    if (same_word(name, initializer_aliases[i].alias)) return initializer_aliases[i].kind;
+    if (wml_same_word(name, initializer_aliases[i].alias)) return initializer_aliases[i].kind;
   for (int i = 0; i < N_INITIALIZERS; i++)
     if (wml_same_word(name, initializers[i].name)) return i;
   return -1;
