@@ -37,6 +37,7 @@ def names(s):
 
 dense3 = (5 + 4) * 3 + 3
 counts = {
+    "keras2_list": (27 + 28 + 8 + 5, 0),  # the layers stand right in "config"
     "keras2_sequential": (80 + 1168 + 64 + 23050, -32),
     "keras3_sequential": (80 + 1168 + 64 + 23050, -32),
     "keras3_residual": (162 + 24 + 330 + 28, -12),
@@ -50,7 +51,8 @@ for name, (parameters, frozen) in counts.items():
     got = s["parameters"], s["trainable"]
     check(got == (parameters, parameters + frozen), f"{name}: parameters {got}")
     d = document(name)
-    for around in ({"modelTopology": d}, {"config": d}, {"model": d}, d["config"],
+    bare = d["config"] if isinstance(d["config"], dict) else {"layers": d["config"]}
+    for around in ({"modelTopology": d}, {"config": d}, {"model": d}, bare,
                    {"format": "layers-model", "modelTopology": {"keras_version": "2.15.0", "model_config": d}}):
         again = summary(name, write("again.json", json.dumps(around)))
         check(again["layers"] == s["layers"], f"{name} inside {list(around)}: {names(again)}")
