@@ -171,6 +171,13 @@ static void test_damage(void) {
   char text[2 * sizeof sound];
   size_t n = strlen(sound);
   test_random r = {11};
+  static const char nowhere[] = /* an output that there is not, of a picture */
+      "{\"size\":[5,5,1],\"layers\":[{\"type\":\"Flatten\"}],\"outputs\":[\"no\"]}";
+  static const char twice[] =
+      "{\"size\":[3],\"layers\":[{\"type\":\"Dense\",\"layer\":{\"units\":2}}],"
+      "\"outputs\":[\"dense\",\"dense\"]}";
+  check_damaged(nowhere, strlen(nowhere));
+  check_damaged(twice, strlen(twice));
   for (size_t end = 0; end <= n; end += 7) check_damaged(sound, end); /* as it is typed */
   for (int i = 0; i < 3000; i++) {
     size_t from = (size_t)(test_uniform(&r) * (double)n),

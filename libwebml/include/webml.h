@@ -85,8 +85,9 @@ typedef struct webml_predictor webml_predictor;
 
 /* ---- models --------------------------------------------------------------------------------- */
 
-/* Parses and checks a description (docs/model.md). All errors are reported at once, one per line of
- * the message, each with a path and a cure. WEBML_ERROR_PARSE, _MODEL, _MEMORY. */
+/* Parses and checks a description, or a document of Keras or TensorFlow.js (docs/model.md). All
+ * errors are reported at once, one per line of the message, each with a path and a cure.
+ * WEBML_ERROR_PARSE, _MODEL, _MEMORY. */
 WEBML_API webml_status webml_model_parse(const char *json, size_t length, webml_model **model);
 /* The same for a file; also reads the model inside a weights file. WEBML_ERROR_IO as well. */
 WEBML_API webml_status webml_model_load(const char *path, webml_model **model);

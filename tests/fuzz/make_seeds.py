@@ -24,6 +24,9 @@ for path in ("tests/data/code22.json", "examples/churn/model.json", "examples/fa
     content = open(os.path.join(root, path), "rb").read()
     put("json", os.path.basename(os.path.dirname(path)) + ".json", content)
     put("model", os.path.basename(os.path.dirname(path)) + ".json", content)
+for path in sorted(os.listdir(os.path.join(root, "tests/data/keras"))):
+    content = json.load(open(os.path.join(root, "tests/data/keras", path)))
+    put("model", path, json.dumps(content, separators=(",", ":")).encode())
 put("model", "options", json.dumps({"size": [9, 9, 4], "optimizer": {"name": "ftrl", "beta": 1, "clipnorm": 1}, "loss": {"name": "huber", "delta": 2}, "metrics": ["acc", {"name": "auc"}], "layers": [
     {"type": "Conv2D", "layer": {"filters": 8, "kernel_size": [3, 2], "groups": 2, "padding": "same", "kernel_regularizer": {"l1": 0.1}, "activation": {"name": "relu", "max_value": 6}}},
     {"type": "BatchNormalization"}, {"type": "Dropout", "layer": {"rate": 0.5}}, {"type": "Flatten"}, {"type": "Dense", "layer": {"units": None, "activation": "glu"}}]}).encode())

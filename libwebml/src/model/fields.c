@@ -254,6 +254,7 @@ static void read_ignored(const wml_field *f, const wml_json *json, const wml_jso
   if (json->kind == WML_JSON_NULL || !f->word || (said && strcmp(said, f->word) == 0)) return;
   const char *quote = json->kind == WML_JSON_BOOL ? "" : "\"";
   wml_issue(issues, place, "only %s%s%s is supported", quote, f->word, quote);
+  if (issues->translation) return; /* it stands for what other programs compute */
   wml_issue_cure(issues, "remove it");
   wml_patch_remove(issues, place);
 }
@@ -321,6 +322,10 @@ static void unknown_key(const wml_field *fields, int n, const wml_json *json,
                         const wml_json_path *place, wml_issues *issues) {
   const char *names[64] = {NULL};
   size_t count = 0;
+  if (issues->translation) { /* the key is right where the description comes from */
+    wml_issue(issues, place, "is not supported, other than by its default");
+    return;
+  }
   for (int i = 0; i < n && count < 64; i++) names[count++] = fields[i].key;
   const char *meant = wml_suggest(place->key, names, count);
   if (meant) {

@@ -80,6 +80,8 @@ bool wml_number_of(const wml_json *json, double *value);
 /* The name in a string or in an object's "name"; Keras's {"class_name", "config"} is read, too.
  * *options: the object that holds the options (NULL without). NULL: there is no name. */
 const char *wml_name_of(const wml_json *json, const wml_json **options);
+/* Whether names differ in case and underscores only: GlorotUniform = glorot_uniform. */
+bool wml_same_word(const char *a, const char *b);
 /* An issue about a name that is not in the list, with the one that was meant where that is clear.
  * what: "unknown activation". */
 void wml_unknown_name(wml_issues *issues, const wml_json_path *place, const wml_json *json,

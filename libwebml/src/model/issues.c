@@ -27,19 +27,9 @@ static void add_pointer(wml_text *t, const wml_json_path *place) {
     wml_text_format(t, "%d", place->index);
 }
 
-static void add_shown(wml_text *t, const wml_json_path *place) {
-  if (!place) return;
-  add_shown(t, place->in);
-  if (place->key)
-    wml_text_format(t, "%s%.60s", place->in ? "." : "", place->key);
-  else
-    wml_text_format(t, "[%d]", place->index);
-  if (place->note) wml_text_format(t, " (%s)", place->note);
-}
-
-const wml_json *wml_json_path_find(const wml_issues *issues, const wml_json_path *place) {
-  if (!place) return issues->root;
-  const wml_json *in = wml_json_path_find(issues, place->in);
+static const wml_json *find_in(const wml_json *root, const wml_json_path *place) {
+  if (!place) return root;
+  const wml_json *in = find_in(root, place->in);
   if (place->key) return wml_json_get(in, place->key);
   if (!in || in->kind != WML_JSON_ARRAY) return NULL;
   const wml_json *item = in->first;
@@ -47,10 +37,38 @@ const wml_json *wml_json_path_find(const wml_issues *issues, const wml_json_path
   return item;
 }
 
+const wml_json *wml_json_path_find(const wml_issues *issues, const wml_json_path *place) {
+  return find_in(issues->root, place);
+}
+
+/* The layer of a translated description by its name, since the list is not that of the text. */
+static bool add_layer(wml_text *t, const wml_issues *issues, const wml_json_path *place) {
+  bool is_layer = issues->translation && !place->key && place->in && !place->in->in &&
+                  place->in->key && strcmp(place->in->key, "layers") == 0;
+  if (!is_layer) return false;
+  const wml_json *layer = find_in(issues->translation, place);
+  const char *name = wml_json_get_string(wml_json_get(layer, "layer"), "name", NULL);
+  wml_text_format(t, "layer \"%.80s\"", name ? name : wml_json_get_string(layer, "name", ""));
+  if (place->note) wml_text_format(t, " (%s)", place->note);
+  return true;
+}
+
+static void add_shown(wml_text *t, const wml_issues *issues, const wml_json_path *place) {
+  if (!place || add_layer(t, issues, place)) return;
+  add_shown(t, issues, place->in);
+  if (issues->translation && place->in && place->key && strcmp(place->key, "layer") == 0) return;
+  if (place->key)
+    wml_text_format(t, "%s%.60s", place->in ? "." : "", place->key);
+  else
+    wml_text_format(t, "[%d]", place->index);
+  if (place->note) wml_text_format(t, " (%s)", place->note);
+}
+
 /* The line of the value, or of what it is missing from. */
 static int line_of(const wml_issues *issues, const wml_json_path *place) {
-  const wml_json *v = wml_json_path_find(issues, place);
-  for (; !v && place; place = place->in) v = wml_json_path_find(issues, place->in);
+  const wml_json *root = issues->translation ? issues->translation : issues->root;
+  const wml_json *v = find_in(root, place);
+  for (; !v && place; place = place->in) v = find_in(root, place->in);
   return v ? v->line : 0;
 }
 
@@ -87,8 +105,23 @@ static const char *keep_format(wml_issues *issues, const char *format, va_list a
 static const char *pointer_of(wml_issues *issues, const wml_json_path *place) {
   wml_text t = {0};
   wml_text_string(&t, issues->base ? issues->base : "");
-  add_pointer(&t, place);
+  if (!issues->translation) add_pointer(&t, place);
   return keep(issues, &t);
+}
+
+static const char *shown_of(wml_issues *issues, const wml_json_path *place) {
+  wml_text t = {0};
+  wml_text_string(&t, "");
+  add_shown(&t, issues, place);
+  return keep(issues, &t);
+}
+
+/* The text has to name the place where no pointer can. */
+static void say_place(wml_issues *issues, wml_issue_entry *e) {
+  wml_text t = {0};
+  wml_text_format(&t, "%s%s%s", e->shown, *e->shown ? ": " : "", e->text);
+  e->text = keep(issues, &t);
+  e->shown = "";
 }
 
 static void add_entry(wml_issues *issues, const wml_json_path *place, bool warning,
@@ -101,14 +134,12 @@ static void add_entry(wml_issues *issues, const wml_json_path *place, bool warni
     issues->failed = true;
     return;
   }
-  wml_text shown = {0};
-  wml_text_string(&shown, "");
-  add_shown(&shown, place);
   *e = (wml_issue_entry){.warning = warning,
                          .line = line_of(issues, place),
                          .pointer = pointer_of(issues, place),
-                         .shown = keep(issues, &shown),
+                         .shown = shown_of(issues, place),
                          .text = keep_format(issues, format, args)};
+  if (issues->translation) say_place(issues, e);
   wml_issue_entry **tail = &issues->first;
   while (*tail) tail = &(*tail)->next;
   *tail = issues->last = e;

@@ -30,9 +30,12 @@ typedef struct wml_issue_entry {
 typedef struct wml_issues {
   wml_arena arena;
   const wml_json *root; /* the description; NULL: lines are not known, and there are no patches */
-  const char *base;     /* of pointers: "/model" inside a stored document; NULL: "" */
-  int count, warnings;  /* errors are all counted, the first hundred kept */
-  int geometry;         /* of them those of options that a layer's shape depends on */
+  /* In place of root: what the description, in another form, was turned into. Lines are those of
+   * its text, but places are not, and there are no patches. */
+  const wml_json *translation;
+  const char *base;    /* of pointers: "/model" inside a stored document; NULL: "" */
+  int count, warnings; /* errors are all counted, the first hundred kept */
+  int geometry;        /* of them those of options that a layer's shape depends on */
   wml_issue_entry *first, *last;
   bool failed; /* memory was short */
 } wml_issues;
@@ -54,7 +57,7 @@ void wml_patch_add(wml_issues *issues, const wml_json_path *place, const char *v
 void wml_patch_remove(wml_issues *issues, const wml_json_path *place);
 void wml_patch_move(wml_issues *issues, const wml_json_path *from, const wml_json_path *to);
 
-/* The value at a place; NULL where there is none. */
+/* The value at a place; NULL where there is none, or where there are no patches. */
 const wml_json *wml_json_path_find(const wml_issues *issues, const wml_json_path *place);
 /* "path: text", a line each, of all errors; NULL where memory is short. Lives as long as the
  * issues. */

@@ -1,4 +1,5 @@
 /* From a description to a checked model with shapes. */
+#include "model/keras.h"
 #include "model/wiring.h"
 
 #include <math.h>
@@ -192,15 +193,18 @@ webml_status wml_model_read(const wml_json *root, wml_issues *issues, webml_mode
   const wml_json *inner = wml_json_get(root, "model");
   bool stored = inner && inner->kind == WML_JSON_OBJECT;
   if (stored) root = inner;
-  issues->root = root;
   issues->base = stored ? "/model" : "";
+  if (wml_keras_is(root))
+    root = issues->translation = wml_keras_translate(root, issues);
+  else
+    issues->root = root;
   webml_model *m = wml_calloc(1, sizeof *m);
   if (!m) return wml_no_memory(sizeof *m, "a model");
   atomic_init(&m->references, 1);
   webml_status status = WEBML_OK;
-  if (root->kind != WML_JSON_OBJECT)
+  if (root && root->kind != WML_JSON_OBJECT)
     wml_issue(issues, NULL, "a model description must be a JSON object");
-  else
+  else if (root)
     status = read_model(m, root, issues);
   if (status == WEBML_OK && issues->failed) status = wml_no_memory(1 << 12, "error messages");
   if (status == WEBML_OK)

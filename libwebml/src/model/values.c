@@ -8,7 +8,7 @@
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
-static bool same_word(const char *a, const char *b) { /* GlorotUniform = glorot_uniform */
+bool wml_same_word(const char *a, const char *b) {
   for (;; a++, b++) {
     while (*a == '_') a++;
     while (*b == '_') b++;
@@ -286,9 +286,9 @@ static const wml_alias initializer_aliases[] = {
 
 static int initializer_index(const char *name) {
   for (int i = 0; i < COUNT(initializer_aliases); i++)
-    if (same_word(name, initializer_aliases[i].alias)) return initializer_aliases[i].kind;
+    if (wml_same_word(name, initializer_aliases[i].alias)) return initializer_aliases[i].kind;
   for (int i = 0; i < N_INITIALIZERS; i++)
-    if (same_word(name, initializers[i].name)) return i;
+    if (wml_same_word(name, initializers[i].name)) return i;
   return -1;
 }
 
@@ -385,7 +385,7 @@ webml_status wml_read_regularizer(wml_arena *arena, const wml_json *json,
   int kind = N_REGULARIZERS;
   *out = (wml_regularizer){0};
   for (int i = 0; name && i < N_REGULARIZERS; i++)
-    if (same_word(name, regularizer_names[i])) kind = i;
+    if (wml_same_word(name, regularizer_names[i])) kind = i;
   bool factors = json->kind == WML_JSON_OBJECT && !name; /* {"l1": ..., "l2": ...} */
   if (kind == N_REGULARIZERS && !factors) {
     wml_issue(issues, place,
@@ -488,7 +488,7 @@ webml_status wml_read_constraint(wml_arena *arena, const wml_json *json, const w
   int kind = -1;
   *out = (wml_constraint){0};
   for (int i = 0; name && i < N_CONSTRAINTS; i++)
-    if (same_word(name, constraint_names[i])) kind = i;
+    if (wml_same_word(name, constraint_names[i])) kind = i;
   if (kind < 0 && name) {
     wml_unknown_name(issues, place, json, "unknown constraint", name, constraint_names,
                      N_CONSTRAINTS);

@@ -345,6 +345,16 @@ static bool is_refused(const wml_wiring *w, const wml_json_path *place, const ch
   return false;
 }
 
+/* Of a document of Keras: there is no word that was meant instead. */
+static void unknown_class(const wml_wiring *w, const wml_json_path *place, const char *type) {
+  if (strchr(type, '>'))
+    wml_issue(w->issues, place,
+              "\"%.80s\" is a class of its own, whose code is not in the document", type);
+  else
+    wml_issue(w->issues, place, "there is no layer \"%.80s\" here", type);
+  wml_issue_cure(w->issues, "use layers that `webml schema` lists");
+}
+
 /* The class of a layer; NULL with an issue. */
 static const wml_layer_class *read_class(const wml_wiring *w, const wml_json *json,
                                          const wml_json_path *place) {
@@ -359,6 +369,10 @@ static const wml_layer_class *read_class(const wml_wiring *w, const wml_json *js
   if (class) return class;
   const wml_json_path there = {.in = place, .key = "type"};
   if (is_refused(w, &there, type)) return NULL;
+  if (w->issues->translation) {
+    unknown_class(w, place, type);
+    return NULL;
+  }
   for (int i = 0; i < wml_n_layer_classes; i++) names[i] = wml_layer_classes[i]->name;
   wml_unknown_name(w->issues, &there, wml_json_get(json, "type"), "unknown layer", type, names,
                    wml_n_layer_classes);
@@ -683,10 +697,18 @@ static webml_status read_outputs(wml_wiring *w, const wml_json *root) {
                             &(wml_json_path){.key = "outputArray"}, &m->outputs[0].columns,
                             w->issues);
   }
+  m->n_outputs = 0;
   for (const wml_json *v = json->first; v; v = v->next, i++) {
     wml_json_path place = {.in = &outputs_place, .key = v->key, .index = i};
-    m->outputs[i] = common;
-    WML_TRY(read_output(w, v, &place, &m->outputs[i]));
+    wml_model_output *out = &m->outputs[m->n_outputs];
+    *out = common;
+    WML_TRY(read_output(w, v, &place, out));
+    int k = 0;
+    while (k < m->n_outputs && strcmp(m->outputs[k].name, out->name) != 0) k++;
+    if (k == m->n_outputs)
+      m->n_outputs++;
+    else if (out->node >= 0)
+      wml_issue(w->issues, &place, "the output \"%.80s\" is named twice", out->name);
   }
   return WEBML_OK;
 }

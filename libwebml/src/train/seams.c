@@ -27,7 +27,7 @@ static void check_row(const webml_model *m, const wml_data_shape *data, wml_issu
   char text[WML_SHAPE_TEXT], dense[96];
   wml_shape out = wml_model_output_shape(m);
   int at = first_dense_on_picture(m);
-  if (out.rank <= 1) return;
+  if (out.rank <= 1 || m->outputs[0].node < 0) return;
   if (at >= 0) {
     const wml_json_path *place = m->nodes[at].place;
     wml_issue(issues, place, "gets the picture %s; a Flatten is missing before it",
