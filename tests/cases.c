@@ -781,7 +781,7 @@ void op_case_ends(const webml_model *model, wml_step_spec *spec) {
   for (int i = 0; i < model->n_inputs; i++) spec->inputs[i].type = model->nodes[i].dtype;
   for (int i = 0; i < model->n_outputs; i++) {
     const wml_shape *out = &model->nodes[model->outputs[i].node].out;
-    bool sparse = model->outputs[i].loss.kind == WML_SPARSE_CATEGORICAL_CROSSENTROPY;
+    bool sparse = wml_loss_is_sparse(model->outputs[i].loss.kind);
     spec->targets[i] =
         (wml_feed_spec){.type = WML_F32, .width = sparse ? 1 : out->dim[out->rank - 1]};
   }

@@ -101,6 +101,11 @@ check(first[8 + size:] == again[8 + int.from_bytes(again[:8], "little"):], "a gr
 
 # ---- what is refused ----
 
+sparse = describe("sparse.json", [layer("Dense", units=8, name="t"), layer("Dense", units=None, name="value"),
+                                  layer("Dense", ["t"], units=None, activation="softmax", name="class")], size=[None], inputArray=[0, 1],
+                  outputs={"value": {"columns": [3]}, "class": {"columns": [4], "loss": "sparse_categorical_crossentropy"}})
+code, events, err = train(sparse, path("no.safetensors"), "--epochs", "1")
+check(code != 0 and "use categorical_crossentropy" in err, f"a sparse loss of one of several outputs: {err}")
 missing = describe("missing.json", [layer("Dense", ["numbers"], units=4, name="a"), layer("Dense", ["other"], units=4, name="b"), layer("Add", ["a", "b"], name="c"),
                                     layer("Dense", ["c"], units=None)],
                    inputs={"numbers": {"size": [None], "columns": [0, 1]}, "other": [None]}, outputArray=[3])

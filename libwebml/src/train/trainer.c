@@ -122,6 +122,12 @@ static webml_status check_fit(const webml_trainer *t) {
   int64_t want = s->target_type == WML_I32 ? classes : s->target_width;
   WML_TRY(check_ranks(m));
   if (m->n_inputs > 1 || m->n_outputs > 1) WML_TRY(wml_pipeline_check(p, m));
+  for (int i = 0; i < m->n_outputs && m->n_outputs > 1; i++)
+    if (wml_loss_is_sparse(m->outputs[i].loss.kind)) /* one of several is fed as a one-hot */
+      return wml_fail(WEBML_ERROR_MODEL,
+                      "output \"%s\": %s is for models with one output; use "
+                      "categorical_crossentropy, which is the same for a label",
+                      m->outputs[i].name, wml_loss_name(m->outputs[i].loss.kind));
   if (n != want)
     return wml_fail(
         WEBML_ERROR_MODEL,
