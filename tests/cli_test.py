@@ -101,7 +101,7 @@ check(code == 0 and json.loads(out)["model"] == shaped and json.loads(out)["chos
 says("-o FILE or --json", 2, "shape", mlp, "--data", table)
 says("there is nothing at", 1, "shape", mlp, "--data", path("none.csv"), "--json")
 says("nested more than 64 deep", 1, "summary", write("deep.json", "[" * 100000))
-says("is required", 1, "summary", write("few.json", '{"size":[3],"loss":null,"layers":[{"type":"Flatten"}]}'))
+says("is required", 1, "summary", write("few.json", '{"loss":null,"layers":[{"type":"Flatten"}]}'))
 says("No such file", 1, "train", path("absent.json"), "--data", table)
 # Tables.
 for name, text, words in [
