@@ -187,7 +187,7 @@ WML_FN void greatest_block(const void *x, int64_t at, int64_t apart, int64_t row
   for (int64_t r = 0; r < rows; r++, at += apart)
     for (int j = 0; j < m; j++) {
       float v = get(x, at + j, narrow);
-      best[j] = (v > best[j]) | (v != v) ? v : best[j];
+      best[j] = ((v > best[j]) | (v != v)) ? v : best[j];
     }
   for (int j = 0; j < m; j++) greatest[j] = (double)best[j];
 }
