@@ -49,7 +49,8 @@ static void test_forms(void) {
     char path[80];
     snprintf(path, sizeof path, "tests/data/keras/%s.json", rows[i].path);
     char *json = normal_form(path);
-    CHECKF(json && strstr(json, rows[i].part), "%s lacks %s: %s", rows[i].path, rows[i].part, json ? json : "");
+    CHECKF(json && strstr(json, rows[i].part), "%s lacks %s: %s", rows[i].path, rows[i].part,
+           json ? json : "");
     webml_model *again = NULL;
     if (json) CHECK_OK(webml_model_parse(json, strlen(json), &again));
     webml_model_destroy(again);
