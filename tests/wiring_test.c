@@ -304,6 +304,30 @@ static void test_aliases(void) {
   }
 }
 
+/* A short text may use a block or a layer thousands of times: each gets the next name. */
+static void test_many_uses(void) {
+  enum { USES = 4000 };
+  static const struct {
+    const char *begin, *entry, *end, *last;
+  } rows[] = {{"{'size':[4],'blocks':{'b':{'layers':[{'type':'Dense','layer':{'units':4}}]}},"
+               "'layers':[{'type':'Flatten'}",
+               ",{'type':'b'}", "]}", "b_4000.dense"},
+              {"{'size':[4],'layers':[{'type':'Dense','layer':{'units':4,'name':'a'}}",
+               ",{'use':'a'}", "]}", "a_4000"}};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    size_t n = strlen(rows[i].entry), at = strlen(rows[i].begin);
+    char *json = test_alloc(at + USES * n + 8);
+    memcpy(json, rows[i].begin, at);
+    for (int k = 0; k < USES; k++, at += n) memcpy(json + at, rows[i].entry, n);
+    memcpy(json + at, rows[i].end, strlen(rows[i].end) + 1);
+    webml_model *m = load_quoted(json);
+    const char *last = m ? m->nodes[m->n_nodes - 1].name : "";
+    CHECKF(strcmp(last, rows[i].last) == 0, "%s is not %s", last, rows[i].last);
+    webml_model_destroy(m);
+    free(json);
+  }
+}
+
 int main(void) {
   test_shapes();
   test_layer_errors();
@@ -312,5 +336,6 @@ int main(void) {
   test_blocks();
   test_round_trips();
   test_aliases();
+  test_many_uses();
   return test_report();
 }

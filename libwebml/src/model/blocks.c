@@ -6,6 +6,7 @@
 #include <string.h>
 
 static const wml_json_path blocks_place = {.key = "blocks"};
+
 static const wml_json *body_of(const wml_wiring *w, const char *block) {
   return wml_json_get(w->blocks, block);
 }
@@ -33,7 +34,7 @@ static void check_block(const wml_json *block, wml_issues *issues) {
 webml_status wml_read_blocks(wml_wiring *w, const wml_json *root) {
   const wml_json *blocks = wml_given(root, "blocks");
   wml_text text = {0};
-  if (!blocks || blocks->kind == WML_JSON_NULL) return WEBML_OK;
+  if (!blocks) return WEBML_OK;
   int before = w->issues->count;
   if (blocks->kind != WML_JSON_OBJECT)
     wml_issue(w->issues, &blocks_place, "must be {\"name\": {\"layers\": [...]}, ...}");

@@ -73,6 +73,7 @@ typedef struct wml_layer {
   const wml_layer_class *class; /* NULL: of a type that there is not */
   const char *name;
   void *options;                  /* as the class has them */
+  int n_uses;                     /* further ones that were not given a name */
   bool trainable;                 /* whether training changes its parameters */
   float learning_rate_multiplier; /* of its parameters */
   int n_params;

@@ -15,6 +15,7 @@ typedef struct scope {
   int previous;       /* node of the entry before; -1: there is none */
   int n_inputs;
   const int *inputs; /* what an entry reads that names nothing and is the first */
+  int *block_counts; /* [blocks] names made here so far */
 } scope;
 
 const wml_json *wml_given(const wml_json *root, const char *key) {
@@ -501,12 +502,12 @@ static webml_status read_use(wml_wiring *w, const scope *in, const wml_json *jso
     wml_issue(w->issues, &there, "there is no layer \"%.80s\" before it", use);
     return WEBML_OK;
   }
-  int count = 1;
+  int *count = &w->m->layers[node.layer].n_uses;
   node.name = name ? scoped_name(&w->m->arena, in, name) : NULL;
   if (node.name) check_name(w, node.name, place);
   while (!node.name || (!name && find_node(w->m, node.name) >= 0)) {
     char text[MAX_NAME + 16];
-    snprintf(text, sizeof text, "%.128s_%d", use, count++);
+    snprintf(text, sizeof text, "%.128s_%d", use, ++*count);
     node.name = scoped_name(&w->m->arena, in, text);
     if (!node.name) return wml_no_memory(MAX_NAME, "a name");
   }
@@ -523,11 +524,13 @@ static webml_status read_use(wml_wiring *w, const scope *in, const wml_json *jso
 static webml_status read_list(wml_wiring *w, const scope *in, const wml_json *list,
                               const wml_json_path *place);
 
-/* type_1, type_2, ...: the first that no block or node has. */
+/* type_1, type_2, ...: the next that no block or node has. */
 static const char *block_name(const wml_wiring *w, const scope *in, const char *type) {
   char text[MAX_NAME + 16];
-  for (int k = 1;; k++) {
-    snprintf(text, sizeof text, "%.128s_%d", type, k);
+  int *count = in->block_counts;
+  for (const wml_json *b = w->blocks->first; strcmp(b->key, type) != 0; b = b->next) count++;
+  for (;;) {
+    snprintf(text, sizeof text, "%.128s_%d", type, ++*count);
     const char *name = scoped_name(&w->m->arena, in, text);
     if (!name || (find_node(w->m, name) < 0 && find_block(w->m, name) < 0)) return name;
   }
@@ -565,7 +568,7 @@ static webml_status read_block(wml_wiring *w, const scope *in, const wml_json *j
   const wml_json *layers = wml_block_layers(w, type, options, place);
   if (!layers) return WEBML_OK;
   WML_TRY(read_wires(w, in, json, place, &entry->wires));
-  scope inside = {prefix, -1, entry->wires.n_inputs, entry->wires.inputs};
+  scope inside = {prefix, -1, entry->wires.n_inputs, entry->wires.inputs, NULL};
   w->depth++;
   webml_status status = read_list(w, &inside, layers, place);
   w->depth--;
@@ -584,6 +587,9 @@ static webml_status read_list(wml_wiring *w, const scope *in, const wml_json *li
                               const wml_json_path *place) {
   scope here = *in;
   int i = 0;
+  size_t blocks = w->blocks ? (size_t)w->blocks->count : 0;
+  here.block_counts = wml_arena_alloc(&w->m->arena, (blocks + 1) * sizeof *here.block_counts);
+  if (!here.block_counts) return wml_no_memory(blocks * sizeof *here.block_counts, "blocks");
   for (const wml_json *v = list->first; v; v = v->next, i++) {
     wml_layer_entry entry = {.node = -1};
     wml_json_path item = {.in = place, .index = i};
@@ -618,7 +624,7 @@ static webml_status read_layers(wml_wiring *w, const wml_json *json) {
   int *inputs = wml_arena_alloc(&m->arena, ((size_t)m->n_inputs + 1) * sizeof *inputs);
   if (!m->entries || !w->counts || !inputs) return wml_no_memory(1 << 12, "layers");
   for (int i = 0; i < m->n_inputs; i++) inputs[i] = i;
-  scope all = {NULL, -1, m->n_inputs, inputs};
+  scope all = {NULL, -1, m->n_inputs, inputs, NULL};
   return read_list(w, &all, json, &layers_place);
 }
 
@@ -737,21 +743,21 @@ static void settle_types(webml_model *m) {
   }
 }
 
-/* Every node leads to an output. */
-static void check_ends(const wml_wiring *w) {
-  const webml_model *m = w->m;
-  for (int k = 0; k < m->n_nodes; k++) {
-    bool read = false;
-    for (int o = 0; o < m->n_outputs; o++)
-      read |= m->outputs[o].node == k || m->outputs[o].node < 0;
-    for (int j = k + 1; j < m->n_nodes && !read; j++)
-      for (int i = 0; i < m->nodes[j].n_inputs; i++) read |= m->nodes[j].inputs[i] == k;
-    if (read) continue;
-    wml_issue(w->issues, m->nodes[k].place,
-              "nothing reads what \"%.80s\" gives: name it in the inputs of a later layer or in "
-              "\"outputs\", or remove it",
-              m->nodes[k].name);
-  }
+/* Every node is read by another, or is an output. */
+static webml_status check_ends(const wml_wiring *w) {
+  webml_model *m = w->m;
+  bool *is_read = wml_arena_alloc(&m->arena, (size_t)m->n_nodes);
+  if (!is_read) return wml_no_memory((size_t)m->n_nodes, "layers");
+  for (int o = 0; o < m->n_outputs; o++) is_read[m->outputs[o].node] = true;
+  for (int k = m->n_inputs; k < m->n_nodes; k++)
+    for (int i = 0; i < m->nodes[k].n_inputs; i++) is_read[m->nodes[k].inputs[i]] = true;
+  for (int k = 0; k < m->n_nodes; k++)
+    if (!is_read[k])
+      wml_issue(w->issues, m->nodes[k].place,
+                "nothing reads what \"%.80s\" gives: name it in the inputs of a later layer or in "
+                "\"outputs\", or remove it",
+                m->nodes[k].name);
+  return WEBML_OK;
 }
 
 webml_status wml_read_graph(webml_model *m, const wml_json *root, wml_issues *issues) {
@@ -763,6 +769,5 @@ webml_status wml_read_graph(webml_model *m, const wml_json *root, wml_issues *is
   WML_TRY(read_outputs(&w, root));
   settle_types(m);
   check_metrics(&w);
-  if (m->n_nodes > m->n_inputs && issues->count == before) check_ends(&w);
-  return WEBML_OK;
+  return m->n_nodes > m->n_inputs && issues->count == before ? check_ends(&w) : WEBML_OK;
 }

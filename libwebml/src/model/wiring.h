@@ -26,8 +26,8 @@ const wml_json_path *wml_keep_path(wml_arena *arena, wml_json_path path);
 webml_status wml_read_indices(wml_arena *arena, const wml_json *json, const wml_json_path *place,
                               wml_index_list *out, wml_issues *issues);
 
-/* blocks.c: the layers of a block that is used under `name`, with its options put in; NULL with an
- * issue, or where memory is short (issues->failed). */
+/* blocks.c: the layers of a block with these options (NULL: its defaults) put in; NULL with an
+ * issue under `place`, or where memory is short (issues->failed). */
 const wml_json *wml_block_layers(wml_wiring *w, const char *block, const wml_json *options,
                                  const wml_json_path *place);
 /* Checks "blocks" and keeps it. */
