@@ -304,16 +304,16 @@ static void test_aliases(void) {
   }
 }
 
-/* A short text may use a block or a layer thousands of times: each gets the next name. */
+/* A short text may use a block or a layer two thousand times: each gets the next name. */
 static void test_many_uses(void) {
-  enum { USES = 4000 };
+  enum { USES = 2000 };
   static const struct {
     const char *begin, *entry, *end, *last;
   } rows[] = {{"{'size':[4],'blocks':{'b':{'layers':[{'type':'Dense','layer':{'units':4}}]}},"
                "'layers':[{'type':'Flatten'}",
-               ",{'type':'b'}", "]}", "b_4000.dense"},
+               ",{'type':'b'}", "]}", "b_2000.dense"},
               {"{'size':[4],'layers':[{'type':'Dense','layer':{'units':4,'name':'a'}}",
-               ",{'use':'a'}", "]}", "a_4000"}};
+               ",{'use':'a'}", "]}", "a_2000"}};
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     size_t n = strlen(rows[i].entry), at = strlen(rows[i].begin);
     char *json = test_alloc(at + USES * n + 8);

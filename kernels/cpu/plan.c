@@ -254,17 +254,25 @@ static wml_result choose(wml_plan *plan, int *at) {
 }
 
 /* Slots and gradients lie as their parameter does; what no layer has laid out is row-major. */
+static void settle_layout(wml_plan *plan, int tensor) {
+  if (tensor < 0) return;
+  const cpu_tensor *t = &plan->tensors[tensor];
+  if (!t->entry || t->entry->fixed || t->info.like < 0) return;
+  const cpu_entry *param = plan->tensors[t->info.like].entry;
+  t->entry->plain = param->plain;
+  t->entry->own = param->own;
+  t->entry->fixed = param->fixed;
+}
+
 static void settle_layouts(wml_plan *plan) {
-  for (int i = 0; i < plan->n_tensors; i++) {
-    cpu_tensor *t = &plan->tensors[i];
-    if (!t->entry || t->entry->fixed) continue;
-    if (t->info.like >= 0) {
-      const cpu_entry *param = plan->tensors[t->info.like].entry;
-      t->entry->plain = param->plain;
-      t->entry->own = param->own;
-      t->entry->fixed = param->fixed;
-    }
-  }
+  for (int i = 0; i < plan->n_tensors; i++) settle_layout(plan, i);
+}
+
+/* Of what the operation reads and writes: the forward operation of its parameter came before. */
+static void settle_operands(wml_plan *plan, const wml_op *op) {
+  if (op->kind == WML_OP_UPDATE) settle_layouts(plan); /* its operands are the graph's items */
+  for (int i = 0; i < WML_MAX_OPERANDS; i++) settle_layout(plan, op->in[i]);
+  for (int i = 0; i < 3; i++) settle_layout(plan, op->out[i]);
 }
 
 /* ---- memory ---- */
@@ -356,8 +364,7 @@ static wml_result build(wml_plan *plan, const wml_graph *g) {
     if (!trains && plan->int8) result = cpu_settle_int8(plan);
   }
   for (int k = 0; k < plan->n_nodes && result == WML_OK; k++) {
-    settle_layouts(
-        plan); /* a gradient lies as its parameter, whose forward operation came before */
+    settle_operands(plan, &plan->nodes[k].op);
     result = choose(plan, &k);
   }
   if (result != WML_OK) return result;

@@ -44,7 +44,7 @@ typedef struct wml_shape {
 
 enum {
   WML_MAX_PARAMS = 4,   /* of a layer */
-  WML_MAX_NODES = 4096, /* of a model, its inputs among them */
+  WML_MAX_NODES = 2048, /* of a model, its inputs among them */
   WML_MAX_ENDS = 16     /* inputs or outputs of a model */
 };
 
