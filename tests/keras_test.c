@@ -259,7 +259,7 @@ static void test_doubling(void) {
   char *json = quoted(text);
   webml_model *m = NULL;
   CHECK_STATUS(WEBML_ERROR_MODEL, webml_model_parse(json, strlen(json), &m));
-  CHECK_ERROR("more than 4096 layers");
+  CHECK_ERROR("more than 2048 layers");
   free(json);
   free(text);
 }
