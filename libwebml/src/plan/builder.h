@@ -24,6 +24,11 @@ typedef struct wml_builder {
 
 int wml_build_tensor(wml_builder *b, wml_tensor tensor, const char *prefix, const char *name);
 wml_op *wml_build_op(wml_builder *b, wml_op_kind kind, const char *layer);
+/* The sum of two gradients, as a tensor like the second; where either is -1 it is the other. Its
+ * name is "<prefix>@<index>/<of>": what it is the gradient of, and what tells it from others of
+ * that. */
+int wml_build_sum(wml_builder *b, int first, int second, const char *prefix, int index,
+                  const char *of);
 /* Joins a gradient to what is known of a node's. */
 void wml_build_gradient(wml_builder *b, int node, int tensor);
 

@@ -112,10 +112,9 @@ uint32_t wml_emit_stream(wml_emission *e) {
 /* ---- activations ---- */
 
 int wml_emit_activation(wml_emission *e, int x, const wml_activation *activation) {
-  wml_shape shape = e->node->out;
   e->pre = x;
   if (activation->kind == WML_LINEAR) return x;
-  wml_op *op = wml_emit_unary(e, WML_OP_ACTIVATION, x, "out/", &shape);
+  wml_op *op = wml_emit_unary(e, WML_OP_ACTIVATION, x, "out/", &e->node->out);
   op->u.activation = *activation;
   return op->out[0];
 }
@@ -131,14 +130,7 @@ int wml_emit_activation_backward(wml_emission *e, int dy, const wml_activation *
     op->out[0] = dpre;
     op->u.activation = *activation;
   }
-  if (dpre < 0 || e->logit_gradient < 0) return dpre < 0 ? e->logit_gradient : dpre;
-  int sum = wml_emit_like(e, "dlogits/", e->pre);
-  wml_op *op = wml_emit_op(e, WML_OP_BINARY);
-  op->in[0] = dpre;
-  op->in[1] = e->logit_gradient;
-  op->out[0] = sum;
-  op->u.binary = WML_BINARY_ADD;
-  return sum;
+  return wml_build_sum(e->builder, dpre, e->logit_gradient, "dlogits", 0, e->node->name);
 }
 
 /* ---- gradients ---- */
@@ -147,22 +139,23 @@ bool wml_emit_wants(const wml_emission *e, int i) {
   return e->builder->wanted[e->node->inputs[i]];
 }
 
-void wml_build_gradient(wml_builder *b, int node, int tensor) {
-  if (tensor < 0) return;
-  if (b->gradient[node] < 0) {
-    b->gradient[node] = tensor;
-    return;
-  }
-  char prefix[32];
-  const char *name = b->spec->model->nodes[node].name;
-  snprintf(prefix, sizeof prefix, "dsum%d/", b->n_ops);
-  int sum = wml_build_tensor(b, b->tensors[tensor], prefix, name);
-  wml_op *op = wml_build_op(b, WML_OP_BINARY, name);
-  op->in[0] = b->gradient[node];
-  op->in[1] = tensor;
+int wml_build_sum(wml_builder *b, int first, int second, const char *prefix, int index,
+                  const char *of) {
+  char text[48];
+  if (first < 0 || second < 0) return first < 0 ? second : first;
+  snprintf(text, sizeof text, "%s@%d/", prefix, index);
+  int sum = wml_build_tensor(b, b->tensors[second], text, of);
+  wml_op *op = wml_build_op(b, WML_OP_BINARY, of);
+  op->in[0] = first;
+  op->in[1] = second;
   op->out[0] = sum;
   op->u.binary = WML_BINARY_ADD;
-  b->gradient[node] = sum;
+  return sum;
+}
+
+void wml_build_gradient(wml_builder *b, int node, int tensor) {
+  b->gradient[node] = wml_build_sum(b, b->gradient[node], tensor, "dsum", b->n_ops,
+                                    b->spec->model->nodes[node].name);
 }
 
 void wml_emit_gradient(wml_emission *e, int i, int tensor) {

@@ -174,13 +174,10 @@ bool wml_loss_uses_logits(const webml_model *m, int output) {
 /* The gradient of a loss joins what it reads: the node's result, or what its activation reads. */
 static void join_gradient(wml_builder *b, int node, bool logits, int dp) {
   wml_emission *e = &b->emissions[node];
-  if (!logits) {
+  if (logits)
+    e->logit_gradient = wml_build_sum(b, e->logit_gradient, dp, "dlosses", b->n_ops, e->node->name);
+  else
     wml_build_gradient(b, node, dp);
-    return;
-  }
-  if (e->logit_gradient >= 0)
-    dp = wml_emit_binary(e, WML_BINARY_ADD, e->logit_gradient, dp, "dlosses/", &e->node->out);
-  e->logit_gradient = dp;
 }
 
 /* Of one of several outputs: "<output>_<name>". */
@@ -270,18 +267,9 @@ static void collect_param_gradients(wml_builder *b, wml_emission *e) {
     if (e->param_gradient[k] < 0) continue;
     int i = 0;
     while (b->items[i].param != e->param[k]) i++;
-    int *grad = &b->items[i].grad, sum = e->param_gradient[k];
-    if (*grad >= 0) {
-      char prefix[32];
-      snprintf(prefix, sizeof prefix, "sum@%d/", b->n_ops);
-      sum = wml_build_tensor(b, b->tensors[sum], prefix, e->layer->params[k].name);
-      wml_op *op = wml_build_op(b, WML_OP_BINARY, e->node->name);
-      op->in[0] = *grad;
-      op->in[1] = e->param_gradient[k];
-      op->out[0] = sum;
-      op->u.binary = WML_BINARY_ADD;
-    }
-    *grad = sum;
+    b->items[i].grad =
+        wml_build_sum(b, b->items[i].grad, e->param_gradient[k], "sum",
+                      (int)(e->node - b->spec->model->nodes), e->layer->params[k].name);
   }
 }
 

@@ -66,8 +66,7 @@ webml_status webml_predictor_memory(const webml_model *model, webml_device *devi
         WEBML_ERROR_ARGUMENT,
         "webml_predictor_memory: model, device, memory and a batch of at least 1 are needed");
   WML_TRY(webml_device_check(device, precision));
-  wml_shape in = wml_model_input_shape(model), out = wml_model_output_shape(model);
-  if (model->dynamic || wml_shape_elements(&in) < 0 || out.dim[out.rank - 1] < 0)
+  if (model->dynamic || wml_model_input_elements(model) < 0 || wml_model_output_elements(model) < 0)
     return wml_fail(WEBML_ERROR_MODEL, "the model has open sizes; shape it to a data set first");
   *memory = (webml_memory){0};
   wml_store *store = NULL;
