@@ -130,10 +130,8 @@ static webml_status read_parts(const char *path, wml_weights *w) {
   WML_TRY(wml_pipeline_read(pipeline, &w->pipeline));
   WML_TRY(part(w, path, "record", false, &w->record));
   WML_TRY(part(w, path, "checkpoint", false, &w->checkpoint));
-  bool open = w->model->dynamic;
-  for (int i = 0; i < w->model->n_inputs; i++)
-    open |= wml_shape_elements(&w->model->nodes[i].out) < 0;
-  if (open) return wml_fail(WEBML_ERROR_PARSE, "%s: its model has open sizes", path);
+  if (w->model->dynamic || wml_model_input_elements(w->model) < 0)
+    return wml_fail(WEBML_ERROR_PARSE, "%s: its model has open sizes", path);
   if (w->model->format != w->pipeline.format)
     return wml_fail(WEBML_ERROR_PARSE, "%s: its model and its pipeline are of different formats",
                     path);

@@ -17,6 +17,10 @@ const char *wml_layer_class_name(const wml_layer *layer) {
   return layer->class ? layer->class->name : "?";
 }
 
+bool wml_layer_is(const wml_layer *layer, const char *class) {
+  return layer && layer->class && strcmp(layer->class->name, class) == 0;
+}
+
 void *wml_layer_option(const wml_layer *layer, const char *key) {
   const wml_layer_class *class = layer->class;
   for (int i = 0; class && i < class->n_fields; i++)
@@ -42,6 +46,24 @@ wml_shape wml_model_input_shape(const webml_model *m) {
 wml_shape wml_model_output_shape(const webml_model *m) {
   if (m->n_outputs && m->outputs[0].node >= 0) return m->nodes[m->outputs[0].node].out;
   return wml_model_input_shape(m);
+}
+
+int64_t wml_model_input_elements(const webml_model *m) {
+  int64_t sum = 0;
+  for (int i = 0; i < m->n_inputs && sum >= 0; i++) {
+    int64_t n = wml_shape_elements(&m->nodes[i].out);
+    sum = n < 0 ? -1 : sum + n;
+  }
+  return sum;
+}
+
+int64_t wml_model_output_elements(const webml_model *m) {
+  int64_t sum = 0;
+  for (int i = 0; i < m->n_outputs && sum >= 0; i++) {
+    int64_t n = wml_shape_elements(&m->nodes[m->outputs[i].node].out);
+    sum = n < 0 ? -1 : sum + n;
+  }
+  return sum;
 }
 
 int wml_node_source(const webml_model *m, int node) {

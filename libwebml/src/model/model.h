@@ -183,6 +183,9 @@ struct webml_model {
 /* The shape of the only input or output; of the first where there are several. */
 wml_shape wml_model_input_shape(const webml_model *model);
 wml_shape wml_model_output_shape(const webml_model *model);
+/* Values of all inputs, or of all outputs, of one sample; -1 where a size is open. */
+int64_t wml_model_input_elements(const webml_model *model);
+int64_t wml_model_output_elements(const webml_model *model);
 /* The layer of a node; NULL for an input of the model. */
 static inline const wml_layer *wml_node_layer(const webml_model *m, int node) {
   return m->nodes[node].layer < 0 ? NULL : &m->layers[m->nodes[node].layer];
@@ -193,6 +196,8 @@ static inline const wml_shape *wml_node_in(const webml_model *m, const wml_node 
 }
 /* The name of a layer's class; "?" where there is no such class. */
 const char *wml_layer_class_name(const wml_layer *layer);
+/* Whether the layer, which may be NULL, is of the class of that name. */
+bool wml_layer_is(const wml_layer *layer, const char *class);
 /* An option of the layer by its key, as its class's table of fields has it; NULL: the class has no
  * such option. */
 void *wml_layer_option(const wml_layer *layer, const char *key);

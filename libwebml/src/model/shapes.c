@@ -96,14 +96,9 @@ bool wml_shaping_is_known(const wml_shaping *s) {
 
 /* ---- what is wrong with a layer's inputs ---- */
 
-static bool is_class(const webml_model *m, int node, const char *name) {
-  const wml_layer *l = wml_node_layer(m, node);
-  return l && l->class && strcmp(l->class->name, name) == 0;
-}
-
 static bool has_later(const webml_model *m, int from, const char *class) {
   for (int i = from; i < m->n_nodes; i++)
-    if (is_class(m, i, class)) return true;
+    if (wml_layer_is(wml_node_layer(m, i), class)) return true;
   return false;
 }
 
@@ -111,7 +106,9 @@ static bool has_later(const webml_model *m, int from, const char *class) {
 static int flatten_before(const webml_model *m, int node) {
   while (m->nodes[node].n_inputs == 1) {
     node = m->nodes[node].inputs[0];
-    if (is_class(m, node, "Flatten") && wml_node_in(m, &m->nodes[node], 0)->rank == 3) return node;
+    if (wml_layer_is(wml_node_layer(m, node), "Flatten") &&
+        wml_node_in(m, &m->nodes[node], 0)->rank == 3)
+      return node;
   }
   return -1;
 }

@@ -80,9 +80,8 @@ static webml_status load(webml_predictor *p, const char *path,
   WML_TRY(wml_weights_read(path, &p->weights));
   const webml_model *m = p->weights.model;
   bool images = p->weights.model->format == WML_FORMAT_IMAGES;
-  for (int i = 0; i < m->n_inputs; i++) p->input_width += wml_shape_elements(&m->nodes[i].out);
-  for (int i = 0; i < m->n_outputs; i++)
-    p->output_width += wml_shape_elements(&m->nodes[m->outputs[i].node].out);
+  p->input_width = wml_model_input_elements(m);
+  p->output_width = wml_model_output_elements(m);
   WML_TRY(settle_precision(p, path, precision));
   WML_TRY(wml_from_result(p->device->backend->store_create(p->device->handle, &p->store)));
   WML_TRY(make_buckets(p, images ? WML_U8 : WML_F32, images ? &p->bytes : &p->floats));

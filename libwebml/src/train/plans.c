@@ -164,18 +164,9 @@ webml_status wml_trainer_prepare(webml_trainer *t) {
 webml_status wml_trainer_assume(webml_trainer *t, const webml_train_options *options,
                                 int64_t training, int64_t validation) {
   const webml_model *m = t->model;
-  int64_t in = 0, width = 0;
-  bool open = m->dynamic;
-  for (int i = 0; i < m->n_inputs; i++) {
-    int64_t n = wml_shape_elements(&m->nodes[i].out);
-    open |= n < 0;
-    in += n;
-  }
-  for (int i = 0; i < m->n_outputs; i++) {
-    const wml_shape *out = &m->nodes[m->outputs[i].node].out;
-    open |= out->rank != 1 || out->dim[0] < 0;
-    width += out->dim[0];
-  }
+  int64_t in = wml_model_input_elements(m), width = wml_model_output_elements(m);
+  bool open = m->dynamic || in < 0 || width < 0;
+  for (int i = 0; i < m->n_outputs; i++) open |= m->nodes[m->outputs[i].node].out.rank != 1;
   if (open)
     return wml_fail(WEBML_ERROR_MODEL, "the model has open sizes; shape it to a data set first");
   WML_TRY(wml_trainer_options(t, options));

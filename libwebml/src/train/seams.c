@@ -10,14 +10,10 @@ static const wml_json_path layers = {.key = "layers"}, size_place = {.key = "siz
 
 /* ---- one row of outputs ---- */
 
-static bool is_class(const wml_layer *l, const char *name) {
-  return l && l->class && strcmp(l->class->name, name) == 0;
-}
-
 /* A Dense that gets a picture works along its last axis, which is hardly meant. */
 static int first_dense_on_picture(const webml_model *m) {
   for (int i = m->n_inputs; i < m->n_nodes; i++)
-    if (is_class(wml_node_layer(m, i), "Dense") && m->nodes[i].n_inputs == 1 &&
+    if (wml_layer_is(wml_node_layer(m, i), "Dense") && m->nodes[i].n_inputs == 1 &&
         wml_node_in(m, &m->nodes[i], 0)->rank == 3)
       return i;
   return -1;

@@ -90,18 +90,6 @@ webml_status wml_trainer_options(webml_trainer *t, const webml_train_options *gi
 
 /* ---- fit between model and data ---- */
 
-/* Values of the model's inputs, or of its outputs, together. */
-static int64_t count_inputs(const webml_model *m) {
-  int64_t n = 0;
-  for (int i = 0; i < m->n_inputs; i++) n += wml_shape_elements(&m->nodes[i].out);
-  return n;
-}
-static int64_t count_outputs(const webml_model *m) {
-  int64_t n = 0;
-  for (int i = 0; i < m->n_outputs; i++) n += wml_shape_elements(&m->nodes[m->outputs[i].node].out);
-  return n;
-}
-
 static webml_status check_ranks(const webml_model *m) {
   char text[WML_SHAPE_TEXT];
   for (int i = 0; i < m->n_outputs; i++) {
@@ -117,7 +105,7 @@ static webml_status check_fit(const webml_trainer *t) {
   const webml_model *m = t->model;
   const wml_samples *s = &t->data.parts[WML_PART_TRAINING];
   const wml_pipeline *p = &t->data.pipeline;
-  int64_t n = count_outputs(m), in = count_inputs(m),
+  int64_t n = wml_model_output_elements(m), in = wml_model_input_elements(m),
           classes = p->format == WML_FORMAT_IMAGES ? p->n_classes : p->output_width;
   int64_t want = s->target_type == WML_I32 ? classes : s->target_width;
   WML_TRY(check_ranks(m));
