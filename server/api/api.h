@@ -334,8 +334,8 @@ bool api_has_cookie(const char *field);
 /* Whether a cookie counts for the request: it comes from a page of this server, or only reads and
  * comes from a person or a program. */
 bool api_is_same_origin(const http_request *r);
-/* Whether a call that opens a log-in has asked for a cookie, or was made by one. False: it may not
- * have one; answered. */
+/* Whether a log-in or a registration has asked for a cookie. False: it may not have one;
+ * answered. */
 bool api_wants_cookie(api_call *call, bool *wants);
 void api_set_cookie(api_call *call, const char *secret);
 /* When the call's log-in has ended: the browser forgets its cookie. */

@@ -43,9 +43,8 @@ bool api_has_cookie(const char *field) {
 }
 
 bool api_wants_cookie(api_call *call, bool *wants) {
-  bool has_one = call->user.cookie;
-  *wants = has_one || api_boolean(call, "cookie", false);
-  if (!*wants || has_one) return true;
+  *wants = api_boolean(call, "cookie", false);
+  if (!*wants) return true;
   if (!http_is_secure(call->request))
     api_fail(call, 400, "log-ins by cookie need TLS; over plain http take the token");
   else if (!api_is_same_origin(call->request))

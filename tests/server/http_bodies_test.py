@@ -42,11 +42,13 @@ def curl(*words, **options):
 
 @pytest.mark.parametrize("version", ["--http1.1", "--http2-prior-knowledge"])
 @pytest.mark.parametrize("path, token, status", [
-    ("/private/x", None, 401), ("/private/x", "eve", 403), ("/private/x", "ada", 200), ("/small/x", None, 413), ("/size", None, 200)])
+    ("/private/x", None, 401), ("/private/x", "eve", 403), ("/private/x", "ada", 200), ("/small/x", None, 413),
+    ("/size", None, 200)])
 def test_who_may_send_a_large_body(rig, tmp_path, version, path, token, status):
     (tmp_path / "body").write_bytes(b"x" * 3_000_000)
     words = ["-H", f"Authorization: Bearer {token}"] if token else []
-    out = curl(version, "-o", str(tmp_path / "out"), "-w", "%{http_code} %{size_upload}", "-X", "POST", "--data-binary", f"@{tmp_path}/body", *words, rig.url + path)
+    out = curl(version, "-o", str(tmp_path / "out"), "-w", "%{http_code} %{size_upload}", "-X", "POST",
+               "--data-binary", f"@{tmp_path}/body", *words, rig.url + path)
     code, sent = out.stdout.split()
     assert int(code) == status, out
     if status == 200:
@@ -127,7 +129,8 @@ def test_all_bodies_together_are_bounded(start_rig, option, version, slack):
         else:
             c = Http2(rig)
             crowd.append(c)
-            c.send(frame(HEADERS, END_HEADERS, 1, raw.head("/size", "POST")), *[frame(DATA, 0, 1, b"x" * 16384) for _ in range(90)])
+            c.send(frame(HEADERS, END_HEADERS, 1, raw.head("/size", "POST")),
+                   *[frame(DATA, 0, 1, b"x" * 16384) for _ in range(90)])
         time.sleep(0.05 * slack)  # else all grow together, and all are refused
     for c in crowd:
         if version == 1:
@@ -151,8 +154,12 @@ def test_all_bodies_together_are_bounded(start_rig, option, version, slack):
 def test_bodies_come_back_as_they_are(rig, tmp_path, version, size, path):
     body = os.urandom(size)
     (tmp_path / "body").write_bytes(body)
-    again = ["--next", version, "-sS", "-o", str(tmp_path / "again"), "--data-binary", f"@{tmp_path}/body", rig.url + "/echo"] if "1.1" in version else []  # curl 7.88 cannot do that over HTTP/2
-    out = curl(version, "-o", str(tmp_path / "out"), "-w", "%{http_code}", "--data-binary", f"@{tmp_path}/body", rig.url + path, *again)
+    again = []
+    if "1.1" in version:  # curl 7.88 cannot do that over HTTP/2
+        again = ["--next", version, "-sS", "-o", str(tmp_path / "again"), "--data-binary", f"@{tmp_path}/body",
+                 rig.url + "/echo"]
+    out = curl(version, "-o", str(tmp_path / "out"), "-w", "%{http_code}", "--data-binary", f"@{tmp_path}/body",
+               rig.url + path, *again)
     assert out.stdout.startswith("200"), out
     assert (tmp_path / "out").read_bytes() == body
     assert not again or (tmp_path / "again").read_bytes() == body
@@ -162,7 +169,8 @@ def test_a_large_body_is_not_copied_for_a_thread(start_rig, tmp_path, slack):
     raw.memory_counts(slack)
     rig = start_rig()
     (tmp_path / "body").write_bytes(b"x" * 60_000_000)
-    peak, out = 0, subprocess.Popen(["curl", "-sS", "-o", str(tmp_path / "out"), "--data-binary", f"@{tmp_path}/body", "-H", "Expect:", rig.url + "/slow"])
+    peak, out = 0, subprocess.Popen(["curl", "-sS", "-o", str(tmp_path / "out"), "--data-binary", f"@{tmp_path}/body",
+                                     "-H", "Expect:", rig.url + "/slow"])
     while out.poll() is None:
         peak = max(peak, raw.anonymous_memory(rig))
         time.sleep(0.01)
@@ -178,7 +186,8 @@ def test_a_client_that_goes_while_a_thread_has_its_body(rig):
             s.sendall(b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n" + b"x" * 5_000_000)
         else:
             c = Http2(rig)
-            c.send(frame(HEADERS, END_HEADERS, 1, raw.head("/slow", "POST")), *[frame(DATA, END_STREAM if i == 299 else 0, 1, b"x" * 16384) for i in range(300)])
+            c.send(frame(HEADERS, END_HEADERS, 1, raw.head("/slow", "POST")),
+                   *[frame(DATA, END_STREAM if i == 299 else 0, 1, b"x" * 16384) for i in range(300)])
             s = c.s
         time.sleep(0.05)
         s.close()
@@ -197,9 +206,12 @@ VERSIONS = {"HTTP/1.1": "--http1.1", "HTTP/2": "--http2-prior-knowledge"}
 def test_handed_on_as_it_is(rig, tmp_path, version, chunked, size):
     body, name = os.urandom(size), f"{version[-1]}-{chunked}-{size}"
     (tmp_path / "body").write_bytes(body)
-    words = ["-H", "Transfer-Encoding: chunked"] if chunked and version == "HTTP/1.1" else ["-H", "Content-Length:"] if chunked else []
+    words = []
+    if chunked:
+        words = ["-H", "Transfer-Encoding: chunked" if version == "HTTP/1.1" else "Content-Length:"]
     again = ["--next", "-sS", f"{rig.url}/size"] if version == "HTTP/1.1" else []
-    out = curl(VERSIONS[version], "-X", "PATCH", "--data-binary", f"@{tmp_path}/body", *words, f"{rig.url}/stream/{name}", *again)
+    out = curl(VERSIONS[version], "-X", "PATCH", "--data-binary", f"@{tmp_path}/body", *words,
+               f"{rig.url}/stream/{name}", *again)
     assert out.stdout == (f"{size}0" if again else f"{size}"), out
     assert open(rig.path(name), "rb").read() == body
 
@@ -209,10 +221,12 @@ def test_what_came_before_a_break_is_kept(rig, version):
     name, size = f"broken-{version[-1]}", 3_000_000 if version == "HTTP/1.1" else 3_010_000
     if version == "HTTP/1.1":
         s = raw.dial(rig)
-        s.sendall(f"PATCH /stream/{name} HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n".encode() + b"x" * 3_000_000)
+        head = f"PATCH /stream/{name} HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n"
+        s.sendall(head.encode() + b"x" * 3_000_000)
     else:
         c = Http2(rig)
-        c.send(frame(HEADERS, END_HEADERS, 1, raw.head("/stream/" + name, "PATCH")), *[frame(DATA, 0, 1, b"x" * 10_000) for _ in range(301)])
+        c.send(frame(HEADERS, END_HEADERS, 1, raw.head("/stream/" + name, "PATCH")),
+               *[frame(DATA, 0, 1, b"x" * 10_000) for _ in range(301)])
         s = c.s
     time.sleep(0.5)
     s.close()
@@ -231,14 +245,16 @@ def test_a_stream_that_is_reset_breaks_its_body_only(rig):
 @pytest.mark.parametrize("version", VERSIONS)
 def test_refused_at_the_beginning(rig, tmp_path, version):
     (tmp_path / "body").write_bytes(b"x" * 5_000_000)
-    out = curl(VERSIONS[version], "-w", " %{http_code}", "-X", "PATCH", "-H", "Authorization: Bearer eve", "--data-binary", f"@{tmp_path}/body", rig.url + "/stream/refused")
+    out = curl(VERSIONS[version], "-w", " %{http_code}", "-X", "PATCH",
+               "-H", "Authorization: Bearer eve", "--data-binary", f"@{tmp_path}/body", rig.url + "/stream/refused")
     assert '"detail":"not for you"' in out.stdout and out.stdout.endswith(" 403"), out
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_refused_in_the_middle(rig, tmp_path, version):
     (tmp_path / "body").write_bytes(b"x" * 524288 + b"full" * 1_000_000)
-    out = curl(VERSIONS[version], "-w", " %{http_code}", "-X", "PATCH", "-H", "Expect:", "--data-binary", f"@{tmp_path}/body", rig.url + f"/stream/full-{version[-1]}")
+    out = curl(VERSIONS[version], "-w", " %{http_code}", "-X", "PATCH", "-H", "Expect:",
+               "--data-binary", f"@{tmp_path}/body", rig.url + f"/stream/full-{version[-1]}")
     assert out.stdout.endswith(" 507") or "full" in open(rig.path(f"full-{version[-1]}")).read(), out
 
 
@@ -252,7 +268,8 @@ def test_continue_is_said_when_it_has_begun(rig):
 
 def test_refused_instead_of_continue(rig):
     with raw.dial(rig) as s:
-        s.sendall(b"PATCH /stream/continued HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\nAuthorization: Bearer eve\r\n\r\n")
+        s.sendall(b"PATCH /stream/continued HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
+                  b"Expect: 100-continue\r\nAuthorization: Bearer eve\r\n\r\n")
         assert raw.read_all(s).startswith(b"HTTP/1.1 403 ")
 
 
@@ -279,7 +296,8 @@ def test_several_on_one_connection(rig):
 
 def test_a_body_of_another_length_than_announced(rig):
     c = Http2(rig)
-    c.send(frame(HEADERS, END_HEADERS, 1, raw.head("/stream/short", "PATCH", ("content-length", "10"))), frame(DATA, END_STREAM, 1, b"12345"))
+    c.send(frame(HEADERS, END_HEADERS, 1, raw.head("/stream/short", "PATCH", ("content-length", "10"))),
+           frame(DATA, END_STREAM, 1, b"12345"))
     assert c.answer(1)[0] == 400 and rig.said("end broken after")
 
 
@@ -291,7 +309,8 @@ def test_five_gigabytes_in_little_memory(start_rig, tmp_path, version, slack):
     with open(tmp_path / "body", "wb") as f:
         f.truncate(size)
     peak = 0
-    out = subprocess.Popen(["curl", "-sS", VERSIONS[version], "-X", "PATCH", "-T", str(tmp_path / "body"), rig.url + "/stream/large"], stdout=subprocess.PIPE, text=True)
+    out = subprocess.Popen(["curl", "-sS", VERSIONS[version], "-X", "PATCH", "-T", str(tmp_path / "body"),
+                            rig.url + "/stream/large"], stdout=subprocess.PIPE, text=True)
     while out.poll() is None:
         peak = max(peak, raw.anonymous_memory(rig))
         time.sleep(0.02)
