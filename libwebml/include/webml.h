@@ -102,9 +102,9 @@ WEBML_API webml_status webml_model_shape_to(const webml_model *model, const webm
 WEBML_API webml_status webml_model_to_json(const webml_model *model, char **json);
 /* Layers with output shapes, parameters and FLOPs, as JSON: {"name","layers":[{"name","type",
  * "output_shape":[null,..],"parameters","flops","inputs":[names]}],"parameters","trainable",
- * "flops"}, where there are several also "inputs" and "outputs": {name: shape}; flops are of one
- * forward pass of one sample, a multiply-add counting 2. A layer that is used again has its
- * parameters at its first use. */
+ * "flops"}; a model with several inputs or outputs also has "inputs" and "outputs": {name: shape}.
+ * flops are those of one forward pass of one sample, a multiply-add counting 2. The parameters of a
+ * layer that is used several times are listed with its first use. */
 WEBML_API webml_status webml_model_summary(const webml_model *model, char **json);
 /* True while the output size is open: shape it to a data set before training. */
 WEBML_API bool webml_model_is_dynamic(const webml_model *model);
@@ -121,8 +121,8 @@ typedef struct webml_tensor_info {
 } webml_tensor_info;
 
 /* Each fills at most `capacity` infos (NULL with 0) and returns how many there are, in the order of
- * the description; layers count once for each use. Rows of predictions hold the inputs, and the
- * outputs, behind each other in this order. */
+ * the description; layers count once for each use. A row of predictions holds all inputs, or all
+ * outputs, one after another in this order. */
 WEBML_API size_t webml_model_inputs(const webml_model *model, webml_tensor_info *infos,
                                     size_t capacity);
 WEBML_API size_t webml_model_outputs(const webml_model *model, webml_tensor_info *infos,
@@ -381,14 +381,14 @@ typedef struct webml_train_options {
                        not, and how */
   bool progress_detail; /* confusion and mistakes with the progress at the end of an epoch */
   /* Layers that training leaves as they are, by their names with * for any text and ? for any
-   * character, divided by commas: "block_*,conv1". The name of a block means all of its layers. A
+   * character, separated by commas: "block_*,conv1". The name of a block means all of its layers. A
    * frozen BatchNormalization works as in prediction. NULL: none. The weights file has the
    * description as it was given. WEBML_ERROR_ARGUMENT: no layer with weights has such a name, or
    * none is left to train. */
   const char *freeze;
   /* With initial_weights: for each output, the Dense that gives it and what follows start anew,
-   * also where shapes fit; where there is no such Dense, the last layer with weights. All others
-   * must fit as with all_weights. */
+   * even where shapes fit; where there is no such Dense, the last layer with weights does. All
+   * other layers must fit, as with all_weights. */
   bool new_head;
 } webml_train_options;
 
@@ -447,7 +447,7 @@ WEBML_API void webml_trainer_destroy(webml_trainer *trainer);
  *   {"version",
  *    "model": [OPTION],            keys of a description
  *    "layers": [{"name","description","takes","options":[OPTION]}],
- *    "activations","initializers","regularizers","losses","optimizers","metrics":
+ *    "activations","initializers","regularizers","constraints","losses","optimizers","metrics":
  *        [{"name","description","aliases":[..],"options":[OPTION]}],
  *    "networks": [{"name","description","options":[OPTION]}],   of webml_model_named()
  *    "training": [OPTION], "augmentation": [OPTION], "data": [OPTION]}
@@ -456,10 +456,10 @@ WEBML_API void webml_trainer_destroy(webml_trainer *trainer);
  * "number", "boolean", "pair" (an integer or [height, width]), "integers" (an integer or a list),
  * "box" (an integer, [height, width] or [[top, bottom], [left, right]]), "span" (x for [-x, x], or
  * [least, greatest]), "numbers" (a number or a list), "choice", "string", "activation",
- * "initializer", "regularizer", "value" (any JSON value: a key of a description). Options of
- * networks, trainings, augmentation and data sets also have "command_line": "--batch-size", or
- * null; enumerations are choices by name. Free with webml_free(). WEBML_ERROR_ARGUMENT, _MEMORY.
- * Any thread. */
+ * "initializer", "regularizer", "constraint", "value" (any JSON value: a key of a description).
+ * Options of networks, trainings, augmentation and data sets also have "command_line", such as
+ * "--batch-size", or null; enumerations are choices by name. Free with webml_free().
+ * WEBML_ERROR_ARGUMENT, _MEMORY. Any thread. */
 WEBML_API webml_status webml_schema(char **json);
 
 /* How fast a device computes, as webml_model_check() takes it for its forecasts. */
@@ -561,7 +561,7 @@ WEBML_API size_t webml_predictor_input_size(const webml_predictor *predictor);
 WEBML_API size_t webml_predictor_output_size(const webml_predictor *predictor);
 /* inputs: [n, input_size] float32, as the network sees them (images scaled by 1/255, tables through
  * the pipeline; whole numbers as such); outputs: [n, output_size]. Where the model has several, a
- * row holds them behind each other (webml_model_inputs()). Allocates nothing. */
+ * row holds them one after another (webml_model_inputs()). Allocates nothing. */
 WEBML_API webml_status webml_predictor_run(webml_predictor *predictor, const float *inputs,
                                            int64_t n, float *outputs);
 /* Images only. pixels: [n, height, width, channels] bytes. */
@@ -595,9 +595,9 @@ typedef struct webml_evaluate_options {
 /* Metrics and report over one part of a data set (opened with the options it was trained with):
  * {"part", "samples", "loss", "metrics", "confusion", "per_class"} (the last two up to 4,096
  * classes), for pictures also "mistakes": [{"picture","file","class","said","probability"}], the
- * surest first, at most 25; or {"outputs":[{"name","mae","rmse","r2"}]},
- * of several outputs {"name","accuracy"} where one is a class. Options NULL: defaults.
- * WEBML_ERROR_DATA where the part is empty. */
+ * surest first, at most 25; or {"outputs":[{"name","mae","rmse","r2"}]}, where of several outputs
+ * one that is a class has {"name","accuracy"} instead. Options NULL: defaults. WEBML_ERROR_DATA
+ * where the part is empty. */
 WEBML_API webml_status webml_evaluate(webml_predictor *predictor, const webml_dataset *dataset,
                                       const webml_evaluate_options *options, char **json);
 /* The same of `part` with the other defaults. */
